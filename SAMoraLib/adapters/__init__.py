@@ -1,0 +1,1 @@
+"""Adapters that are plugged into an encoder or decoder without renaming its parameters."""

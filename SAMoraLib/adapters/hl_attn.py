@@ -1,0 +1,79 @@
+"""HL-Attn: hierarchical cross-attention over the three experts of one block (SAMora eq. 6-8, figure 3)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from SAMoraLib.variants import Fusion
+
+# order -> the two steps as (query, key/value); "fused" is the first step's output.
+# The digits give the level at which image, patch and pixel enter (supplement, table 11).
+STEPS = {
+    "2-1-1": (("patch", "pixel"), ("image", "fused")),
+    "1-1-2": (("image", "patch"), ("fused", "pixel")),
+    "1-2-1": (("image", "pixel"), ("patch", "fused")),
+}
+
+
+class CrossAttention(nn.Module):
+    """Eq. 8: softmax(Q_H K_L^T / sqrt(d_k)) V_L, bias-free, one head of width d_k, projected back to d."""
+
+    def __init__(self, dim: int, width: int) -> None:
+        super().__init__()
+        self.q = nn.Linear(dim, width, bias=False)
+        self.k = nn.Linear(dim, width, bias=False)
+        self.v = nn.Linear(dim, width, bias=False)
+        self.o = nn.Linear(width, dim, bias=False)
+
+    def forward(self, high: Tensor, low: Tensor, padding: Tensor | None) -> Tensor:
+        """Query ``high`` (B, N, d) attends to ``low`` (B, N, d); ``padding`` (B, 1, N) is False on padded keys."""
+        q, k, v = (project(x).unsqueeze(1) for project, x in ((self.q, high), (self.k, low), (self.v, low)))
+        mask = padding.unsqueeze(1) if padding is not None else None
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1 / math.sqrt(q.shape[-1]))
+        return self.o(attended.squeeze(1))
+
+
+class HLAttention(nn.Module):
+    """Two cross-attention steps over the experts' streams (eq. 6).
+
+    The last projection starts at zero: stage 2 starts exactly at the pretrained encoder (eq. 7 with E_Omega = 0).
+    """
+
+    def __init__(self, dim: int, fusion: Fusion) -> None:
+        super().__init__()
+        self.steps = STEPS[fusion.order]
+        self.add_query = fusion.add_query
+        self.low = CrossAttention(dim, fusion.width)
+        self.high = CrossAttention(dim, fusion.width)
+        nn.init.zeros_(self.high.o.weight)
+
+    def forward(self, streams: dict[str, Tensor], padding: Tensor | None = None) -> Tensor:
+        """Fuse the experts' tokens.
+
+        Args:
+            streams: "image", "patch", "pixel" -> (B, N, d), windows already cut.
+            padding: (B, 1, N), False on tokens that only pad a window, or None.
+
+        Returns:
+            E_Omega (B, N, d).
+        """
+        streams = dict(streams)
+        for attention, (query, key) in zip((self.low, self.high), self.steps, strict=True):
+            fused = attention(streams[query], streams[key], padding)
+            streams["fused"] = streams[query] + fused if self.add_query else fused
+        return streams["fused"]
+
+
+def padding_mask(grid: tuple[int, int], window: int, device: torch.device) -> Tensor | None:
+    """Which tokens of each window are real: (windows, 1, window^2), or None where the windows fit the grid."""
+    height, width = grid
+    if not window or (height % window == 0 and width % window == 0):
+        return None
+    real = torch.ones(height, width, dtype=torch.bool, device=device)
+    real = F.pad(real, (0, -width % window, 0, -height % window))
+    windows = real.unflatten(0, (-1, window)).unflatten(2, (-1, window)).transpose(1, 2)
+    return windows.flatten(0, 1).flatten(1).unsqueeze(1)

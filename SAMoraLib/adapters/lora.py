@@ -1,0 +1,97 @@
+"""LoRA: a Linear that owns named low-rank pairs (Hu et al. 2021, as SAMed uses it: no scale, no bias, no dropout).
+
+The layer *is* the Linear that it extends, so ``weight`` and ``bias`` keep their names and base checkpoints load
+unchanged. Several pairs live side by side; the caller names the one to add.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from SAMoraLib.encoders.sam_vit import SamImageEncoder
+
+DEFAULT = "default"
+
+
+class LowRankPair(nn.Module):
+    """dW = B A with A (r, d) and B (width, r); B starts at zero, so a new pair changes nothing."""
+
+    def __init__(self, in_features: int, width: int, rank: int) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.empty(rank, in_features))
+        self.b = nn.Parameter(torch.zeros(width, rank))
+        nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x @ self.a.T) @ self.b.T
+
+
+class LoRALinear(nn.Linear):
+    """A Linear with low-rank pairs on parts of its output.
+
+    Args:
+        linear: the layer to extend; its parameters are taken over, not copied.
+        names: the adapters that live here, e.g. ("default",) or ("image", "patch", "pixel").
+        parts: output part -> its columns (start, stop), e.g. {"q": (0, d), "v": (2d, 3d)} of a fused qkv.
+        rank: r.
+    """
+
+    def __init__(self, linear: nn.Linear, names: Sequence[str], parts: dict[str, tuple[int, int]],
+                 rank: int) -> None:
+        # The parent's constructor would draw weights that the next lines throw away.
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.weight, self.bias = linear.weight, linear.bias
+        self.parts = parts
+        self.lora = nn.ModuleDict({
+            name: nn.ModuleDict({part: LowRankPair(self.in_features, stop - start, rank)
+                                 for part, (start, stop) in parts.items()})
+            for name in names
+        })
+
+    def forward(self, x: Tensor, adapter: str | None = None) -> Tensor:
+        """(..., in) -> (..., out) with the pair ``adapter`` added; None adds SAMed's single pair where there is one.
+
+        Raises:
+            ValueError: there is no such adapter.
+        """
+        out = super().forward(x)
+        if adapter is None and DEFAULT not in self.lora:
+            return out
+        return out + self.delta(x, adapter or DEFAULT)
+
+    def delta(self, x: Tensor, adapter: str) -> Tensor:
+        """What ``adapter`` adds to the output: (..., out), zero outside its parts."""
+        if adapter not in self.lora:
+            raise ValueError(f"There is no adapter '{adapter}'; this model has {', '.join(self.lora)}.")
+        delta = x.new_zeros(*x.shape[:-1], self.out_features)
+        for part, (start, stop) in self.parts.items():
+            delta[..., start:stop] = self.lora[adapter][part](x)
+        return delta
+
+
+def add_lora_to_encoder(encoder: SamImageEncoder, names: Sequence[str], rank: int) -> None:
+    """Put the pairs ``names`` on q and v of the fused qkv of every block (SAMed, section 3.2)."""
+    for block in encoder.blocks:
+        width = block.attn.qkv.in_features
+        parts = {"q": (0, width), "v": (2 * width, 3 * width)}
+        block.attn.qkv = LoRALinear(block.attn.qkv, names, parts, rank)
+
+
+def add_lora_to_decoder(transformer: nn.Module, rank: int) -> None:
+    """Put a pair on q_proj and v_proj of every attention of SAM's two-way transformer (SAMed_s).
+
+    SAMed_s adapts self, token-to-image and image-to-token attention of each layer and the final token-to-image one.
+    """
+    attentions = [transformer.final_attn_token_to_image]
+    for layer in transformer.layers:
+        attentions += [layer.self_attn, layer.cross_attn_token_to_image, layer.cross_attn_image_to_token]
+    for attention in attentions:
+        for name in ("q_proj", "v_proj"):
+            linear = getattr(attention, name)
+            parts = {name[0]: (0, linear.out_features)}
+            setattr(attention, name, LoRALinear(linear, (DEFAULT,), parts, rank))

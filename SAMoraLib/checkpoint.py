@@ -1,0 +1,183 @@
+"""Our checkpoints: one ``.safetensors`` file with a card in its header and the tensors that differ from the base."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from SAMoraLib.adapters.trainable import expert_keys
+from SAMoraLib.card import METADATA_KEY, Card, read_card
+from SAMoraLib.importers.sam import load_base, read_tensors
+from SAMoraLib.model import SegmentationModel, build_model
+
+
+def file_sha256(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def reference_to(path: str | Path) -> dict[str, str]:
+    """How a card names another file: name and sha256."""
+    return {"name": Path(path).name, "sha256": file_sha256(path)}
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], card: Card) -> None:
+    """Write tensors and card as one file, beside and renamed: an interrupted run leaves no half file."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    metadata = {METADATA_KEY: json.dumps(card.to_json(), sort_keys=True)}
+    try:
+        unfinished.write_bytes(save({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, metadata))
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def save_model(path: str | Path, model: SegmentationModel, card: Card, base: str | Path | None = None) -> None:
+    """Save a whole model.
+
+    Args:
+        base: the file whose tensors are left out where they are unchanged; None writes a self-contained file.
+    """
+    state = model.state_dict()
+    if base is not None:
+        state = _differing(state, base_state(model, base))
+        card = replace(card, base=reference_to(base))
+    save_tensors(path, state, card)
+
+
+def save_expert(path: str | Path, model: SegmentationModel, expert: str, card: Card) -> None:
+    """Save the low-rank pairs of one expert."""
+    state = model.state_dict()
+    save_tensors(path, {key: state[key] for key in expert_keys(model, expert)}, card)
+
+
+def base_state(model: SegmentationModel, base: str | Path) -> dict[str, Tensor]:
+    """What the base file gives a model of this size: resized tables, class-dependent tensors left out."""
+    fresh = build_model(model.variant, model.num_classes, model.image_size)
+    keys = load_base(fresh, read_tensors(base))
+    state = fresh.state_dict()
+    return {key: state[key] for key in keys}
+
+
+def _differing(state: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items()
+            if key not in base or not torch.equal(value.cpu(), base[key])}
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu",
+               base: str | Path | None = None) -> tuple[SegmentationModel, Card]:
+    """Load a model for inference.
+
+    Args:
+        path: a checkpoint of kind "model" or "base".
+        base: the base file, where the checkpoint leaves tensors out; looked for beside the checkpoint by default.
+
+    Returns:
+        The model in evaluation mode on ``device``, float32, and the card.
+
+    Raises:
+        FileNotFoundError: the checkpoint or its base file is not there.
+        ValueError: not a model, the base is another file than the one trained on, or a tensor is missing.
+    """
+    card = read_card(path)
+    if card.labels is None or card.kind == "expert":
+        raise ValueError(f"'{path}' is a checkpoint of kind '{card.kind}', which cannot segment by itself; "
+                         "fine-tune it first (Training.stage2_finetune).")
+    model = build_model(card.variant, len(card.labels), card.image_size)
+    state: dict[str, Tensor] = {}
+    if card.base is not None:
+        state.update(base_state(model, find_base(path, card, base)))
+    state.update(load_file(path))
+    _load_whole(model, state, path)
+    return model.to(device).eval(), card
+
+
+def find_base(path: str | Path, card: Card, base: str | Path | None = None) -> Path:
+    """The base file that ``card`` names, checked by its sha256.
+
+    Raises:
+        FileNotFoundError: it is neither given nor beside the checkpoint.
+        ValueError: it is another file.
+    """
+    if card.base is None:
+        raise ValueError(f"'{path}' is self-contained and has no base file; leave the base out.")
+    found = Path(base) if base is not None else Path(path).parent / card.base["name"]
+    if not found.is_file():
+        raise FileNotFoundError(f"'{Path(path).name}' needs its base weights '{card.base['name']}', which are not at "
+                                f"'{found}'; put them there or name them with --base.")
+    if file_sha256(found) != card.base["sha256"]:
+        raise ValueError(f"'{found}' is not the base that '{Path(path).name}' was trained on (its sha256 differs); "
+                         f"get the file whose sha256 starts with {card.base['sha256'][:12]}.")
+    return found
+
+
+def _load_whole(model: SegmentationModel, state: Mapping[str, Tensor], path: str | Path) -> None:
+    target = model.state_dict()
+    missing, unknown = sorted(set(target) - set(state)), sorted(set(state) - set(target))
+    wrong = [key for key in target if key in state and target[key].shape != state[key].shape]
+    for problem, keys in (("lacks", missing), ("has unknown", unknown), ("has another shape for", wrong)):
+        if keys:
+            raise ValueError(f"'{path}' {problem} {len(keys)} tensors of its own variant, first '{keys[0]}'; "
+                             "export the checkpoint again.")
+    model.load_state_dict(dict(state))
+
+
+def load_experts(model: SegmentationModel, paths: Iterable[str | Path]) -> list[Card]:
+    """Put expert files into a model that has adapters of their names.
+
+    Returns:
+        Their cards.
+
+    Raises:
+        ValueError: not an expert, or of another encoder, rank or base than the others.
+    """
+    cards = []
+    for path in paths:
+        card, state = read_card(path), load_file(path)
+        if card.kind != "expert":
+            raise ValueError(f"'{path}' is a checkpoint of kind '{card.kind}', not an expert; "
+                             "train one with Training.stage1_expert.")
+        target = model.state_dict()
+        bad = [key for key in state if key not in target or target[key].shape != state[key].shape]
+        if bad:
+            raise ValueError(f"The expert '{path}' does not fit {model.variant.name} on {model.variant.encoder} at "
+                             f"rank {model.variant.rank} (first '{bad[0]}'); train it with the same encoder and rank.")
+        model.load_state_dict(state, strict=False)
+        cards.append(card)
+    bases = {card.base["sha256"] for card in cards if card.base}
+    if len(bases) > 1:
+        raise ValueError("The experts were trained on different base weights; train all three on the same base.")
+    return cards
+
+
+def merge(path: str | Path, output: str | Path, base: str | Path | None = None, half: bool = False) -> Card:
+    """Write a self-contained copy of a checkpoint that leaves out its base's tensors.
+
+    Args:
+        half: store float16, half the size; loading still gives float32.
+
+    Returns:
+        The new file's card.
+    """
+    model, card = load_model(path, base=base)
+    parents = (*card.parents, *([card.base] if card.base else []))
+    card = replace(card, base=None, parents=parents)
+    state = model.state_dict()
+    if half:
+        state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    save_tensors(output, state, card)
+    return card

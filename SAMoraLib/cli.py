@@ -1,0 +1,151 @@
+"""The command line: ``samora predict | demo | info | merge``.
+
+Exit codes: 0 everything was done; 1 an input, a checkpoint or an output was refused, with one sentence on standard
+error; 2 the command line was wrong; 130 interrupted. torch is imported only by the commands that compute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from SAMoraLib import __version__
+from SAMoraLib.card import Card, read_card
+
+DONE, REFUSED, INTERRUPTED = 0, 1, 130
+FORMATS = (".seg.nrrd", ".nii.gz", ".nrrd", ".mha")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = make_parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except (ValueError, FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        print(f"samora: {error}", file=sys.stderr)
+        return REFUSED
+    except KeyboardInterrupt:
+        print("samora: interrupted; volumes that were finished are written, the others are not.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(prog="samora", description="Segment the organs of CT and MR volumes. Research "
+                                     "use only, not a medical device.")
+    parser.add_argument("--version", action="version", version=f"samora {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_predict(commands)
+    _add_demo(commands)
+    _add_info(commands)
+    _add_merge(commands)
+    return parser
+
+
+def _add_predict(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("predict", help="segment volumes with a checkpoint")
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="VOLUME",
+                        help="NIfTI, NRRD or MHA file, or a folder with one DICOM series")
+    parser.add_argument("--model", required=True, type=Path, help="checkpoint, .safetensors")
+    parser.add_argument("--base", type=Path, help="base weights, if the checkpoint leaves them out and they are not "
+                        "beside it")
+    parser.add_argument("--output", type=Path, default=Path("."), help="folder for the label volumes, or for a single "
+                        "input the file to write (default: the current folder)")
+    parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="of files in an output folder "
+                        "(default: %(default)s)")
+    parser.add_argument("--organs", type=_names, help="only these, e.g. liver,spleen (default: all of the model's)")
+    parser.add_argument("--region", type=_region, metavar="XMIN,XMAX,YMIN,YMAX,ZMIN,ZMAX",
+                        help="only inside this box, mm in LPS; write --region=-50,50,... when it starts with a minus")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=8, help="slices at once (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="progress and results as JSON lines on standard output")
+    parser.set_defaults(command=_predict)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from SAMoraLib.inference.batch import Request, predict_files
+
+    request = Request(tuple(options.inputs), options.model, options.output, options.base, options.format,
+                      options.organs, options.region, options.device, options.batch_size)
+    return REFUSED if predict_files(request, as_json=options.json) else DONE
+
+
+def _add_demo(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("demo", help="segment a synthetic abdomen with the checkpoint in the package")
+    parser.add_argument("--seed", type=int, default=7, help="of the phantom (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="end with one JSON line")
+    parser.set_defaults(command=_demo)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from SAMoraLib.demo.demo import run_demo
+
+    run_demo(options.seed, options.output, as_json=options.json)
+    return DONE
+
+
+def _add_info(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("info", help="print what a checkpoint says of itself")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--json", action="store_true", help="the whole card as JSON")
+    parser.set_defaults(command=_info)
+
+
+def _info(options: argparse.Namespace) -> int:
+    card = read_card(options.checkpoint)
+    print(json.dumps(card.to_json(), indent=2) if options.json else describe(card))
+    return DONE
+
+
+def describe(card: Card) -> str:
+    """A card in lines for people."""
+    variant = card.variant
+    lines = {
+        "name": card.name,
+        "kind": card.kind,
+        "variant": f"{variant.name} on {variant.encoder}, rank {variant.rank}, {card.image_size} x {card.image_size}",
+        "organs": ", ".join(card.labels.names) if card.labels else "",
+        "modality": card.preprocessing.modality if card.preprocessing else "",
+        "base": f"{card.base['name']} (sha256 {card.base['sha256'][:12]})" if card.base else "in the file",
+        "training": ", ".join(f"{key} {value}" for key, value in card.training.items()),
+        "metrics": ", ".join(f"{key} {value}" for key, value in card.metrics.items()),
+        "licence": card.licence,
+        "description": card.description,
+    }
+    return "\n".join(f"{name:12} {value}" for name, value in lines.items() if value)
+
+
+def _add_merge(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("merge", help="write a self-contained copy of a checkpoint")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--output", type=Path, required=True, help="the file to write")
+    parser.add_argument("--base", type=Path, help="base weights, if they are not beside the checkpoint")
+    parser.add_argument("--half", action="store_true", help="store float16, half the size")
+    parser.set_defaults(command=_merge)
+
+
+def _merge(options: argparse.Namespace) -> int:
+    from SAMoraLib.checkpoint import merge
+
+    merge(options.checkpoint, options.output, options.base, options.half)
+    print(options.output)
+    return DONE
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _region(text: str) -> tuple[tuple[float, float], ...]:
+    try:
+        numbers = [float(number) for number in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 6 or any(low >= high for low, high in zip(numbers[::2], numbers[1::2], strict=True)):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a region; give six numbers in mm, each minimum below its "
+                                         "maximum: XMIN,XMAX,YMIN,YMAX,ZMIN,ZMAX")
+    return tuple(zip(numbers[::2], numbers[1::2], strict=True))

@@ -1,0 +1,41 @@
+"""SAM's prompt encoder and mask decoder, prompt-free, with one mask token per class (SAMed, section 3.3)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from SAMoraLib.torchvision_nms import ensure_torchvision_imports
+from SAMoraLib.variants import EncoderSize
+
+ensure_torchvision_imports()
+
+from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer  # noqa: E402
+
+
+def build_prompt_encoder(size: EncoderSize, image_size: int) -> PromptEncoder:
+    """The package's prompt encoder for a square image."""
+    grid = image_size // size.patch_size
+    return PromptEncoder(embed_dim=size.out_chans, image_embedding_size=(grid, grid),
+                         input_image_size=(image_size, image_size), mask_in_chans=size.mask_in_chans)
+
+
+def build_mask_decoder(size: EncoderSize, num_classes: int) -> MaskDecoder:
+    """The package's mask decoder with K = num_classes + 1 mask tokens; channel 0 is the background."""
+    transformer = TwoWayTransformer(depth=2, embedding_dim=size.out_chans, mlp_dim=size.decoder_mlp_dim,
+                                    num_heads=size.decoder_heads)
+    return MaskDecoder(num_multimask_outputs=num_classes, transformer=transformer, transformer_dim=size.out_chans,
+                       iou_head_depth=3, iou_head_hidden_dim=size.iou_hidden_dim)
+
+
+def decode(prompt_encoder: PromptEncoder, mask_decoder: nn.Module, embedding: Tensor) -> tuple[Tensor, Tensor]:
+    """Masks of all K tokens without any prompt.
+
+    Args:
+        embedding: image embedding (B, C, h, w).
+
+    Returns:
+        Low-resolution logits (B, K, 4h, 4w) and predicted IoU (B, K), which no loss here uses.
+    """
+    sparse, dense = prompt_encoder(points=None, boxes=None, masks=None)
+    return mask_decoder.predict_masks(image_embeddings=embedding, image_pe=prompt_encoder.get_dense_pe(),
+                                      sparse_prompt_embeddings=sparse, dense_prompt_embeddings=dense)

@@ -1,0 +1,1 @@
+"""A synthetic abdomen and a small model trained on it: try the module without patient data."""

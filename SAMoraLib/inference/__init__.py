@@ -1,0 +1,1 @@
+"""From a volume to its segmentation on the same grid."""

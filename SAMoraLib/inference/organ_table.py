@@ -1,0 +1,47 @@
+"""What was found: volume and mean intensity of every organ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from SAMoraLib.labels import LabelSet
+from SAMoraLib.volume import Volume
+
+
+@dataclass(frozen=True)
+class OrganRow:
+    """One organ of a label volume.
+
+    Attributes:
+        volume_ml: size in ml.
+        mean_intensity: mean of the image inside (HU for CT); None when not found.
+    """
+
+    name: str
+    title: str
+    voxels: int
+    volume_ml: float
+    mean_intensity: float | None
+
+    @property
+    def found(self) -> bool:
+        return self.voxels > 0
+
+
+def organ_table(segmentation: Volume, labels: LabelSet, image: Volume, organs: Sequence[str] | None = None
+                ) -> list[OrganRow]:
+    """A row for every organ, or for those asked for, in the order of ``labels``; an absent one has 0 voxels."""
+    values = segmentation.array.ravel()
+    counts = np.bincount(values, minlength=len(labels) + 1)
+    sums = np.bincount(values, weights=image.array.ravel(), minlength=len(labels) + 1)
+    rows = []
+    for label in labels:
+        if organs is not None and label.name not in organs:
+            continue
+        count = int(counts[label.value])
+        mean = float(sums[label.value] / count) if count else None
+        rows.append(OrganRow(label.name, label.title, count, count * segmentation.voxel_volume_ml, mean))
+    return rows

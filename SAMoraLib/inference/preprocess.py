@@ -1,0 +1,94 @@
+"""Volumes to slices in [0, 1] at the slab's size; shared by inference and training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from SAMoraLib.card import Preprocessing
+from SAMoraLib.inference.body import Body, Box, body_box, find_body
+from SAMoraLib.volume import Reorientation, Volume, to_canonical
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedVolume:
+    """A volume in canonical orientation, with what its slices need to become a model's input.
+
+    Voxels stay as they were read: windowing and resampling happen slice by slice, so memory does not grow.
+
+    Attributes:
+        canonical: the volume with i to left, j to posterior, k to superior.
+        reorientation: the way back to the volume's own grid.
+        box: the part of every slice that fills the slab.
+        window: intensities that become 0 and 1.
+        image_size: side S of the slab, pixels.
+    """
+
+    canonical: Volume
+    reorientation: Reorientation
+    box: Box
+    window: tuple[float, float]
+    image_size: int
+
+    @property
+    def array(self) -> np.ndarray:
+        """(D, H, W), canonical, as read."""
+        return self.canonical.array
+
+    def slices(self, start: int, stop: int) -> np.ndarray:
+        """Slices start..stop (exclusive) as (N, 1, S, S) float32 in [0, 1]; what lies beyond the image is 0."""
+        prepared = np.empty((stop - start, 1, self.image_size, self.image_size), np.float32)
+        for row, image in zip(prepared, self.array[start:stop], strict=True):
+            row[0] = resample_slice(self.box.crop(normalise(image, self.window)), self.image_size)
+        return prepared
+
+
+def prepare_volume(volume: Volume, preprocessing: Preprocessing) -> PreparedVolume:
+    """Orient a volume, find the body and the intensity window; nothing is resampled yet."""
+    canonical, reorientation = to_canonical(volume)
+    body = find_body(canonical, preprocessing)
+    return PreparedVolume(canonical, reorientation, slice_box(canonical, body, preprocessing),
+                          intensity_window(canonical, body, preprocessing), preprocessing.image_size)
+
+
+def slice_box(canonical: Volume, body: Body, preprocessing: Preprocessing) -> Box:
+    """The part of every slice that the model sees: a square around the body, or all of it, stretched (SAMed)."""
+    if preprocessing.crop == "body":
+        return body_box(body, canonical)
+    _, height, width = canonical.array.shape
+    return Box(0, height, 0, width)
+
+
+def intensity_window(canonical: Volume, body: Body, preprocessing: Preprocessing) -> tuple[float, float]:
+    """Intensities that become 0 and 1: fixed HU, or percentiles of the body's voxels."""
+    if preprocessing.intensity == "hu_window":
+        return preprocessing.low, preprocessing.high
+    low, high = np.percentile(body.voxels(canonical.array), (preprocessing.low, preprocessing.high))
+    return float(low), float(high)
+
+
+def normalise(array: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    """Clip to the window and scale to [0, 1], float32. An empty window gives 0 up to it and 1 above."""
+    low, high = window
+    if not low < high:
+        return (array > high).astype(np.float32)
+    return ((np.clip(array, low, high) - low) / (high - low)).astype(np.float32)
+
+
+def resample_slice(image: np.ndarray, size: int) -> np.ndarray:
+    """(h, w) float32 in [0, 1] -> (size, size): linear, averaged over the pixels that merge where it shrinks."""
+    resized = F.interpolate(torch.from_numpy(image)[None, None], (size, size), mode="bilinear", align_corners=False,
+                            antialias=True)
+    return resized[0, 0].clamp_(0, 1).numpy()  # the weights add up to 1 within rounding
+
+
+def resample_labels(labels: np.ndarray, box: Box, size: int) -> np.ndarray:
+    """Canonical labels (D, H, W) of the box at the slab's size, nearest: (D, size, size), 0 beyond the image.
+
+    Pixel centres lie where ``PreparedVolume.slices`` puts them.
+    """
+    rows, columns = (((np.arange(size) + 0.5) * length / size).astype(int) for length in box.shape)
+    return box.crop(labels)[:, rows[:, None], columns]

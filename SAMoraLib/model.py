@@ -1,0 +1,109 @@
+"""The model of every variant: slabs (B, C, D, H, W) to logits (B, K, D, H, W)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from SAMoraLib.adapters.experts import add_fusion
+from SAMoraLib.adapters.lora import add_lora_to_decoder, add_lora_to_encoder
+from SAMoraLib.decoders.mask import build_mask_decoder, build_prompt_encoder, decode
+from SAMoraLib.encoders.sam_vit import SamImageEncoder
+from SAMoraLib.variants import Variant
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of a batch of slabs.
+
+    Attributes:
+        low_res_logits: (B, K, D, h, w) at the decoder's own resolution.
+        iou_predictions: (B, K, D), the decoder's estimate of its masks' quality.
+        image_size: (H, W) of the input slab.
+    """
+
+    low_res_logits: Tensor
+    iou_predictions: Tensor
+    image_size: tuple[int, int]
+
+    @property
+    def logits(self) -> Tensor:
+        """(B, K, D, H, W) at the input's resolution."""
+        return self.resized(self.image_size)
+
+    def resized(self, size: tuple[int, int]) -> Tensor:
+        """Logits (B, K, D, *size), bilinear with ``align_corners=False`` in the slice plane."""
+        low = self.low_res_logits
+        slices = F.interpolate(low.transpose(1, 2).flatten(0, 1), size, mode="bilinear", align_corners=False)
+        return slices.unflatten(0, (low.shape[0], low.shape[2])).transpose(1, 2)
+
+
+class SegmentationModel(nn.Module):
+    """Image encoder, prompt encoder and mask decoder under Meta's names."""
+
+    def __init__(self, image_encoder: SamImageEncoder, prompt_encoder: nn.Module, mask_decoder: nn.Module,
+                 variant: Variant) -> None:
+        super().__init__()
+        self.image_encoder = image_encoder
+        self.prompt_encoder = prompt_encoder
+        self.mask_decoder = mask_decoder
+        self.variant = variant
+
+    @property
+    def num_classes(self) -> int:
+        """Foreground classes; the logits have one channel more, background first."""
+        return int(self.mask_decoder.num_mask_tokens) - 1
+
+    @property
+    def image_size(self) -> int:
+        return self.image_encoder.img_size
+
+    def forward(self, image: Tensor) -> Prediction:
+        """Segment slabs.
+
+        Args:
+            image: (B, C, D, S, S) in [0, 1]; C is 3, or 1 and then repeated.
+
+        Raises:
+            ValueError: the slices do not have the model's size.
+        """
+        if tuple(image.shape[-2:]) != (self.image_size, self.image_size):
+            raise ValueError(f"The slices are {image.shape[-1]} x {image.shape[-2]} pixels, this model takes "
+                             f"{self.image_size} x {self.image_size}; resample them first.")
+        batch, _, depth, height, width = image.shape
+        slices = as_rgb_slices(image)
+        masks, iou = decode(self.prompt_encoder, self.mask_decoder, self.image_encoder(slices))
+        return Prediction(masks.unflatten(0, (batch, depth)).transpose(1, 2),
+                          iou.unflatten(0, (batch, depth)).transpose(1, 2), (height, width))
+
+
+def as_rgb_slices(image: Tensor) -> Tensor:
+    """(B, C, D, H, W) -> (B * D, 3, H, W): every slice an image, a grey one repeated to SAM's three channels."""
+    slices = image.transpose(1, 2).flatten(0, 1)
+    return slices.expand(-1, 3, -1, -1)
+
+
+def build_model(variant: Variant, num_classes: int, image_size: int) -> SegmentationModel:
+    """A model of ``variant`` with new weights.
+
+    Args:
+        num_classes: foreground classes.
+        image_size: side of the square slices, pixels.
+
+    Raises:
+        ValueError: no class, or a size that the patch size does not divide.
+    """
+    if num_classes < 1:
+        raise ValueError(f"A model needs at least one class, got {num_classes}.")
+    size = variant.size
+    encoder = SamImageEncoder(size, image_size)
+    if variant.adapters:
+        add_lora_to_encoder(encoder, variant.adapters, variant.rank)
+    if variant.fusion is not None:
+        add_fusion(encoder, variant.fusion)
+    decoder = build_mask_decoder(size, num_classes)
+    if variant.decoder_lora:
+        add_lora_to_decoder(decoder.transformer, variant.rank)
+    return SegmentationModel(encoder, build_prompt_encoder(size, image_size), decoder, variant)

@@ -1,0 +1,49 @@
+"""Make ``import torchvision`` work when its compiled operators do not match torch.
+
+A torchvision built for CUDA beside a CPU-only torch (common inside 3D Slicer) cannot load its operators and then fails
+with ``operator torchvision::nms does not exist``; segment_anything and sam2 import torchvision and fail with it.
+Nothing here calls those operators, so they are declared without an implementation. Where the pair matches, this
+module does nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+
+import torch
+
+_MISSING = {
+    "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
+_library: torch.library.Library | None = None  # the declaration lives as long as this object
+
+
+def ensure_torchvision_imports() -> None:
+    """Import torchvision, declaring its missing operators first where that is what stops it.
+
+    Raises:
+        ImportError: torchvision is not installed.
+        RuntimeError: torchvision fails for another reason.
+    """
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+        _declare_operators()
+        importlib.import_module("torchvision")
+        logging.getLogger(__name__).info("torchvision's compiled operators do not match torch %s; "
+                                         "declared without them.", torch.__version__)
+
+
+def _declare_operators() -> None:
+    global _library
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    if _library is None:
+        _library = torch.library.Library("torchvision", "DEF")
+        for schema in _MISSING.values():
+            _library.define(schema)

@@ -1,0 +1,152 @@
+"""The variants as rows of a table: encoder x adapters x decoder (torch-free).
+
+A variant has no code of its own. Sizes, ranks and class counts are fields; ``SAMoraLib.model.build_model`` reads them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+EXPERTS = ("image", "patch", "pixel")
+
+
+@dataclass(frozen=True)
+class EncoderSize:
+    """Size of a SAM ViT and of the prompt encoder and mask decoder that belong to it."""
+
+    embed_dim: int
+    depth: int
+    num_heads: int
+    global_attn_indexes: tuple[int, ...]
+    window_size: int = 14
+    patch_size: int = 16
+    out_chans: int = 256  # channels of the image embedding = width of the mask decoder
+    mask_in_chans: int = 16
+    decoder_heads: int = 8
+    decoder_mlp_dim: int = 2048
+    iou_hidden_dim: int = 256
+
+
+ENCODER_SIZES = {
+    "vit_b": EncoderSize(768, 12, 12, (2, 5, 8, 11)),
+    "vit_l": EncoderSize(1024, 24, 16, (5, 11, 17, 23)),
+    "vit_h": EncoderSize(1280, 32, 16, (7, 15, 23, 31)),
+    # For tests, the demo and laptops. No file of Meta's exists: Training/pretrain_base.py makes the base.
+    "tiny": EncoderSize(128, 6, 4, (2, 5), window_size=10, patch_size=8, out_chans=128, decoder_heads=4,
+                        decoder_mlp_dim=512, iou_hidden_dim=64),
+}
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """How the experts' streams become one (HL-Attn, SAMora eq. 6-8).
+
+    Attributes:
+        scope: "block" runs attention and MLP per expert (eq. 4-5); "attention" shares the MLP (released code).
+        inputs: "difference" shows the fusion E_i - F, "stream" shows it E_i itself (eq. 6 to the letter).
+        add_query: adds the query back after each cross-attention (released code; absent in eq. 8).
+        order: the level at which (image, patch, pixel) enter: "2-1-1", "1-1-2" or "1-2-1" (supplement, table 11).
+        width: d_k of eq. 8; 128 is the width that gives the papers' parameter count.
+    """
+
+    scope: str = "block"
+    inputs: str = "difference"
+    add_query: bool = False
+    order: str = "2-1-1"
+    width: int = 128
+
+    CHOICES = {"scope": ("block", "attention"), "inputs": ("difference", "stream"),
+               "order": ("2-1-1", "1-1-2", "1-2-1")}
+
+    def __post_init__(self) -> None:
+        for name, choices in self.CHOICES.items():
+            _require(f"fusion {name}", getattr(self, name), choices)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row: which encoder, which adapters on it, which decoder, and what stage 2 trains.
+
+    Attributes:
+        adapters: names of the low-rank pairs on q and v of every block; ("default",) is SAMed's single LoRA.
+        decoder_lora: SAMed_s, low-rank pairs inside the mask decoder's transformer as well.
+        trained: the parts that stage 2 trains, see ``SAMoraLib.adapters.trainable``.
+    """
+
+    name: str
+    encoder: str = "vit_b"
+    adapters: tuple[str, ...] = ("default",)
+    rank: int = 4
+    fusion: Fusion | None = None
+    decoder: str = "mask"
+    decoder_lora: bool = False
+    depth: int = 1  # slices per slab
+    trained: tuple[str, ...] = ("lora", "decoder", "prompt")
+    paper: str = ""
+    encoder_size: EncoderSize | None = field(default=None)  # overrides the named size, e.g. in parity tests
+
+    def __post_init__(self) -> None:
+        if self.encoder_size is None:
+            _require("encoder", self.encoder, tuple(ENCODER_SIZES))
+
+    @property
+    def size(self) -> EncoderSize:
+        return self.encoder_size or ENCODER_SIZES[self.encoder]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Variant:
+        """Rebuild a variant from a card.
+
+        Raises:
+            ValueError: the card names fields that this version does not know.
+        """
+        values = _known_fields(cls, data)
+        for name in ("adapters", "trained"):
+            values[name] = tuple(values[name])
+        if values.get("fusion"):
+            values["fusion"] = Fusion(**_known_fields(Fusion, values["fusion"]))
+        if values.get("encoder_size"):
+            size = _known_fields(EncoderSize, values["encoder_size"])
+            size["global_attn_indexes"] = tuple(size["global_attn_indexes"])
+            values["encoder_size"] = EncoderSize(**size)
+        return cls(**values)
+
+
+def _known_fields(cls: Any, data: dict[str, Any]) -> dict[str, Any]:
+    unknown = sorted(set(data) - {f.name for f in fields(cls)})
+    if unknown:
+        raise ValueError(f"The card has unknown {cls.__name__.lower()} fields {', '.join(unknown)}; "
+                         "it was written by a newer version, update SAMora.")
+    return dict(data)
+
+
+def _require(what: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"Unknown {what} '{value}'; choose from {', '.join(choices)}.")
+
+
+VARIANTS = {
+    variant.name: variant
+    for variant in (
+        # The encoder and decoder as Meta trained them, whole: what Training/pretrain_base.py trains.
+        Variant("sam", adapters=(), trained=("base", "decoder", "prompt"), paper="arXiv:2304.02643"),
+        Variant("samed", paper="arXiv:2304.13785"),
+        Variant("samed_s", decoder_lora=True, trained=("lora", "decoder", "prompt"), paper="arXiv:2304.13785"),
+        Variant("samora", adapters=EXPERTS, fusion=Fusion(), trained=("fusion", "decoder"), paper="SAMora, eq. 2-8"),
+    )
+}
+
+
+def get_variant(name: str, encoder: str | None = None, /, **changes: Any) -> Variant:
+    """The row ``name``, optionally with another encoder size or other fields changed.
+
+    Raises:
+        ValueError: no such variant or encoder.
+    """
+    _require("variant", name, tuple(VARIANTS))
+    variant = VARIANTS[name]
+    return replace(variant, encoder=encoder or variant.encoder, **changes)

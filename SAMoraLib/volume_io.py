@@ -1,0 +1,220 @@
+"""Reading volumes (NIfTI, NRRD, MHA, a DICOM series) and writing label volumes, with one clear sentence on refusal.
+
+SimpleITK does the reading and writing; it is imported inside the functions, because it takes a while.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from SAMoraLib.labels import Label, LabelSet
+from SAMoraLib.volume import Volume
+
+READABLE = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
+ORTHOGONAL = 1e-3  # of the cosines between axes; headers keep about seven digits
+EVEN = 0.02  # of the slice distance: how far DICOM slice positions may be off an even grid
+
+
+def read_volume(path: str | Path) -> Volume:
+    """Read a scalar 3D volume, or a folder that holds one DICOM series.
+
+    A 2D image is a volume of one slice. CT series come in HU.
+
+    Raises:
+        FileNotFoundError: nothing at ``path``.
+        ValueError: not readable, not one series, colour, 4D, sheared, unevenly spaced, or not finite.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no volume '{path}'; give a file or a folder with one DICOM series.")
+    image = _read_series(path) if path.is_dir() else _read_file(path)
+    return _to_volume(image, path)
+
+
+def _read_file(path: Path) -> Any:
+    import SimpleITK as sitk
+
+    if not str(path).lower().endswith(READABLE):
+        raise ValueError(f"'{path.name}' is not of a known format; give one of {', '.join(READABLE)}, or a folder with "
+                         "one DICOM series.")
+    try:
+        return sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        if "orthonormal" in str(error):
+            raise ValueError(_sheared(path)) from error
+        raise ValueError(f"'{path.name}' cannot be read ({_cause(error)}); it may be damaged or incomplete.") from error
+
+
+def _read_series(folder: Path) -> Any:
+    import SimpleITK as sitk
+
+    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if len(series) != 1:
+        found = f"holds {len(series)} DICOM series" if series else "holds no DICOM series"
+        raise ValueError(f"The folder '{folder.name}' {found}; give a folder with exactly one.")
+    reader = sitk.ImageSeriesReader()
+    names = reader.GetGDCMSeriesFileNames(str(folder), series[0])
+    _check_positions(folder, names)
+    reader.SetFileNames(names)
+    try:
+        return reader.Execute()
+    except RuntimeError as error:
+        raise ValueError(f"The DICOM series in '{folder.name}' cannot be read ({_cause(error)}); it may be damaged or "
+                         "incomplete.") from error
+
+
+def _check_positions(folder: Path, names: tuple[str, ...]) -> None:
+    """Refuse missing slices, uneven distances and gantry tilt, which ITK would silently straighten."""
+    if len(names) < 2:
+        return
+    headers = [_dicom_header(name) for name in names]
+    positions = np.array([position for position, _ in headers])
+    row, column = headers[0][1][:3], headers[0][1][3:]
+    steps = np.diff(positions, axis=0)
+    distances = steps @ np.cross(row, column)
+    usual = float(np.median(distances))
+    if np.abs(distances - usual).max() > EVEN * abs(usual):
+        raise ValueError(f"The slices in '{folder.name}' are {np.abs(distances).min():.2f} to "
+                         f"{np.abs(distances).max():.2f} mm apart, so some are missing or doubled; "
+                         "export the whole series again, or resample it evenly.")
+    if np.abs(steps @ np.stack([row, column], axis=1)).max() > EVEN * abs(usual):
+        raise ValueError(_sheared(folder))
+
+
+def _dicom_header(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Image position and orientation (row, column) of one file, LPS."""
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(name)
+    reader.ReadImageInformation()
+    position, orientation = (np.array([float(number) for number in reader.GetMetaData(tag).split("\\")])
+                             for tag in ("0020|0032", "0020|0037"))
+    return position, orientation
+
+
+def _to_volume(image: Any, path: Path) -> Volume:
+    import SimpleITK as sitk
+
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise ValueError(f"'{path.name}' is a colour or vector image with {image.GetNumberOfComponentsPerPixel()} "
+                         "components; give a volume with one grey value per voxel.")
+    size = image.GetSize()
+    if len(size) > 3 and any(extent > 1 for extent in size[3:]):
+        raise ValueError(f"'{path.name}' has {len(size)} dimensions ({' x '.join(map(str, size))}); "
+                         "give one 3D volume, e.g. one time point.")
+    if len(size) > 3:
+        image = image[(slice(None),) * 3 + (0,) * (len(size) - 3)]
+    if len(size) == 2:
+        image = sitk.JoinSeries(image)
+    volume = Volume(sitk.GetArrayFromImage(image), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+    _check(volume, path)
+    return volume
+
+
+def _check(volume: Volume, path: Path) -> None:
+    matrix = np.reshape(volume.direction, (3, 3))
+    cosines = matrix.T @ matrix
+    if not np.allclose(cosines, np.eye(3), atol=ORTHOGONAL):
+        raise ValueError(_sheared(path))
+    if min(volume.spacing) <= 0 or not np.isfinite([*volume.spacing, *volume.origin]).all():
+        raise ValueError(f"'{path.name}' has the voxel size {volume.spacing} mm; its header is damaged, export it "
+                         "again.")
+    if not np.issubdtype(volume.array.dtype, np.number) or np.iscomplexobj(volume.array):
+        raise ValueError(f"'{path.name}' holds values of type {volume.array.dtype}; give integers or real numbers.")
+    if not np.isfinite(volume.array).all():
+        count = int((~np.isfinite(volume.array)).sum())
+        raise ValueError(f"'{path.name}' has {count} voxels that are NaN or infinite; replace them, e.g. by the "
+                         "background value.")
+
+
+def _sheared(path: Path) -> str:
+    return (f"The axes of '{path.name}' are not at right angles (a sheared grid, as with gantry tilt); resample it to "
+            "a straight grid first, e.g. with Slicer's 'Resample Scalar Volume'.")
+
+
+def _cause(error: Exception) -> str:
+    """The last line of an ITK message without its file and line numbers."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].split("ERROR: ")[-1].rstrip(".") if lines else "unknown cause"
+
+
+def write_volume(volume: Volume, path: str | Path, metadata: dict[str, str] | None = None) -> None:
+    """Write a volume; the file appears under its name only when it is complete.
+
+    Args:
+        metadata: key-value fields of a NRRD header.
+
+    Raises:
+        ValueError: an unknown format.
+    """
+    import SimpleITK as sitk
+
+    path = Path(path)
+    ending = next((ending for ending in WRITABLE if path.name.lower().endswith(ending)), None)
+    if ending is None:
+        raise ValueError(f"'{path.name}' is not of a format that can be written; choose from {', '.join(WRITABLE)}.")
+    image = sitk.GetImageFromArray(volume.array)
+    image.SetSpacing(volume.spacing)
+    image.SetOrigin(volume.origin)
+    image.SetDirection(volume.direction)
+    for key, value in (metadata or {}).items():
+        image.SetMetaData(key, value)
+    write_beside(path, ending, lambda name: sitk.WriteImage(image, name, useCompression=True))
+
+
+def write_beside(path: Path, ending: str, write: Callable[[str], None]) -> None:
+    """Let ``write`` make a hidden file beside ``path`` and rename it when it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}{ending}")
+    try:
+        write(str(unfinished))
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_segmentation(volume: Volume, labels: LabelSet, path: str | Path) -> None:
+    """Write a label volume; ``.seg.nrrd`` also carries names, colours and terminology as 3D Slicer reads them."""
+    metadata = slicer_fields(volume.array, labels) if str(path).endswith(".seg.nrrd") else None
+    write_volume(volume, path, metadata)
+
+
+def slicer_fields(array: np.ndarray, labels: LabelSet) -> dict[str, str]:
+    """The header fields of a Slicer segmentation: one shared layer, stable segment ids, SNOMED CT codes."""
+    depth, height, width = array.shape
+    fields = {
+        "Segmentation_MasterRepresentation": "Binary labelmap",
+        "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
+        "Segmentation_ReferenceImageExtentOffset": "0 0 0",
+    }
+    for number, label in enumerate(labels):
+        segment = {
+            "ID": label.name,
+            "Name": label.title,
+            "NameAutoGenerated": "0",
+            "Color": " ".join(f"{channel / 255:.6g}" for channel in label.rgb),
+            "ColorAutoGenerated": "0",
+            "LabelValue": str(label.value),
+            "Layer": "0",
+            "Extent": f"0 {width - 1} 0 {height - 1} 0 {depth - 1}",
+            "Tags": f"TerminologyEntry:{terminology(label)}|Segmentation.Status:completed|",
+        }
+        fields |= {f"Segment{number}_{key}": value for key, value in segment.items()}
+    return fields
+
+
+def terminology(label: Label) -> str:
+    """Slicer's serialised terminology entry: category, type and laterality of the General Anatomy list."""
+    organ = label.organ
+    modifier = f"SCT^{organ.modifier[0]}^{organ.modifier[1]}" if organ.modifier else "^^"
+    category = "SCT^123037004^Anatomical Structure"
+    region = "Anatomic codes - DICOM master list~^^~^^"
+    return (f"Segmentation category and type - 3D Slicer General Anatomy list~{category}~"
+            f"SCT^{organ.code}^{organ.meaning}~{modifier}~{region}")

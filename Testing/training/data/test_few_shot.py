@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from Training.data.few_shot import choose_slices
+
+SYNAPSE = [f"case{case:02d}" for case in range(18) for _ in range(138 if case == 17 else 122)]  # 2,212 slices
+
+
+def test_the_papers_ten_per_cent():
+    chosen = choose_slices(SYNAPSE, 0.1, seed=0)
+    assert len(chosen) == 221
+    assert len({SYNAPSE[index] for index in chosen}) == 18
+    shares = Counter(SYNAPSE[index] for index in chosen)
+    assert max(shares.values()) - min(shares.values()) <= 3
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=12), st.floats(0.01, 1), st.integers(0, 1000))
+def test_any_fraction_of_any_cases(sizes, fraction, seed):
+    cases = [f"c{case}" for case, size in enumerate(sizes) for _ in range(size)]
+    chosen = choose_slices(cases, fraction, seed)
+    assert chosen == sorted(set(chosen))
+    assert len(chosen) == max(1, round(fraction * len(cases)))
+    assert 0 <= chosen[0] <= chosen[-1] < len(cases)
+    assert len({cases[index] for index in chosen}) == min(len(chosen), len(sizes))
+    assert chosen == choose_slices(cases, fraction, seed)
+
+
+def test_the_seed_decides():
+    assert choose_slices(SYNAPSE, 0.1, 0) != choose_slices(SYNAPSE, 0.1, 1)
+
+
+def test_slices_of_a_case_need_not_be_neighbours_in_the_list():
+    cases = ["a", "b"] * 50
+    assert {cases[index] for index in choose_slices(cases, 0.02, 3)} == {"a", "b"}
+
+
+@pytest.mark.parametrize(("cases", "fraction"), [(["a"], 0.0), (["a"], 1.1), ([], 0.5)])
+def test_refuses_an_impossible_share(cases, fraction):
+    with pytest.raises(ValueError, match="above 0, up to 1"):
+        choose_slices(cases, fraction, 0)

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from Training.data.manifest import check_unchanged, read_manifest, relabel
+
+
+@pytest.fixture
+def manifest(cases, tmp_path):
+    for seed, case in enumerate("abc"):
+        cases.add(case, seed)
+    return cases.manifest(tmp_path / "out", train="a,b", test="c")
+
+
+def test_comes_back_as_written(manifest, tmp_path):
+    assert read_manifest(tmp_path / "out" / "manifest.json") == manifest
+    assert [case.id for case in manifest.of("train")] == ["a", "b"]
+    assert [case.id for case in manifest.of("test", "train")] == ["a", "b", "c"]
+    assert manifest.image_path(manifest.cases[0]).is_file()
+
+
+def test_holds_no_absolute_path(manifest, tmp_path):
+    text = (tmp_path / "out" / "manifest.json").read_text()
+    assert str(tmp_path) not in text
+    assert "../data/a/image.nii.gz" in text
+
+
+def test_data_and_manifest_may_move_together(manifest, tmp_path):
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    (tmp_path / "data").rename(moved / "data")
+    (tmp_path / "out").rename(moved / "out")
+    again = read_manifest(moved / "out" / "manifest.json")
+    check_unchanged(again, again.cases[0])
+
+
+def test_notices_changed_and_missing_files(manifest):
+    case = manifest.cases[0]
+    check_unchanged(manifest, case)
+    manifest.label_path(case).write_bytes(b"other")
+    with pytest.raises(ValueError, match="has changed"):
+        check_unchanged(manifest, case)
+    manifest.image_path(case).unlink()
+    with pytest.raises(FileNotFoundError, match="is gone"):
+        check_unchanged(manifest, case)
+
+
+def test_refuses_the_same_image_in_two_splits(manifest):
+    train, *_, test = manifest.cases
+    copy = replace(test, voxels_sha256=train.voxels_sha256)
+    with pytest.raises(ValueError, match=r"'a' \(train\) and 'c' \(test\)"):
+        replace(manifest, cases=(train, copy))
+    replace(manifest, cases=(train, replace(copy, split="train")))
+
+
+def test_refuses_broken_rules(manifest):
+    case = manifest.cases[0]
+    for wrong, message in [({"split": "dev"}, "choose from train"), ({"label": None}, "has no label")]:
+        with pytest.raises(ValueError, match=message):
+            replace(manifest, cases=(replace(case, **wrong),))
+    with pytest.raises(ValueError, match="Two cases"):
+        replace(manifest, cases=(case, case))
+    with pytest.raises(ValueError, match="no case in the split validation"):
+        manifest.of("validation")
+    with pytest.raises(ValueError, match="Unknown modality 'PET'"):
+        replace(manifest, modality="PET")
+
+
+@pytest.mark.parametrize("change", [
+    lambda data: data.pop("cases"),
+    lambda data: data["cases"][0].pop("image_sha256"),
+    lambda data: data["cases"][0].update(colour="red"),
+    lambda data: data.update(format_version=99),
+    lambda data: data.update(label_map=[1]),
+])
+def test_says_what_is_wrong_with_a_file(manifest, tmp_path, change):
+    path = tmp_path / "out" / "manifest.json"
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=r"Training\.prepare"):
+        read_manifest(path)
+
+
+def test_refuses_other_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no manifest"):
+        read_manifest(tmp_path / "none.json")
+    (tmp_path / "x.json").write_text("[not json")
+    with pytest.raises(ValueError, match="is not a manifest"):
+        read_manifest(tmp_path / "x.json")
+
+
+def test_relabel_maps_and_drops():
+    source = np.array([[0, 1, 2], [52, 6, 200]], dtype=np.float32)
+    found = relabel(source, {1: 1, 52: 7, 6: 6, 300: 2})
+    assert found.dtype == np.uint8
+    assert found.tolist() == [[0, 1, 0], [7, 6, 0]]

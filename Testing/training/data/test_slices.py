@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import zoom
+
+from SAMoraLib.card import Preprocessing
+from Training.data.augment import DEFAULT, noisy_and_clean
+from Training.data.slices import SliceDataset, ViewDataset, build_cache, low_res_label
+
+CT = Preprocessing("CT", "hu_window", -100, 200, "none", 64)
+
+
+@pytest.fixture
+def manifest(cases, tmp_path):
+    cases.add("a", 0)
+    cases.add("b", 1)
+    return cases.manifest(tmp_path / "out", train="a,b")
+
+
+@pytest.fixture
+def cache(manifest, tmp_path):
+    return build_cache(manifest, manifest.of("train"), CT, tmp_path / "cache")
+
+
+def test_slices_of_all_cases_in_order(cache):
+    assert len(cache) == 12
+    assert cache.cases == ("a",) * 6 + ("b",) * 6
+    assert [ref.number for ref in cache.refs] == [*range(6)] * 2
+    image, label = cache.image(2), cache.label(2)
+    assert (image.shape, image.dtype) == ((64, 64), np.float32)
+    assert (label.shape, label.dtype) == ((64, 64), np.uint8)
+    assert set(np.unique(label)) == {0, 1, 2, 3, 4}
+    # Air, then brighter with the label's number: image and label lie on each other.
+    means = [image[label == value].mean() for value in (1, 2, 3, 4)]
+    assert image.min() == 0
+    assert means == sorted(means)
+    assert means[3] == pytest.approx((60 + 80 + 100) / 300, abs=0.04)
+
+
+def test_orientation_does_not_matter(cases, tmp_path):
+    image, label = cases.add("a")
+    flip = (slice(None, None, -1), slice(None), slice(None, None, -1))
+    turned = replace(image, array=image.array[flip].copy(), direction=(-1, 0, 0, 0, 1, 0, 0, 0, -1),
+                     origin=(10 + 47 * 1.5, -20.0, 30 + 5 * 5.0))
+    cases.write("b", turned, turned.with_array(label.array[flip].copy()))
+    manifest = cases.manifest(tmp_path / "out", train="a,b")
+    cache = build_cache(manifest, manifest.of("train"), CT, tmp_path / "cache")
+    for number in range(6):
+        assert np.array_equal(cache.image(number), cache.image(number + 6))
+        assert np.array_equal(cache.label(number), cache.label(number + 6))
+
+
+def test_is_built_once(manifest, cache, tmp_path):
+    shutil.rmtree(tmp_path / "data")
+    again = build_cache(manifest, manifest.of("train"), CT, tmp_path / "cache")
+    assert np.array_equal(again.image(7), cache.image(7))
+    with pytest.raises(FileNotFoundError, match="is gone"):
+        build_cache(manifest, manifest.of("train"), replace(CT, high=250), tmp_path / "cache")
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.name.startswith(".")]
+
+
+def test_refuses_data_that_changed(manifest, tmp_path):
+    manifest.label_path(manifest.cases[0]).write_bytes(b"other")
+    with pytest.raises(ValueError, match="has changed"):
+        build_cache(manifest, manifest.of("train"), CT, tmp_path / "cache")
+
+
+def test_a_label_map_makes_another_entry(cases, tmp_path):
+    cases.add("a", numbers=(5, 1, 2, 9))
+    caches = []
+    for label_map in ("5=liver", "1=liver"):
+        manifest = cases.manifest(tmp_path / "out", label_map, train="a")
+        caches.append(build_cache(manifest, manifest.of("train"), CT, tmp_path / "cache"))
+    first, second = (cache.label(2) for cache in caches)
+    assert set(np.unique(first)) == set(np.unique(second)) == {0, 1}
+    assert not np.any(first & second)
+
+
+def test_unlabelled_cases_have_images_alone(cases, tmp_path):
+    image, _ = cases.add("a")
+    cases.write("b", image.with_array(image.array + 1), None)
+    manifest = cases.manifest(tmp_path / "out", train="a", unlabelled="b")
+    cache = build_cache(manifest, manifest.of("train", "unlabelled"), CT, tmp_path / "cache")
+    views = ViewDataset(cache, noisy_and_clean)
+    assert len(views) == 12
+    noisy, clean = views[0, 9]
+    assert noisy.shape == clean.shape == (1, 1, 64, 64)
+    assert np.array_equal(clean[0, 0], cache.image(9))
+    with pytest.raises(FileNotFoundError):
+        cache.label(9)
+
+
+def test_items_have_the_models_shapes(cache):
+    image, label = SliceDataset(cache)[0, 3]
+    assert (image.shape, image.dtype) == ((1, 1, 64, 64), torch.float32)
+    assert (label.shape, label.dtype) == ((1, 64, 64), torch.int64)
+    assert np.array_equal(image[0, 0], cache.image(3))
+    assert np.array_equal(label[0], cache.label(3))
+
+
+def test_augmentation_depends_on_seed_epoch_and_slice_alone(cache):
+    policy = replace(DEFAULT, affine=1.0)
+    whole = SliceDataset(cache, seed=5, policy=policy)
+    image, label = whole[2, 7]
+    again = SliceDataset(cache, seed=5, policy=policy)
+    _ = again[0, 0]  # what was asked for before does not matter
+    assert torch.equal(again[2, 7][0], image)
+    assert torch.equal(again[2, 7][1], label)
+    few = SliceDataset(cache, [1, 7], seed=5, policy=policy)
+    assert len(few) == 2
+    assert torch.equal(few[2, 1][0], image)
+    assert not torch.equal(whole[3, 7][0], image)
+    assert not torch.equal(SliceDataset(cache, seed=6, policy=policy)[2, 7][0], image)
+
+
+def test_views_are_reproducible_too(cache):
+    view = partial(noisy_and_clean, sigma=0.1)
+    first, second = ViewDataset(cache, view, seed=1), ViewDataset(cache, view, seed=1)
+    assert torch.equal(first[4, 3][0], second[4, 3][0])
+    assert not torch.equal(first[4, 3][0], first[5, 3][0])
+
+
+@pytest.mark.parametrize(("side", "size"), [(224, 56), (512, 128), (192, 48), (160, 80), (64, 64), (30, 7)])
+def test_low_res_labels_are_samed_s(side, size):
+    label = np.random.default_rng(side).integers(0, 9, (2, 1, side, side))
+    expected = np.stack([zoom(slice_[0], size / side, order=0)[None] for slice_ in label])
+    assert np.array_equal(low_res_label(torch.from_numpy(label), size), expected)

@@ -1,0 +1,113 @@
+"""The whole chain at toy length: phantoms, base, three experts, samed and samora, evaluation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from SAMoraLib.card import read_card
+from SAMoraLib.checkpoint import load_model, merge
+from SAMoraLib.demo.phantom import make_phantom
+from SAMoraLib.inference.predictor import Predictor
+from SAMoraLib.variants import EXPERTS
+from SAMoraLib.volume_io import write_volume
+from Training.config import PretrainBase, Stage1Expert, Stage2, from_command_line
+from Training.evaluate import main as evaluate
+from Training.prepare import main as prepare
+from Training.pretrain_base import pretrain_base
+from Training.stage1_expert import train_expert
+from Training.stage2_finetune import finetune
+
+SIZE = 80
+STEPS = ["--optimisation.steps", "2", "--optimisation.batch_size", "2", "--optimisation.accelerator", "cpu",
+         "--optimisation.devices", "1", "--optimisation.threads", "1"]
+PREPROCESSING = ["--preprocessing.modality", "CT", "--preprocessing.intensity", "hu_window", "--preprocessing.low",
+                 "-160", "--preprocessing.high", "240", "--preprocessing.crop", "body", "--preprocessing.image_size",
+                 str(SIZE)]
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with manifest, base, experts and both models."""
+    folder = tmp_path_factory.mktemp("chain")
+    for seed in range(4):
+        phantom = make_phantom(seed, (6.0, 6.0, 16.0))
+        for kind, volume in (("imagesTr", phantom.ct), ("labelsTr", phantom.labels)):
+            write_volume(volume, folder / "data" / kind / f"p{seed}.nii.gz")
+    prepare(["--input", str(folder / "data"), "--output", str(folder), "--labels", "synapse", "--modality", "CT",
+             "--split", "train=p0,p1", "validation=p2", "test=p3"])
+    pretrain_base(from_command_line(PretrainBase, [
+        "--output", str(folder / "base"), "--image_size", str(SIZE), "--phantoms", "1", "--workers", "1",
+        "--cache", str(folder / "cache"), *STEPS]))
+    common = ["--manifest", str(folder / "manifest.json"), "--base", str(folder / "base/base.safetensors"),
+              "--cache", str(folder / "cache"), "--encoder", "tiny", *PREPROCESSING, *STEPS]
+    for level in EXPERTS:
+        train_expert(from_command_line(Stage1Expert, ["--output", str(folder / level), "--level", level, *common]))
+    experts = json.dumps([str(folder / level / "expert.safetensors") for level in EXPERTS])
+    for name, more in (("samed", []), ("samora", ["--experts", experts])):
+        finetune(from_command_line(Stage2, ["--output", str(folder / name), "--variant", name,
+                                            "--optimisation.validate_every", "2", *more, *common]))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["samed", "samora"])
+def test_a_model_predicts_on_the_volumes_own_grid(chain: Path, name: str) -> None:
+    model, card = load_model(chain / name / "model.safetensors", base=chain / "base/base.safetensors")
+    phantom = make_phantom(9, (6.0, 6.0, 16.0))
+    found = Predictor(model, card).predict(phantom.ct)
+    assert found.array.shape == phantom.ct.array.shape
+    assert (found.spacing, found.origin, found.direction) == (phantom.ct.spacing, phantom.ct.origin,
+                                                              phantom.ct.direction)
+    assert found.array.max() <= len(card.labels or ())
+
+
+def test_stage_2_of_samora_changes_fusion_and_decoder_alone(chain: Path) -> None:
+    saved = load_file(chain / "samora/model.safetensors")
+    experts = [load_file(chain / level / "expert.safetensors") for level in EXPERTS]
+    for state in experts:
+        assert all(torch.equal(saved[key], value) for key, value in state.items())
+    others = {key for key in saved if not any(key in state for state in experts)}
+    assert all(".hl_attn." in key or key.startswith("mask_decoder.") for key in others)
+    assert any(".hl_attn." in key for key in others)
+
+
+def test_cards_tell_where_a_model_comes_from(chain: Path) -> None:
+    card = read_card(chain / "samora/model.safetensors")
+    assert card.base is not None and card.base["name"] == "base.safetensors"
+    assert [parent["name"] for parent in card.parents] == ["expert.safetensors"] * 3
+    assert card.training["slices"] > 10
+    assert card.labels is not None and card.labels.name == "synapse"
+
+
+def test_a_merged_model_needs_no_base_and_predicts_the_same(chain: Path, tmp_path: Path) -> None:
+    source = chain / "samora/model.safetensors"
+    merge(source, tmp_path / "whole.safetensors", base=chain / "base/base.safetensors")
+    image = torch.rand(1, 1, 1, SIZE, SIZE)
+    with torch.inference_mode():
+        first = load_model(source, base=chain / "base/base.safetensors")[0](image).logits
+        second = load_model(tmp_path / "whole.safetensors")[0](image).logits
+    assert torch.equal(first, second)
+
+
+def test_samora_without_all_experts_is_refused(chain: Path, tmp_path: Path) -> None:
+    config = from_command_line(Stage2, [
+        "--output", str(tmp_path), "--variant", "samora", "--manifest", str(chain / "manifest.json"), "--base",
+        str(chain / "base/base.safetensors"), "--cache", str(chain / "cache"), "--encoder", "tiny", "--experts",
+        json.dumps([str(chain / "image/expert.safetensors")]), *PREPROCESSING, *STEPS])
+    with pytest.raises(ValueError, match="needs the experts image, patch, pixel, got image"):
+        finetune(config)
+
+
+def test_evaluation_writes_table_and_pictures(chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(["--manifest", str(chain / "manifest.json"), "--checkpoint", str(chain / "samed/model.safetensors"),
+              "--base", str(chain / "base/base.safetensors"), "--output", str(tmp_path), "--pictures"])
+    assert "liver" in capsys.readouterr().out
+    written = json.loads((tmp_path / "results.json").read_text())
+    assert [result["case"] for result in written["results"]] == ["p3"]
+    assert (tmp_path / "cases/p3.png").stat().st_size > 10_000
+    assert np.genfromtxt(tmp_path / "results.csv", delimiter=",", skip_header=1).shape[0] == 8

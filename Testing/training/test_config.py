@@ -1,0 +1,56 @@
+"""Configurations: the committed files load, and mistakes are named before anything heavy starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from Training.config import Optimisation, PretrainBase, ReferenceUNet, Stage1Expert, Stage2, from_command_line
+
+CONFIGS = Path(__file__).parents[2] / "Training" / "configs"
+KINDS = {"tiny_base": PretrainBase, "expert": Stage1Expert, "unet": ReferenceUNet}
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIGS)))
+def test_committed_configurations_load(path: Path) -> None:
+    kind = KINDS.get(path.stem.split("-")[0], Stage2)
+    config = from_command_line(kind, ["--config", str(path)])
+    written = yaml.safe_load(path.read_text())
+    assert config.optimisation.steps == written["optimisation"]["steps"]
+    assert str(config.output) == written["output"]
+    if "preprocessing" in written:
+        assert config.preprocessing.crop == written["preprocessing"]["crop"]
+
+
+def test_single_fields_win_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("output: a\nmanifest: m\nbase: b\nvariant: samed\noptimisation: {steps: 5, batch_size: 2}\n")
+    config = from_command_line(Stage2, ["--config", str(path), "--optimisation.steps", "9", "--fraction", "0.1"])
+    assert (config.optimisation.steps, config.optimisation.batch_size, config.fraction) == (9, 2, 0.1)
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--fraction", "0"], "fraction is 0"),
+    (["--loss_resolution", "middle"], "middle"),
+    (["--stepz", "3"], "stepz"),
+    (["--optimisation.steps", "0"], "steps"),
+])
+def test_mistakes_end_with_exit_code_2_and_the_field(arguments: list[str], message: str,
+                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    required = ["--output", "o", "--manifest", "m", "--base", "b", "--variant", "samed"]
+    with pytest.raises(SystemExit) as stop:
+        from_command_line(Stage2, required + arguments)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_test_cases_are_refused_in_stage_1() -> None:
+    with pytest.raises(ValueError, match="test cases must not be seen"):
+        Stage1Expert(Path("o"), Path("m"), Path("b"), "image", splits=("train", "test"))
+
+
+def test_impossible_optimisation_is_refused() -> None:
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        Optimisation(batch_size=0)

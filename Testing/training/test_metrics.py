@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from Training.metrics import CONVENTIONS, dice, hd95, score
+
+CUBE = (slice(2, 5), slice(3, 7), slice(1, 6))
+
+
+def _mask(*boxes, shape=(8, 12, 10)):
+    mask = np.zeros(shape, dtype=bool)
+    for box in boxes:
+        mask[box] = True
+    return mask
+
+
+def _blobs(seed, shape=(9, 14, 11)):
+    from scipy.ndimage import gaussian_filter
+
+    return gaussian_filter(np.random.default_rng(seed).standard_normal(shape), 1.5) > 0.03
+
+
+def test_agrees_with_the_published_evaluations(golden):
+    for number, (expected_dice, expected_hd95) in enumerate(golden["samed_dice_hd95"], start=1):
+        pair = golden["pred"] == number, golden["gt"] == number
+        samed = score(*pair, (3.0, 1.0, 1.0), "samed")
+        assert (samed.dice, samed.hd95) == pytest.approx((expected_dice, expected_hd95))
+        assert score(*pair, (3.0, 1.0, 1.0), "ma_sam").dice == pytest.approx(golden["masam_dice"][number - 1])
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.tuples(*[st.floats(0.5, 8)] * 3))
+def test_agrees_with_medpy_in_mm(seed, spacing):
+    medpy = pytest.importorskip("medpy.metric.binary")
+    prediction, reference = _blobs(seed), _blobs(seed + 1)
+    assert hd95(prediction, reference, spacing) == pytest.approx(medpy.hd95(prediction, reference, spacing))
+    assert hd95(prediction, reference) == pytest.approx(medpy.hd95(prediction, reference))
+    assert dice(prediction, reference) == pytest.approx(medpy.dc(prediction, reference))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000))
+def test_symmetric_and_blind_to_empty_margins(seed):
+    prediction, reference = _blobs(seed), _blobs(seed + 1)
+    assert hd95(prediction, reference, (3, 1, 1)) == pytest.approx(hd95(reference, prediction, (3, 1, 1)))
+    wide = np.pad(prediction, 1), np.pad(reference, 1)
+    # A margin changes nothing, but at the border of the volume a mask's own outline does not count as inside.
+    assert hd95(*(np.pad(mask, 3) for mask in wide), (3, 1, 1)) == pytest.approx(hd95(*wide, (3, 1, 1)))
+
+
+def test_a_shift_along_an_axis_counts_in_that_axis_spacing():
+    moved = (slice(3, 6), *CUBE[1:])
+    assert hd95(_mask(CUBE), _mask(moved), (7.7, 1.25, 1.25)) == pytest.approx(7.7)
+    assert hd95(_mask(CUBE), _mask(moved)) == pytest.approx(1)
+    assert dice(_mask(CUBE), _mask(moved)) == pytest.approx(2 / 3)
+    assert hd95(_mask(CUBE), _mask(CUBE)) == 0
+
+
+def test_empty_masks_in_every_convention():
+    empty, full = _mask(), _mask(CUBE)
+    scored = {name: [score(*pair, (2, 1, 1), name) for pair in [(empty, empty), (full, empty), (empty, full)]]
+              for name in CONVENTIONS}
+    assert [(s.dice, s.hd95) for s in scored["samed"]] == [(0, 0), (1, 0), (0, 0)]
+    assert [s.dice for s in scored["ma_sam"]] == [1, 0, 0]
+    assert math.isnan(scored["strict"][0].dice)
+    assert math.isnan(scored["strict"][0].hd95)
+    diagonal = math.hypot(8 * 2, 12, 10)
+    assert [(s.dice, s.hd95) for s in scored["strict"][1:]] == [(0, pytest.approx(diagonal))] * 2
+
+
+def test_missing_an_organ_is_never_better_than_any_overlap():
+    reference = _mask(CUBE)
+    poor = _mask((slice(7, 8), slice(11, 12), slice(9, 10)))
+    assert score(_mask(), reference, (2, 1, 1)).hd95 > score(poor, reference, (2, 1, 1)).hd95
+
+
+def test_refuses_what_it_cannot_compare():
+    with pytest.raises(ValueError, match="on one grid"):
+        dice(np.zeros((2, 3, 4)), np.zeros((2, 4, 3)))
+    with pytest.raises(ValueError, match="choose from strict"):
+        score(_mask(), _mask(), (1, 1, 1), "medpy")

@@ -1,0 +1,47 @@
+"""Which labelled slices a few-shot run may see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def choose_slices(cases: Sequence[str], fraction: float, seed: int) -> list[int]:
+    """A random ``fraction`` of the slices, spread over the cases; sorted indexes.
+
+    SAMora's supplement (A.2) takes "10% of the training data (221 slices) from different subjects" out of all axial
+    slices, so slices without any organ count and may be drawn here too: to leave them out would need the labels of
+    slices that a few-shot user has not labelled. Every case contributes in proportion to its slices and at least
+    once; if there are more cases than slices to draw, that many cases contribute one slice each.
+
+    Args:
+        cases: the case of each slice (``SliceCache.cases``).
+        fraction: above 0, up to 1; at least one slice is drawn.
+
+    Raises:
+        ValueError: the fraction is outside (0, 1], or there are no slices.
+    """
+    if not 0 < fraction <= 1 or not cases:
+        raise ValueError(f"Cannot draw the fraction {fraction} of {len(cases)} slices; give one above 0, up to 1.")
+    rng = np.random.default_rng(seed)
+    names, case_of = np.unique(np.asarray(cases), return_inverse=True)
+    counts = _share(np.bincount(case_of), max(1, round(fraction * len(cases))), rng)
+    drawn = [rng.choice(np.flatnonzero(case_of == case), counts[case], replace=False) for case in range(len(names))]
+    return sorted(int(index) for index in np.concatenate(drawn))
+
+
+def _share(sizes: np.ndarray, total: int, rng: np.random.Generator) -> np.ndarray:
+    """Split ``total`` into one count per case: one each, the rest by largest remainder of the proportional share."""
+    if total <= len(sizes):
+        counts = np.zeros(len(sizes), dtype=int)
+        counts[rng.choice(len(sizes), total, replace=False)] = 1
+        return counts
+    ideal = total * sizes / sizes.sum()
+    counts = np.maximum(1, np.floor(ideal)).astype(int)
+    while counts.sum() != total:
+        step = int(np.sign(total - counts.sum()))
+        open_cases = counts < sizes if step > 0 else counts > 1
+        gap = np.where(open_cases, step * (ideal - counts), -np.inf)
+        counts[int(np.argmax(gap))] += step
+    return counts

@@ -1,0 +1,189 @@
+"""Volumes -> axial slices at the slab's size: cached on disk once, augmented reproducibly every epoch.
+
+Legend: N slices of a case, D slices of a slab, S side of the slab in pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from SAMoraLib.card import Preprocessing
+from SAMoraLib.inference.preprocess import prepare_volume, resample_labels
+from SAMoraLib.volume import to_canonical
+from SAMoraLib.volume_io import read_volume
+from Training.data.augment import POLICIES, AugmentPolicy, View, augment
+from Training.data.manifest import Case, Manifest, check_unchanged, relabel
+
+CACHE_VERSION = 1  # raise it when preprocessing changes what it computes from the same settings
+
+
+@dataclass(frozen=True)
+class SliceRef:
+    """Where a slice comes from: slice ``number``, counted from the feet in canonical order, of case ``case``."""
+
+    case: str
+    number: int
+    folder: Path
+
+
+class SliceCache:
+    """The slices of some cases at S x S, memory-mapped; indexes run through the cases in order.
+
+    ``image(i)`` is (S, S) float32 in [0, 1], ``label(i)`` (S, S) uint8 in the label set's numbers, ``cases[i]`` the
+    case of slice i.
+    """
+
+    def __init__(self, folders: dict[str, Path]) -> None:
+        self.refs = tuple(SliceRef(case, number, folder) for case, folder in folders.items()
+                          for number in range(len(_open(folder / "images.npy"))))
+        self.cases = tuple(ref.case for ref in self.refs)
+
+    def __len__(self) -> int:
+        return len(self.refs)
+
+    def image(self, index: int) -> np.ndarray:
+        ref = self.refs[index]
+        return _open(ref.folder / "images.npy")[ref.number].astype(np.float32)
+
+    def label(self, index: int) -> np.ndarray:
+        ref = self.refs[index]
+        return np.array(_open(ref.folder / "labels.npy")[ref.number])
+
+
+@lru_cache(maxsize=256)  # an open file each
+def _open(path: Path) -> np.ndarray:
+    array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
+
+
+def build_cache(
+    manifest: Manifest, cases: Sequence[Case], preprocessing: Preprocessing, folder: str | Path
+) -> SliceCache:
+    """Slices of ``cases``, computed for those that ``folder`` does not hold yet.
+
+    The folder may be shared by splits, runs and processes: an entry is named by the hash of the files and the
+    preprocessing, and appears at once when complete.
+
+    Raises:
+        FileNotFoundError: a volume has gone.
+        ValueError: a volume has changed since ``Training.prepare``, or cannot be read.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = {case.id: folder / f"{case.id}-{_key(manifest, case, preprocessing)[:16]}" for case in cases}
+    missing = [case for case in cases if not entries[case.id].is_dir()]
+    for case in tqdm(missing, desc="slicing", unit="case", disable=None if missing else True):
+        _write_entry(manifest, case, preprocessing, entries[case.id])
+    return SliceCache(entries)
+
+
+def _key(manifest: Manifest, case: Case, preprocessing: Preprocessing) -> str:
+    label_map = sorted(manifest.label_map.items()) if case.label else None
+    content = [CACHE_VERSION, case.image_sha256, case.label_sha256, label_map, asdict(preprocessing)]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _write_entry(manifest: Manifest, case: Case, preprocessing: Preprocessing, entry: Path) -> None:
+    check_unchanged(manifest, case)
+    beside = Path(tempfile.mkdtemp(prefix=".", dir=entry.parent))
+    try:
+        for name, array in slice_case(manifest, case, preprocessing).items():
+            np.save(beside / f"{name}.npy", array, allow_pickle=False)
+        beside.replace(entry)
+    except OSError:
+        if not entry.is_dir():  # otherwise another process was faster, with the same content
+            raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def slice_case(manifest: Manifest, case: Case, preprocessing: Preprocessing) -> dict[str, np.ndarray]:
+    """The slices of one case: "images" (N, S, S) float16 in [0, 1] and, if it has labels, "labels" (N, S, S) uint8."""
+    volume = read_volume(manifest.image_path(case))
+    prepared = prepare_volume(volume, preprocessing)
+    arrays = {"images": prepared.slices(0, len(prepared.array))[:, 0].astype(np.float16)}
+    if case.label:
+        numbers = relabel(read_volume(manifest.label_path(case)).array, manifest.label_map)
+        # With the image's geometry, so that rounding in the label's header cannot orient it differently.
+        canonical, _ = to_canonical(volume.with_array(numbers))
+        arrays["labels"] = resample_labels(canonical.array, prepared.box, preprocessing.image_size)
+    return arrays
+
+
+class SliceDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Slices with labels for stage 2: image (1, D=1, S, S) float32 and label (D=1, S, S) int64.
+
+    An item is ``slices[epoch, index]``. Its augmentation depends on seed, epoch and index alone, so a resumed run
+    sees the same pixels; the epoch travels with the index because a worker process would not see an attribute change.
+
+    Args:
+        indexes: the slices to use, as from ``few_shot.choose_slices``; all if None.
+    """
+
+    def __init__(
+        self, cache: SliceCache, indexes: Sequence[int] | None = None, seed: int = 0,
+        policy: AugmentPolicy = POLICIES["none"],
+    ) -> None:
+        self.cache = cache
+        self.indexes = list(range(len(cache)) if indexes is None else indexes)
+        self.seed = seed
+        self.policy = policy
+
+    def __len__(self) -> int:
+        return len(self.indexes)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        epoch, index = key
+        at = self.indexes[index]
+        image = torch.from_numpy(self.cache.image(at))[None]
+        label = torch.from_numpy(self.cache.label(at))[None]
+        image, moved = augment(image, label, np.random.default_rng([self.seed, epoch, at]), self.policy)
+        assert moved is not None
+        return image[None], moved.long()
+
+
+class ViewDataset(Dataset[tuple[Tensor, ...]]):
+    """Slices without labels for stage 1: the tensors that ``view`` makes of an image, each (1, D=1, S, S) float32.
+
+    An item is ``slices[epoch, index]``, see ``SliceDataset``.
+
+    Args:
+        view: for instance ``augment.two_views`` or ``augment.noisy_and_clean``.
+    """
+
+    def __init__(self, cache: SliceCache, view: View, seed: int = 0) -> None:
+        self.cache = cache
+        self.view = view
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.cache)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, ...]:
+        epoch, index = key
+        image = torch.from_numpy(self.cache.image(index))[None]
+        return tuple(view[None] for view in self.view(image, np.random.default_rng([self.seed, epoch, index])))
+
+
+def low_res_label(label: Tensor, size: int) -> Tensor:
+    """Labels at the decoder's resolution: (..., S, S) -> (..., size, size), the nearest pixel.
+
+    SAMed's ``scipy.ndimage.zoom(order=0)``: the corner pixels stay corner pixels.
+    """
+    side = label.shape[-1]
+    at = torch.arange(size, device=label.device, dtype=torch.float64) * ((side - 1) / max(size - 1, 1))
+    nearest = (at + 0.5).floor().long()
+    return label[..., nearest[:, None], nearest]

@@ -1,0 +1,46 @@
+"""The segmentation loss of SAMed, H-SAM and SAMora: weighted cross-entropy and Dice."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+SMOOTH = 1e-5
+
+
+def dice_loss(logits: Tensor, label: Tensor) -> Tensor:
+    """SAMed's Dice loss: the mean over all K classes, background included, of 1 - 2|pt| / (|p|^2 + |t|^2).
+
+    Sums run over the batch and all pixels together, so that a class absent from one slice of the batch still
+    has a gradient from the others; denominators are sums of squares (V-Net), not of probabilities.
+
+    Args:
+        logits: (B, K, D, h, w), before softmax.
+        label: (B, D, h, w) int64, values 0..K-1.
+    """
+    probability = logits.softmax(dim=1)
+    target = F.one_hot(label, logits.shape[1]).movedim(-1, 1).to(probability.dtype)
+    over = (0, *range(2, logits.ndim))
+    intersection = (probability * target).sum(over)
+    total = probability.square().sum(over) + target.sum(over)  # a one-hot target is its own square
+    return (1 - (2 * intersection + SMOOTH) / (total + SMOOTH)).mean()
+
+
+def segmentation_loss(
+    low_res_logits: Tensor, label: Tensor, ce_weight: float = 0.2, dice_weight: float = 0.8
+) -> Tensor:
+    """``ce_weight`` x cross-entropy + ``dice_weight`` x Dice at the decoder's resolution (SAMed, section 3.4).
+
+    Args:
+        low_res_logits: (B, K, D, h, w), before softmax.
+        label: (B, D, h, w) int64, values 0..K-1, already at h x w (``Training.data.slices.low_res_label``).
+
+    Raises:
+        ValueError: logits and label are not on the same grid.
+    """
+    grid = (low_res_logits.shape[0], *low_res_logits.shape[2:])
+    if tuple(label.shape) != grid:
+        raise ValueError(f"The label has shape {tuple(label.shape)} but the logits need {grid}; resize it first.")
+    logits = low_res_logits.float()  # under autocast the sums over the batch would overflow half precision
+    loss: Tensor = ce_weight * F.cross_entropy(logits, label) + dice_weight * dice_loss(logits, label)
+    return loss

@@ -1,0 +1,53 @@
+"""Write phantom CTs with labels as a data set: imagesTr and labelsTr, for Training.prepare.
+
+    python -m Training.make_phantoms --output runs/phantoms --first-seed 20000 --count 68
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from SAMoraLib.demo.phantom import make_phantom
+from SAMoraLib.volume_io import write_volume
+
+
+def make_phantoms(folder: Path, seeds: range, workers: int) -> None:
+    """One image and one label file per seed; those that are there already are kept."""
+    jobs = [(folder, seed) for seed in seeds]
+    with ProcessPoolExecutor(workers) as pool:
+        list(tqdm(pool.map(_write_phantom, jobs), total=len(jobs), desc="phantoms", unit="case"))
+
+
+def _write_phantom(job: tuple[Path, int]) -> None:
+    folder, seed = job
+    name = f"phantom_{seed}.nii.gz"
+    image, label = folder / "imagesTr" / name, folder / "labelsTr" / name
+    if image.exists() and label.exists():
+        return
+    rng = np.random.default_rng(seed)
+    in_plane = float(rng.uniform(1.6, 2.4))
+    # A few patients have no gallbladder: a model must be able to say "not found".
+    phantom = make_phantom(seed, (in_plane, in_plane, float(rng.uniform(4, 6))), all_organs=False)
+    write_volume(phantom.labels, label)
+    write_volume(phantom.ct, image)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m Training.make_phantoms",
+                                     description="Write phantom CTs with labels as a data set.")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--first-seed", type=int, default=20_000, help="(default: %(default)s)")
+    parser.add_argument("--count", type=int, default=68, help="(default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="(default: %(default)s)")
+    options = parser.parse_args(arguments)
+    make_phantoms(options.output, range(options.first_seed, options.first_seed + options.count), options.workers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What each stage minimises: modules whose forward takes a batch and returns the loss."""

@@ -1,0 +1,78 @@
+"""A run: a folder that holds its configuration, its log, and the state from which it goes on after a kill."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+STATE = "state.pt"
+LOG = "log.jsonl"
+
+
+class Run:
+    """Files of one training run.
+
+    Args:
+        folder: made if it does not exist.
+        config: the run's configuration; a folder that holds another one is refused.
+
+    Raises:
+        ValueError: the folder belongs to a run with another configuration.
+    """
+
+    def __init__(self, folder: Path, config: Any) -> None:
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        written = _as_plain(config)
+        path = self.folder / "config.yaml"
+        if path.exists() and (old := yaml.safe_load(path.read_text())) != written:
+            changed = sorted(key for key in {*old, *written} if old.get(key) != written.get(key))
+            raise ValueError(f"'{self.folder}' holds a run whose {', '.join(changed)} differ; choose another output "
+                             "folder, or delete this one.")
+        _replace(path, lambda unfinished: unfinished.write_text(yaml.safe_dump(written, sort_keys=False)))
+
+    def save_state(self, state: dict[str, Any]) -> None:
+        """Keep ``state`` (tensors and plain values); the file is written beside and renamed."""
+        _replace(self.folder / STATE, lambda unfinished: torch.save(state, unfinished))
+
+    def load_state(self) -> dict[str, Any] | None:
+        """The last saved state, or None at the start."""
+        path = self.folder / STATE
+        return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+
+    def log(self, **values: Any) -> None:
+        """Append one line to the log."""
+        with (self.folder / LOG).open("a") as file:
+            file.write(json.dumps(values) + "\n")
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """All lines of the log; a last line cut short by a kill is left out."""
+        path = self.folder / LOG
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def _as_plain(value: Any) -> Any:
+    """Dataclasses, paths and tuples as what YAML can hold."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _as_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: _as_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _replace(path: Path, write: Any) -> None:
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(unfinished)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
