@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from collections.abc import Mapping
@@ -85,7 +86,7 @@ class Card:
         Raises:
             ValueError: written by a newer format, or a field is missing, unknown or has an impossible value.
         """
-        version = data.get("format_version")
+        version = data.get("format_version") if isinstance(data, dict) else None
         if version != FORMAT_VERSION:
             raise ValueError(f"The checkpoint has format version {version}; this version of SAMora reads "
                              f"{FORMAT_VERSION}, update SAMora or export the checkpoint again.")
@@ -96,8 +97,22 @@ class Card:
             values["preprocessing"] = Preprocessing(**data["preprocessing"]) if data.get("preprocessing") else None
             values["parents"] = tuple(data.get("parents", ()))
             return cls(**values)
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"The checkpoint's card is damaged ({error}); export the checkpoint again.") from error
+
+
+def file_sha256(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def reference_to(path: str | Path) -> dict[str, str]:
+    """How a card names another file: name and sha256."""
+    return {"name": Path(path).name, "sha256": file_sha256(path)}
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
@@ -131,8 +146,9 @@ def read_card(path: str | Path) -> Card:
         FileNotFoundError: no such file.
         ValueError: not a safetensors file, or it carries no card, or the card is damaged.
     """
-    text = read_header(path).get("__metadata__", {}).get(METADATA_KEY)
-    if text is None:
+    metadata = read_header(path).get("__metadata__")
+    text = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
+    if not isinstance(text, str):
         raise ValueError(f"'{path}' carries no SAMora card; import it first (samora import).")
     try:
         data = json.loads(text)

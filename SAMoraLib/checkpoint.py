@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -10,27 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from SAMoraLib.adapters.trainable import expert_keys
-from SAMoraLib.card import METADATA_KEY, Card, read_card
-from SAMoraLib.importers.sam import load_base, read_tensors
+from SAMoraLib.card import METADATA_KEY, Card, file_sha256, read_card, reference_to
+from SAMoraLib.importers.sam import load_base, read_safetensors, read_tensors
 from SAMoraLib.model import SegmentationModel, build_model
-
-
-def file_sha256(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def reference_to(path: str | Path) -> dict[str, str]:
-    """How a card names another file: name and sha256."""
-    return {"name": Path(path).name, "sha256": file_sha256(path)}
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], card: Card) -> None:
@@ -39,9 +24,10 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], card: Card) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     metadata = {METADATA_KEY: json.dumps(card.to_json(), sort_keys=True)}
+    plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     try:
-        unfinished.write_bytes(save({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, metadata))
-        os.replace(unfinished, path)
+        unfinished.write_bytes(save(plain, metadata))
+        unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -101,7 +87,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu",
     state: dict[str, Tensor] = {}
     if card.base is not None:
         state.update(base_state(model, find_base(path, card, base)))
-    state.update(load_file(path))
+    state.update(read_safetensors(path))
     _load_whole(model, state, path)
     return model.to(device).eval(), card
 
@@ -136,32 +122,41 @@ def _load_whole(model: SegmentationModel, state: Mapping[str, Tensor], path: str
     model.load_state_dict(dict(state))
 
 
-def load_experts(model: SegmentationModel, paths: Iterable[str | Path]) -> list[Card]:
+def load_experts(model: SegmentationModel, paths: Iterable[str | Path], base: str | Path | None = None) -> list[Card]:
     """Put expert files into a model that has adapters of their names.
+
+    Args:
+        base: the file that gave the model its base weights; experts of another base are refused.
 
     Returns:
         Their cards.
 
     Raises:
-        ValueError: not an expert, or of another encoder, rank or base than the others.
+        ValueError: not an expert, or of another encoder, rank or base than the others or the model.
     """
-    cards = []
-    for path in paths:
-        card, state = read_card(path), load_file(path)
-        if card.kind != "expert":
-            raise ValueError(f"'{path}' is a checkpoint of kind '{card.kind}', not an expert; "
-                             "train one with Training.stage1_expert.")
-        target = model.state_dict()
-        bad = [key for key in state if key not in target or target[key].shape != state[key].shape]
-        if bad:
-            raise ValueError(f"The expert '{path}' does not fit {model.variant.name} on {model.variant.encoder} at "
-                             f"rank {model.variant.rank} (first '{bad[0]}'); train it with the same encoder and rank.")
-        model.load_state_dict(state, strict=False)
-        cards.append(card)
+    cards = [_load_expert(model, path) for path in paths]
     bases = {card.base["sha256"] for card in cards if card.base}
     if len(bases) > 1:
         raise ValueError("The experts were trained on different base weights; train all three on the same base.")
+    if base is not None and bases and bases != {file_sha256(base)}:
+        raise ValueError(f"The experts were trained on another base than '{base}' (its sha256 differs); "
+                         "give the base that they were trained on.")
     return cards
+
+
+def _load_expert(model: SegmentationModel, path: str | Path) -> Card:
+    card = read_card(path)
+    if card.kind != "expert":
+        raise ValueError(f"'{path}' is a checkpoint of kind '{card.kind}', not an expert; "
+                         "train one with Training.stage1_expert.")
+    state, target, expected = read_safetensors(path), model.state_dict(), expert_keys(model, card.name)
+    bad = [*sorted(set(state) ^ set(expected)),
+           *(key for key in expected if key in state and state[key].shape != target[key].shape)]
+    if bad:
+        raise ValueError(f"The expert '{path}' does not fit {model.variant.name} on {model.variant.encoder} at "
+                         f"rank {model.variant.rank} (first '{bad[0]}'); train it with the same encoder and rank.")
+    model.load_state_dict(state, strict=False)
+    return card
 
 
 def merge(path: str | Path, output: str | Path, base: str | Path | None = None, half: bool = False) -> Card:

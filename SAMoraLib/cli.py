@@ -52,7 +52,7 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--model", required=True, type=Path, help="checkpoint, .safetensors")
     parser.add_argument("--base", type=Path, help="base weights, if the checkpoint leaves them out and they are not "
                         "beside it")
-    parser.add_argument("--output", type=Path, default=Path("."), help="folder for the label volumes, or for a single "
+    parser.add_argument("--output", type=Path, default=Path(), help="folder for the label volumes, or for a single "
                         "input the file to write (default: the current folder)")
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="of files in an output folder "
                         "(default: %(default)s)")

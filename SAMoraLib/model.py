@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from SAMoraLib.adapters.experts import add_fusion
 from SAMoraLib.adapters.lora import add_lora_to_decoder, add_lora_to_encoder
-from SAMoraLib.decoders.mask import build_mask_decoder, build_prompt_encoder, decode
+from SAMoraLib.decoders.mask import MaskDecoder, PromptEncoder, build_mask_decoder, build_prompt_encoder, decode
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
 from SAMoraLib.variants import Variant
 
@@ -43,8 +43,8 @@ class Prediction:
 class SegmentationModel(nn.Module):
     """Image encoder, prompt encoder and mask decoder under Meta's names."""
 
-    def __init__(self, image_encoder: SamImageEncoder, prompt_encoder: nn.Module, mask_decoder: nn.Module,
-                 variant: Variant) -> None:
+    def __init__(self, image_encoder: SamImageEncoder, prompt_encoder: PromptEncoder,
+                 mask_decoder: MaskDecoder, variant: Variant) -> None:
         super().__init__()
         self.image_encoder = image_encoder
         self.prompt_encoder = prompt_encoder

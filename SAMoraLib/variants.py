@@ -27,6 +27,12 @@ class EncoderSize:
     decoder_mlp_dim: int = 2048
     iou_hidden_dim: int = 256
 
+    def __post_init__(self) -> None:
+        for what, width, heads in (("encoder", self.embed_dim, self.num_heads),
+                                   ("decoder", self.out_chans, self.decoder_heads)):
+            if heads < 1 or width % heads:
+                raise ValueError(f"{heads} heads do not divide the {what}'s width {width}; choose a divisor.")
+
 
 ENCODER_SIZES = {
     "vit_b": EncoderSize(768, 12, 12, (2, 5, 8, 11)),
@@ -70,7 +76,7 @@ class Variant:
 
     Attributes:
         adapters: names of the low-rank pairs on q and v of every block; ("default",) is SAMed's single LoRA.
-        decoder_lora: SAMed_s, low-rank pairs inside the mask decoder's transformer as well.
+        decoder_lora: SAMed_s, low-rank pairs inside the mask decoder's transformer, which itself stays frozen.
         trained: the parts that stage 2 trains, see ``SAMoraLib.adapters.trainable``.
     """
 
@@ -82,7 +88,7 @@ class Variant:
     decoder: str = "mask"
     decoder_lora: bool = False
     depth: int = 1  # slices per slab
-    trained: tuple[str, ...] = ("lora", "decoder", "prompt")
+    trained: tuple[str, ...] = ("lora", "transformer", "decoder", "prompt")
     paper: str = ""
     encoder_size: EncoderSize | None = field(default=None)  # overrides the named size, e.g. in parity tests
 
@@ -133,10 +139,11 @@ VARIANTS = {
     variant.name: variant
     for variant in (
         # The encoder and decoder as Meta trained them, whole: what Training/pretrain_base.py trains.
-        Variant("sam", adapters=(), trained=("base", "decoder", "prompt"), paper="arXiv:2304.02643"),
+        Variant("sam", adapters=(), trained=("base", "transformer", "decoder", "prompt"), paper="arXiv:2304.02643"),
         Variant("samed", paper="arXiv:2304.13785"),
         Variant("samed_s", decoder_lora=True, trained=("lora", "decoder", "prompt"), paper="arXiv:2304.13785"),
-        Variant("samora", adapters=EXPERTS, fusion=Fusion(), trained=("fusion", "decoder"), paper="SAMora, eq. 2-8"),
+        Variant("samora", adapters=EXPERTS, fusion=Fusion(), trained=("fusion", "transformer", "decoder"),
+                paper="SAMora, eq. 2-8"),
     )
 }
 

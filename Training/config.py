@@ -14,7 +14,7 @@ import jsonargparse
 
 from SAMoraLib.card import Preprocessing
 from SAMoraLib.variants import Fusion
-from Training.data.augment import POLICIES, AugmentPolicy
+from Training.data.augment import AugmentPolicy
 from Training.schedule import Schedule
 
 # SAMed's protocol: clip to [-125, 275] HU and stretch the whole slice.
@@ -158,7 +158,7 @@ class Stage2:
     encoder: str = "vit_b"
     rank: int = 4
     experts: tuple[Path, ...] = ()
-    fusion: Fusion = Fusion()
+    fusion: Fusion = field(default_factory=Fusion)
     preprocessing: Preprocessing = SAMED_CT
     fraction: float = 1.0
     few_shot_seed: int = 0

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from SAMoraLib.checkpoint import file_sha256, load_model
+from SAMoraLib.card import file_sha256
+from SAMoraLib.checkpoint import load_model
 from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.labels import LabelSet
 from SAMoraLib.volume import Volume

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ def make_fabric(optimisation: Optimisation) -> Fabric:
     if optimisation.threads:
         torch.set_num_threads(optimisation.threads)
     fabric = Fabric(accelerator=optimisation.accelerator, devices=optimisation.devices,
-                    precision=optimisation.precision)
+                    precision=optimisation.precision)  # type: ignore[arg-type]
     fabric.launch()
     fabric.seed_everything(optimisation.seed, verbose=False)
     return fabric
@@ -104,7 +104,7 @@ def _batches(slices: Dataset, optimisation: Optimisation, start: int, rank: int,
              world: int) -> Iterator[tuple[int, list[Any]]]:
     """(step, this process's samples); every slice once per epoch, whatever the number of processes."""
     count, size = len(slices), optimisation.batch_size  # type: ignore[arg-type]
-    order: Sequence[int] = ()
+    order = np.arange(count)
     current = -1
     for step in range(start, optimisation.steps):
         samples = []

@@ -34,7 +34,7 @@ def draw_case(path: Path, title: str, image: Volume, masks: Masks) -> None:
     FigureCanvasAgg(figure)  # no display needed, and pyplot's global state is left alone
     window = np.percentile(canonical.array, (1, 99))
     axes = figure.subplots(ROWS, COLUMNS, squeeze=False).flat
-    for axis, number in zip(axes, choose_slices(turned), strict=True):
+    for axis, number in zip(axes, slices_to_show(turned), strict=True):
         axis.set_axis_off()
         axis.imshow(canonical.array[number], cmap="gray", vmin=window[0], vmax=window[1],
                     aspect=canonical.spacing[1] / canonical.spacing[0])
@@ -46,7 +46,7 @@ def draw_case(path: Path, title: str, image: Volume, masks: Masks) -> None:
     _save(figure, path)
 
 
-def choose_slices(masks: Masks) -> list[int]:
+def slices_to_show(masks: Masks) -> list[int]:
     """Slices at even distances from the first to the last that any mask touches; of all slices if none does."""
     touched = np.any([mask.any(axis=(1, 2)) for pair in masks.values() for mask in pair], axis=0)
     at = np.flatnonzero(touched) if touched.any() else np.arange(len(touched))

@@ -19,8 +19,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from SAMoraLib.card import Preprocessing
-from SAMoraLib.checkpoint import file_sha256
+from SAMoraLib.card import Preprocessing, file_sha256
 from SAMoraLib.labels import LABEL_SETS, LabelSet, get_label_set
 from SAMoraLib.volume import Volume, to_canonical
 from SAMoraLib.volume_io import read_volume

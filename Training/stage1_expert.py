@@ -10,8 +10,8 @@ from functools import partial
 from torch import nn
 
 from SAMoraLib.adapters.trainable import expert_keys, train_only
-from SAMoraLib.card import Card
-from SAMoraLib.checkpoint import reference_to, save_expert
+from SAMoraLib.card import Card, reference_to
+from SAMoraLib.checkpoint import save_expert
 from SAMoraLib.importers.sam import load_base, read_tensors
 from SAMoraLib.model import SegmentationModel, build_model
 from SAMoraLib.variants import EXPERTS, get_variant

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from SAMoraLib.adapters.trainable import own_keys, train_only
-from SAMoraLib.card import Card
-from SAMoraLib.checkpoint import load_experts, reference_to, save_model
+from SAMoraLib.card import Card, reference_to
+from SAMoraLib.checkpoint import load_experts, save_model
 from SAMoraLib.importers.sam import load_base, read_tensors
 from SAMoraLib.labels import LabelSet
 from SAMoraLib.model import SegmentationModel, build_model
@@ -55,7 +55,7 @@ def make_model(config: Stage2, labels: LabelSet) -> SegmentationModel:
     variant = make_variant(config)
     model = build_model(variant, len(labels), config.preprocessing.image_size)
     load_base(model, read_tensors(config.base))
-    cards = load_experts(model, config.experts)
+    cards = load_experts(model, config.experts, config.base)
     expected = set(variant.adapters) if variant.fusion is not None else set()
     given = {card.name for card in cards}
     if given != expected:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,8 +70,9 @@ class LoRALinear(nn.Linear):
         if adapter not in self.lora:
             raise ValueError(f"There is no adapter '{adapter}'; this model has {', '.join(self.lora)}.")
         delta = x.new_zeros(*x.shape[:-1], self.out_features)
+        pairs: Any = self.lora[adapter]
         for part, (start, stop) in self.parts.items():
-            delta[..., start:stop] = self.lora[adapter][part](x)
+            delta[..., start:stop] = pairs[part](x)
         return delta
 
 
@@ -82,7 +84,7 @@ def add_lora_to_encoder(encoder: SamImageEncoder, names: Sequence[str], rank: in
         block.attn.qkv = LoRALinear(block.attn.qkv, names, parts, rank)
 
 
-def add_lora_to_decoder(transformer: nn.Module, rank: int) -> None:
+def add_lora_to_decoder(transformer: Any, rank: int) -> None:
     """Put a pair on q_proj and v_proj of every attention of SAM's two-way transformer (SAMed_s).
 
     SAMed_s adapts self, token-to-image and image-to-token attention of each layer and the final token-to-image one.

@@ -6,19 +6,22 @@ from collections.abc import Iterable
 
 from torch import nn
 
-PARTS = ("base", "lora", "fusion", "decoder", "prompt")
+PARTS = ("base", "lora", "fusion", "transformer", "decoder", "prompt")
 
 
 def part_of(key: str) -> str:
     """The part that a parameter or buffer belongs to, from its name in the model's state dict.
 
-    "lora" are the low-rank pairs wherever they are, "fusion" is HL-Attn, "decoder" the mask decoder, "prompt" the
-    prompt encoder, and "base" the rest: the image encoder as pretrained.
+    "lora" are the low-rank pairs wherever they are, "fusion" is HL-Attn, "transformer" is the mask decoder's two-way
+    transformer (SAMed_s freezes it), "decoder" the rest of the mask decoder, "prompt" the prompt encoder, and "base"
+    everything else: the image encoder as pretrained.
     """
     if ".lora." in key:
         return "lora"
     if ".hl_attn." in key:
         return "fusion"
+    if key.startswith("mask_decoder.transformer."):
+        return "transformer"
     prefixes = {"mask_decoder": "decoder", "prompt_encoder": "prompt"}
     return prefixes.get(key.split(".")[0], "base")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from SAMoraLib.torchvision_nms import ensure_torchvision_imports
 from SAMoraLib.variants import EncoderSize
@@ -27,7 +27,7 @@ def build_mask_decoder(size: EncoderSize, num_classes: int) -> MaskDecoder:
                        iou_head_depth=3, iou_head_hidden_dim=size.iou_hidden_dim)
 
 
-def decode(prompt_encoder: PromptEncoder, mask_decoder: nn.Module, embedding: Tensor) -> tuple[Tensor, Tensor]:
+def decode(prompt_encoder: PromptEncoder, mask_decoder: MaskDecoder, embedding: Tensor) -> tuple[Tensor, Tensor]:
     """Masks of all K tokens without any prompt.
 
     Args:

@@ -34,14 +34,14 @@ def write_overlay(image: Volume, segmentation: Volume, labels: LabelSet, path: s
         "coronal": (canonical.array[::-1, j], classes[::-1, j], sz / sx),
         "sagittal": (canonical.array[::-1, :, i], classes[::-1, :, i], sz / sy),
     }
-    depth, height, width = canonical.array.shape
+    _, height, width = canonical.array.shape
     figure, axes = plt.subplots(1, 3, figsize=(15, 5), facecolor="black", width_ratios=[width * sx, width * sx,
                                                                                         height * sy])
     for axis, (name, (grey, values, aspect)) in zip(axes, views.items(), strict=True):
         axis.imshow(_coloured(grey, values, labels, window), aspect=aspect, interpolation="bilinear")
         axis.set_title(name, color="white")
         axis.axis("off")
-    handles = [Patch(color=np.array(label.rgb) / 255, label=label.title) for label in labels
+    handles = [Patch(color="#{:02x}{:02x}{:02x}".format(*label.rgb), label=label.title) for label in labels
                if (classes == label.value).any()]
     figure.legend(handles=handles, loc="lower center", ncols=max(len(handles), 1), frameon=False, labelcolor="white")
     figure.suptitle(title, color="white")

@@ -1,12 +1,13 @@
 """SAM's image encoder (the segment-anything package's ``ImageEncoderViT``) with blocks that can run an adapter.
 
-Parameter names are the package's, so that Meta's files load unchanged; the package's forward is the oracle in the tests.
+Parameter names are the package's, so Meta's files load unchanged; the package's forward is the oracle in the tests.
 Shapes: B images, H x W token grid, N = H * W, C embedding width, h heads, c = C / h.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -105,6 +106,8 @@ class SamBlock(Block):
 
 class SamImageEncoder(ImageEncoderViT):
     """The package's image encoder with ``SamBlock`` s."""
+
+    blocks: Any  # a ModuleList of SamBlock; as nn.Module its items would hide their own attributes from the checker
 
     def __init__(self, size: EncoderSize, image_size: int) -> None:
         if image_size % size.patch_size:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -27,15 +27,28 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"There is no weights file '{path}'; give the path of a .safetensors or .pth file.")
     if path.suffix == ".safetensors":
-        return load_file(path)
+        return read_safetensors(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"'{path}' cannot be read as plain tensors ({str(error).splitlines()[0]}); it may be cut "
-                         "short or carry code, get it again from its source.") from error
+    # A damaged pickle raises almost anything. torch's own message recommends to load it unsafely: it is not repeated.
+    except Exception as error:
+        raise ValueError(f"'{path}' cannot be read as plain tensors; it is cut short, damaged or carries code: get it "
+                         "again from its source.") from error
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise ValueError(f"'{path}' does not hold a flat table of named tensors; export its state dict first.")
     return {name: value.detach() for name, value in content.items()}
+
+
+def read_safetensors(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a ``.safetensors`` file.
+
+    Raises:
+        ValueError: the file is cut short or damaged.
+    """
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"The tensors of '{path}' cannot be read ({error}); download or export it again.") from error
 
 
 def load_base(model: SegmentationModel, state: dict[str, Tensor]) -> list[str]:
@@ -53,16 +66,16 @@ def load_base(model: SegmentationModel, state: dict[str, Tensor]) -> list[str]:
     Raises:
         ValueError: a tensor of the encoder, prompt encoder or decoder is missing or has another shape.
     """
-    size = model.variant.size
     # pixel_mean and pixel_std are buffers of old SAM files; slices come in [0, 1] here.
     state = {key: value for key, value in state.items() if not key.startswith("pixel_")}
     _check_encoder(model, state)
-    state = resize_position_tables(state, size, model.image_size)
     target = model.state_dict()
     wanted = [key for key in target if not _starts_random(key)]
+    if missing := [key for key in wanted if key not in state]:
+        raise ValueError(f"The base file lacks '{missing[0]}', so it is not a whole SAM {model.variant.encoder}; "
+                         "choose the encoder that the file was made for.")
+    state = resize_position_tables(state, model.variant.size, model.image_size)
     for key in wanted:
-        if key not in state:
-            raise ValueError(f"The base file lacks '{key}', so it is not a whole SAM {model.variant.encoder}.")
         if state[key].shape != target[key].shape:
             raise ValueError(f"'{key}' is {tuple(state[key].shape)} in the base file and {tuple(target[key].shape)} "
                              f"in {model.variant.encoder}; choose the encoder that the file was made for.")

@@ -27,6 +27,6 @@ def _renamed(key: str) -> str:
         attention = f"layers.{layer}.{_ATTENTIONS[match['where']]}"
         return f"mask_decoder.transformer.{attention}.{'qv'[part]}_proj.lora.default.{'qv'[part]}.{match['ab']}"
     if match := _FINAL.fullmatch(key):
-        part = match["part"]
-        return f"mask_decoder.transformer.final_attn_token_to_image.{part}_proj.lora.default.{part}.{match['ab']}"
+        name = match["part"]
+        return f"mask_decoder.transformer.final_attn_token_to_image.{name}_proj.lora.default.{name}.{match['ab']}"
     return key

@@ -102,7 +102,7 @@ def region_mask(volume: Volume, region: Region) -> np.ndarray:
     depth, height, width = volume.array.shape
     low, high = np.array(region, dtype=float).T
     inside = np.ones((depth, height, width), bool)
-    steps = volume.matrix * volume.spacing
+    steps = volume.ijk_to_lps[:3, :3]
     for row, axis in enumerate("xyz"):
         # One world coordinate of every voxel, as a sum of three vectors: no (D, H, W, 3) array is made.
         coordinate = (volume.origin[row] + steps[row, 2] * np.arange(depth)[:, None, None]

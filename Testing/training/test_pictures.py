@@ -5,7 +5,7 @@ from matplotlib.image import imread
 
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.volume import Volume
-from Training.pictures import choose_slices, draw_case
+from Training.pictures import draw_case, slices_to_show
 
 LIVER = get_label_set("chaos_mr").by_name("liver")
 
@@ -13,8 +13,8 @@ LIVER = get_label_set("chaos_mr").by_name("liver")
 def test_slices_run_from_the_first_to_the_last_that_is_touched():
     prediction, reference = np.zeros((2, 40, 8, 8), dtype=bool)
     prediction[10, 2, 2] = reference[24, 3, 3] = True
-    assert choose_slices({LIVER: (prediction, reference)}) == [10, 12, 14, 16, 18, 20, 22, 24]
-    assert choose_slices({LIVER: (prediction & False, prediction & False)})[0] == 0
+    assert slices_to_show({LIVER: (prediction, reference)}) == [10, 12, 14, 16, 18, 20, 22, 24]
+    assert slices_to_show({LIVER: (prediction & False, prediction & False)})[0] == 0
 
 
 def test_draws_prediction_and_reference_in_their_colours(tmp_path):

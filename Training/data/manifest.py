@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from SAMoraLib.card import Preprocessing
-from SAMoraLib.checkpoint import file_sha256
+from SAMoraLib.card import Preprocessing, file_sha256
 from SAMoraLib.labels import LabelSet, get_label_set
 from Training.files import write_json
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -62,4 +61,4 @@ def _write_structures(job: tuple[int, Preprocessing, Path]) -> None:
     structures = resample_labels(phantom.structures, box, preprocessing.image_size)
     unfinished = path.with_suffix(".tmp.npy")
     np.save(unfinished, structures)
-    os.replace(unfinished, path)
+    unfinished.replace(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -25,7 +27,7 @@ class DenoisingObjective(nn.Module):
         self.encoder = encoder
         stages = patch_size.bit_length() - 1
         widths = [max(out_chans >> stage, 16) for stage in range(stages + 1)]
-        self.decoder = nn.Sequential(*(_up(a, b) for a, b in zip(widths, widths[1:], strict=False)),
+        self.decoder = nn.Sequential(*(_up(a, b) for a, b in pairwise(widths)),
                                      nn.Conv2d(widths[-1], 1, 1))
 
     def forward(self, views: list[Tensor]) -> Tensor:

@@ -1,0 +1,118 @@
+"""SAM's image encoder: the package's own forward is the oracle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from segment_anything.modeling import ImageEncoderViT
+from torch import Tensor, nn
+
+from SAMoraLib.encoders.sam_vit import SamAttention, SamImageEncoder, resize_position_tables
+from SAMoraLib.variants import EncoderSize
+from Testing.golden import Golden, assert_golden, fixtures, sam_size
+from Testing.small import SIZE, randomise
+
+DEEP = replace(SIZE, depth=3)
+
+
+def package_encoder(size: EncoderSize, image_size: int) -> ImageEncoderViT:
+    return ImageEncoderViT(img_size=image_size, patch_size=size.patch_size, embed_dim=size.embed_dim, depth=size.depth,
+                           num_heads=size.num_heads, norm_layer=partial(nn.LayerNorm, eps=1e-6), use_rel_pos=True,
+                           global_attn_indexes=size.global_attn_indexes, window_size=size.window_size,
+                           out_chans=size.out_chans).eval()
+
+
+@pytest.mark.parametrize(("image_size", "window"), [(32, 2), (32, 3), (32, 4), (32, 5), (32, 14), (48, 4), (40, 2)])
+@torch.no_grad()
+def test_it_equals_the_package(image_size: int, window: int) -> None:
+    size = replace(DEEP, window_size=window)
+    theirs = package_encoder(size, image_size)
+    randomise(theirs)
+    ours = SamImageEncoder(size, image_size).eval()
+    ours.load_state_dict(theirs.state_dict())
+    image = torch.rand(2, 3, image_size, image_size, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(ours(image), theirs(image), rtol=0, atol=1e-5)
+
+
+def test_its_gradients_equal_the_packages() -> None:
+    theirs, ours = package_encoder(DEEP, 32), SamImageEncoder(DEEP, 32)
+    randomise(theirs)
+    ours.load_state_dict(theirs.state_dict())
+    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    for encoder in (theirs, ours):
+        encoder(image).square().mean().backward()
+    expected = dict(theirs.named_parameters())
+    for name, parameter in ours.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name].grad, rtol=1e-3, atol=1e-5, msg=name)
+
+
+@torch.no_grad()
+def test_attention_on_a_grid_that_is_not_square() -> None:
+    """Rows and columns have tables of their own and must not be mixed up."""
+    ours = SamAttention(32, 4, use_rel_pos=True, input_size=(3, 5))
+    randomise(ours)
+    tokens = torch.randn(2, 3, 5, 32, generator=torch.Generator().manual_seed(1))
+    theirs = super(SamAttention, ours).forward(tokens)
+    torch.testing.assert_close(ours(tokens), theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("image_size", [32, 36, 4])
+def test_the_image_must_be_whole_patches(image_size: int) -> None:
+    if image_size % 8 == 0:
+        assert SamImageEncoder(SIZE, image_size).pos_embed.shape[1] == image_size // 8
+        return
+    with pytest.raises(ValueError, match=rf"Image size {image_size} is not a multiple of the patch size 8"):
+        SamImageEncoder(SIZE, image_size)
+
+
+@torch.no_grad()
+def test_tokens_are_what_the_neck_sees() -> None:
+    encoder = SamImageEncoder(SIZE, 32).eval()
+    randomise(encoder)
+    image = torch.rand(1, 3, 32, 32)
+    tokens = encoder.tokens(image)
+    assert tokens.shape == (1, 4, 4, 32)
+    assert torch.equal(encoder.neck(tokens.permute(0, 3, 1, 2)), encoder(image))
+
+
+def tables(grid: int) -> dict[str, Tensor]:
+    encoder = SamImageEncoder(DEEP, grid * 8)
+    randomise(encoder)
+    return {f"image_encoder.{key}": value for key, value in encoder.state_dict().items()}
+
+
+@pytest.mark.parametrize("grid", [3, 4, 6, 9])
+def test_tables_are_resized_as_samed_does(grid: int) -> None:
+    state = tables(6)
+    resized = resize_position_tables(state, DEEP, grid * 8)
+    positions = F.interpolate(state["image_encoder.pos_embed"].permute(0, 3, 1, 2), (grid, grid), mode="bilinear",
+                              align_corners=False).permute(0, 2, 3, 1)
+    expected = {"image_encoder.pos_embed": positions}
+    for axis in "hw":
+        key = f"image_encoder.blocks.1.attn.rel_pos_{axis}"
+        expected[key] = F.interpolate(state[key][None, None], (2 * grid - 1, 8), mode="bilinear",
+                                      align_corners=False)[0, 0]
+    assert set(resized) == set(state)
+    for key, value in resized.items():  # everything else, window blocks above all, stays as it is
+        assert torch.equal(value, expected.get(key, state[key])), key
+
+
+@pytest.mark.parametrize("golden", fixtures("sam_vit"))
+@torch.no_grad()
+def test_published_numbers(golden: Golden) -> None:
+    encoder = SamImageEncoder(sam_size(golden), golden.meta["constructor"]["img_size"]).eval()
+    prefix = "image_encoder."
+    encoder.load_state_dict({key.removeprefix(prefix): value for key, value in golden.weights("state_dict").items()
+                             if key.startswith(prefix)})
+    seen: dict[str, Tensor] = {}
+    encoder.patch_embed.register_forward_hook(lambda *call: seen.update(enc_patch_embed=call[2]))
+    for i, block in enumerate(encoder.blocks):
+        block.register_forward_hook(lambda *call, i=i: seen.update({f"enc_block{i}": call[2]}))
+    seen["image_embeddings"] = encoder(golden.io["preprocessed"])
+    assert len(seen) == 2 + len(encoder.blocks)
+    for name, value in seen.items():
+        assert_golden(value, golden.io[name])

@@ -1,0 +1,137 @@
+"""The predictor: any order of the axes gives the same answer, and options change nothing that they do not name."""
+
+from __future__ import annotations
+
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from SAMoraLib.card import Card, Preprocessing
+from SAMoraLib.inference.predictor import Predictor
+from SAMoraLib.labels import get_label_set
+from SAMoraLib.model import Prediction
+from SAMoraLib.variants import get_variant
+from SAMoraLib.volume import Volume
+
+ROTATION = np.linalg.qr(np.random.default_rng(1).standard_normal((3, 3)))[0]
+
+
+class Edges(nn.Module):
+    """A model whose answer depends on direction, neighbours and position in the slice, so that no flip goes unseen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 5, 5, padding=2)
+        generator = torch.Generator().manual_seed(0)
+        for parameter in self.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator)
+
+    def forward(self, image: Tensor) -> Prediction:
+        ramp = torch.linspace(0, 1, image.shape[-1]).expand_as(image)
+        logits = self.conv(torch.cat([image, ramp], dim=1)[:, :, 0])
+        return Prediction(logits[:, :, None], logits.new_zeros(len(logits), 5, 1), tuple(image.shape[-2:]))
+
+
+def predictor(batch_size: int = 3, crop: str = "body") -> Predictor:
+    card = Card("model", "edges", get_variant("sam"), 32, get_label_set("chaos_mr"),
+                Preprocessing("CT", "hu_window", -125, 275, crop, 32))
+    return Predictor(Edges(), card, batch_size=batch_size)
+
+
+def body(direction: np.ndarray, shape: tuple[int, int, int] = (7, 24, 28)) -> Volume:
+    rng = np.random.default_rng(0)
+    array = np.full(shape, -1000, np.int16)
+    array[:, 4:-3, 3:-6] = rng.integers(-150, 300, array[:, 4:-3, 3:-6].shape)
+    return Volume(array, (2.0, 2.5, 6.0), (5.0, -7.0, 11.0), tuple(direction.ravel()))
+
+
+def restored_otherwise(volume: Volume, order: tuple[int, ...], signs: tuple[int, ...]) -> Volume:
+    """The same points of the patient, stored with grid axes in another ``order`` and direction."""
+    array = np.transpose(volume.array, [2 - axis for axis in reversed(order)])
+    array = np.flip(array, [2 - n for n, sign in enumerate(signs) if sign < 0])
+    first = np.zeros(4)
+    first[3] = 1
+    for axis, sign in zip(order, signs, strict=True):
+        first[axis] = volume.array.shape[2 - axis] - 1 if sign < 0 else 0
+    direction = np.reshape(volume.direction, (3, 3))[:, order] * signs
+    spacing = tuple(volume.spacing[axis] for axis in order)
+    origin = tuple((volume.ijk_to_lps @ first)[:3])
+    return Volume(np.ascontiguousarray(array), spacing, origin, tuple(direction.ravel()))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("direction", [np.eye(3), ROTATION, -ROTATION], ids=["straight", "oblique", "left-handed"])
+def test_all_48_orders_and_flips_give_the_reordered_result(direction: np.ndarray) -> None:
+    volume = body(direction)
+    expected = predictor().predict(volume)
+    assert len(np.unique(expected.array)) > 3, "the model must distinguish something"
+    for order, signs in product(permutations(range(3)), product((1, -1), repeat=3)):
+        found = predictor().predict(restored_otherwise(volume, order, signs))
+        assert np.array_equal(found.array, restored_otherwise(expected, order, signs).array), (order, signs)
+
+
+@pytest.mark.parametrize("crop", ["body", "none"])
+def test_the_result_lies_on_the_inputs_grid_whatever_the_batch(crop: str) -> None:
+    volume = body(ROTATION)
+    results = [predictor(size, crop).predict(volume) for size in (1, 3, 8)]
+    assert all(np.array_equal(results[0].array, result.array) for result in results)
+    assert results[0].array.dtype == np.uint8
+    assert (results[0].spacing, results[0].origin, results[0].direction) == (volume.spacing, volume.origin,
+                                                                            volume.direction)
+
+
+def test_one_slice_is_a_volume() -> None:
+    assert predictor().predict(body(np.eye(3), (1, 24, 28))).array.shape == (1, 24, 28)
+
+
+def test_a_region_is_exact_inside_and_empty_outside() -> None:
+    volume = body(np.eye(3))
+    whole = predictor().predict(volume).array
+    region = ((10.0, 40.0), (0.0, 30.0), (16.0, 36.0))  # i 3..17, j 3..14, k 1..4
+    found = predictor().predict(volume, region=region).array
+    inside = np.zeros(whole.shape, bool)
+    inside[1:5, 3:15, 3:18] = True
+    assert np.array_equal(found, np.where(inside, whole, 0))
+
+
+def test_slices_outside_a_region_are_not_run() -> None:
+    seen: list[int] = []
+    ours = predictor(batch_size=8)
+    ours.model.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+    ours.predict(body(np.eye(3)), region=((-100, 100), (-100, 100), (16, 36)))
+    assert sum(seen) == 4
+
+
+def test_a_region_beside_the_volume_is_refused() -> None:
+    with pytest.raises(ValueError, match="region z 500..600 mm does not meet the volume, whose z runs from 11.0 to 47"):
+        predictor().predict(body(np.eye(3)), region=((-100, 100), (-100, 100), (500, 600)))
+
+
+def test_unknown_organs_are_refused_before_work() -> None:
+    calls: list[str] = []
+    with pytest.raises(ValueError, match="'heart' is not an organ of this model"):
+        predictor().predict(body(np.eye(3)), organs=["heart"], progress=lambda fraction, stage: calls.append(stage))
+    assert calls == []
+
+
+def test_progress_runs_from_0_to_1_and_can_cancel() -> None:
+    fractions: list[float] = []
+    predictor().predict(body(np.eye(3)), progress=lambda fraction, stage: fractions.append(fraction))
+    assert fractions == sorted(fractions) and fractions[0] == 0 and fractions[-1] == 1
+
+    class Cancelled(Exception):
+        pass
+
+    def cancel(fraction: float, stage: str) -> None:
+        if fraction > 0.3:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        predictor().predict(body(np.eye(3)), progress=cancel)
+
+
+def test_a_card_without_labels_is_refused() -> None:
+    with pytest.raises(ValueError, match="no labels or preprocessing"):
+        Predictor(Edges(), Card("base", "b", get_variant("sam"), 32))

@@ -1,0 +1,266 @@
+"""Our checkpoints: what is in the file, what comes back, and what is said of files that do not fit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from SAMoraLib.adapters.trainable import own_keys, part_of
+from SAMoraLib.card import read_card, read_header
+from SAMoraLib.checkpoint import (
+    file_sha256,
+    find_base,
+    load_model,
+    merge,
+    reference_to,
+    save_model,
+    save_tensors,
+)
+from SAMoraLib.importers.sam import load_base, read_tensors
+from SAMoraLib.model import SegmentationModel, build_model
+from Testing.refusals import refusal
+from Testing.small import SIZE, small_card, small_model, small_variant, write_bare, write_base
+
+IMAGE = torch.rand(1, 1, 2, 32, 32, generator=torch.Generator().manual_seed(0))
+ROWS = pytest.mark.parametrize("name", ["samed", "samed_s", "samora"])
+
+
+@dataclass
+class Trained:
+    """A base file, and beside it a model trained on it with its checkpoint."""
+
+    folder: Path
+    model: SegmentationModel
+
+    @property
+    def base(self) -> Path:
+        return self.folder / "base.safetensors"
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "model.safetensors"
+
+
+def train(folder: Path, name: str) -> Trained:
+    """What stage 2 leaves: the row's parts have changed, the rest is the base's."""
+    base = write_base(folder / "base.safetensors")
+    torch.manual_seed(0)
+    model = build_model(small_variant(name), 4, 32).eval()
+    load_base(model, read_tensors(base))
+    for number, (key, parameter) in enumerate(model.named_parameters()):
+        if part_of(key) in model.variant.trained:
+            noise = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number))
+            parameter.data.add_(0.1 * noise)
+    trained = Trained(folder, model)
+    save_model(trained.path, model, small_card(model.variant), base)
+    return trained
+
+
+@pytest.fixture
+def samed(tmp_path: Path) -> Trained:
+    return train(tmp_path, "samed")
+
+
+def assert_same_weights(ours: SegmentationModel, other: SegmentationModel) -> None:
+    state, expected = ours.state_dict(), other.state_dict()
+    assert set(state) == set(expected)
+    assert all(torch.equal(state[key], expected[key]) for key in expected)
+
+
+def stored_keys(path: Path) -> set[str]:
+    return set(read_header(path)) - {"__metadata__"}
+
+
+@torch.no_grad()
+def logits(model: SegmentationModel) -> Tensor:
+    return model(IMAGE).low_res_logits
+
+
+@ROWS
+def test_round_trip_to_the_last_bit(name: str, tmp_path: Path) -> None:
+    trained = train(tmp_path, name)
+    loaded, card = load_model(trained.path)
+    assert_same_weights(loaded, trained.model)
+    assert torch.equal(logits(loaded), logits(trained.model))
+    assert not loaded.training
+    assert card == replace(small_card(trained.model.variant), base=reference_to(trained.base))
+
+
+@ROWS
+def test_a_file_without_base_holds_everything(name: str, tmp_path: Path) -> None:
+    model, path = small_model(name), tmp_path / "deeper" / "model.safetensors"
+    save_model(path, model, small_card(model.variant))
+    assert stored_keys(path) == set(model.state_dict())
+    loaded, card = load_model(path)
+    assert_same_weights(loaded, model)
+    assert card.base is None
+
+
+@ROWS
+def test_a_file_with_base_holds_what_differs(name: str, tmp_path: Path) -> None:
+    trained = train(tmp_path, name)
+    parts = {*trained.model.variant.trained, "lora"}  # the experts are in the file, though stage 2 froze them
+    buffers = {key for key in trained.model.state_dict() if "gaussian" in key}
+    assert stored_keys(trained.path) == set(own_keys(trained.model, parts)) - buffers
+
+
+def test_a_base_is_a_model_where_it_has_labels(tmp_path: Path) -> None:
+    model, path = small_model("sam"), tmp_path / "base.safetensors"
+    save_model(path, model, small_card(model.variant, kind="base"))
+    assert_same_weights(load_model(path)[0], model)
+
+
+def test_the_base_may_lie_elsewhere(samed: Trained, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere" / "sam.safetensors"
+    elsewhere.parent.mkdir()
+    samed.base.rename(elsewhere)
+    with pytest.raises(FileNotFoundError, match=r"needs its base weights 'base\.safetensors'.*with --base\."):
+        load_model(samed.path)
+    assert_same_weights(load_model(samed.path, base=elsewhere)[0], samed.model)
+
+
+def test_metas_own_file_may_be_the_base(tmp_path: Path) -> None:
+    """A ``.pth``, as published."""
+    base, model = tmp_path / "sam_vit.pth", small_model("samed")
+    torch.save(dict(small_model("sam", num_classes=3, image_size=48, seed=5).state_dict()), base)
+    load_base(model, read_tensors(base))
+    save_model(tmp_path / "model.safetensors", model, small_card(model.variant), base)
+    assert not any(key.startswith("image_encoder.neck") for key in stored_keys(tmp_path / "model.safetensors"))
+    assert_same_weights(load_model(tmp_path / "model.safetensors")[0], model)
+
+
+def test_another_base_is_refused(samed: Trained) -> None:
+    write_base(samed.base, seed=6)
+    message = refusal(lambda: load_model(samed.path))
+    assert "is not the base that 'model.safetensors' was trained on" in message
+    assert read_card(samed.path).base["sha256"][:12] in message  # type: ignore[index]
+
+
+def test_a_self_contained_file_has_no_base(tmp_path: Path) -> None:
+    assert "self-contained" in refusal(lambda: find_base(tmp_path / "m", small_card(small_variant("samed"))))
+
+
+def test_sha256_is_the_files(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert file_sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@ROWS
+@pytest.mark.parametrize("half", [False, True])
+def test_merge_gives_a_file_that_stands_alone(name: str, half: bool, tmp_path: Path) -> None:
+    trained = train(tmp_path, name)
+    output = tmp_path / "alone" / "merged.safetensors"
+    card = merge(trained.path, output, half=half)
+    assert read_card(output) == card
+    assert (card.base, card.parents) == (None, (reference_to(trained.base),))
+    trained.base.unlink()
+    loaded, _ = load_model(output)
+    assert all(value.dtype == torch.float32 for value in loaded.state_dict().values())
+    expected = logits(trained.model)
+    if not half:
+        assert_same_weights(loaded, trained.model)
+        assert torch.equal(logits(loaded), expected)
+        return
+    assert (logits(loaded) - expected).abs().max() < 0.03 * expected.std()
+
+
+def test_half_is_half_the_size(tmp_path: Path) -> None:
+    model = small_model("samed", size=replace(SIZE, embed_dim=128))
+    save_model(tmp_path / "whole.safetensors", model, small_card(model.variant))
+    merge(tmp_path / "whole.safetensors", tmp_path / "half.safetensors", half=True)
+    sizes = {}
+    for name in ("whole", "half"):
+        path = tmp_path / f"{name}.safetensors"
+        sizes[name] = path.stat().st_size - int.from_bytes(path.read_bytes()[:8], "little") - 8
+    assert sizes["half"] * 2 == sizes["whole"]
+
+
+def test_merging_onto_itself(samed: Trained) -> None:
+    merge(samed.path, samed.path)
+    samed.base.unlink()
+    assert_same_weights(load_model(samed.path)[0], samed.model)
+
+
+@pytest.mark.parametrize("interruption", [OSError("No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("old", [b"the old file", None])
+def test_an_interrupted_write_leaves_no_half_file(interruption: BaseException, old: bytes | None, tmp_path: Path,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.safetensors"
+    if old is not None:
+        path.write_bytes(old)
+    write_bytes = Path.write_bytes
+
+    def fail_half_way(self: Path, content: bytes) -> int:
+        write_bytes(self, content[: len(content) // 2])
+        raise interruption
+
+    monkeypatch.setattr(Path, "write_bytes", fail_half_way)
+    with pytest.raises(type(interruption)):
+        save_tensors(path, {"a": torch.ones(9)}, small_card(small_variant("samed")))
+    assert list(tmp_path.iterdir()) == ([path] if old is not None else [])
+    assert old is None or path.read_bytes() == old
+
+
+def cuts(whole: bytes) -> Iterator[bytes]:
+    yield from (whole[:n] for n in (0, 1, 7, 8, 9, 100, len(whole) // 2, len(whole) - 1))
+    yield whole + b"\x00"
+    yield b"\x00" * len(whole)
+    for position in (0, 3, 8, 9, 60, 200):
+        yield whole[:position] + bytes([whole[position] ^ 0x5A]) + whole[position + 1 :]
+
+
+def test_truncated_and_corrupted_files_are_refused_with_one_sentence(samed: Trained) -> None:
+    whole = samed.path.read_bytes()
+    for content in cuts(whole):
+        samed.path.write_bytes(content)
+        assert "again" in refusal(lambda: load_model(samed.path))
+
+
+def test_a_header_that_does_not_fit_its_tensors_is_refused(samed: Trained) -> None:
+    """The card can be read, the tensors cannot: another layer notices, the sentence is the same."""
+    whole = samed.path.read_bytes()
+    damages = {b'"F32"': b'"I16"', b'"data_offsets":[0,': b'"data_offsets":[1,', b'"shape":[': b'"shApe":['}
+    for old, new in damages.items():
+        samed.path.write_bytes(whole.replace(old, new, 1))
+        read_card(samed.path)
+        assert "download or export it again" in refusal(lambda: load_model(samed.path))
+
+
+def test_a_damaged_base_is_refused(samed: Trained) -> None:
+    samed.base.write_bytes(samed.base.read_bytes()[:-5])
+    assert "its sha256 differs" in refusal(lambda: load_model(samed.path))
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda state: state.pop("mask_decoder.iou_token.weight") is None, "lacks 1 tensors of its own variant, first "
+     "'mask_decoder.iou_token.weight'"),
+    (lambda state: state.update(extra=torch.ones(1)), "has unknown 1 tensors of its own variant, first 'extra'"),
+    (lambda state: state.update({"mask_decoder.iou_token.weight": torch.ones(1, 5)}), "has another shape for 1"),
+])
+def test_tensors_that_do_not_fit_the_card_are_named(change: Any, message: str, tmp_path: Path) -> None:
+    model, path = small_model("samed"), tmp_path / "m.safetensors"
+    state = dict(model.state_dict())
+    change(state)
+    save_tensors(path, state, small_card(model.variant))
+    assert message in refusal(lambda: load_model(path))
+
+
+def test_a_card_of_impossible_sizes_is_refused(tmp_path: Path) -> None:
+    model, path = small_model("samed"), tmp_path / "m.safetensors"
+    for size in ({"num_heads": 0}, {"num_heads": 5}, {"decoder_heads": 3}, {"depth": 9}, {"embed_dim": 64}):
+        data = small_card(model.variant).to_json()
+        data["variant"]["encoder_size"] |= size
+        refusal(lambda: load_model(write_bare(path, json.dumps(data))))  # noqa: B023  (called at once)
+
+
+def test_saving_takes_the_tensors_from_any_layout(tmp_path: Path) -> None:
+    tensor = torch.arange(12.0, requires_grad=True).reshape(3, 4).T
+    save_tensors(tmp_path / "t.safetensors", {"t": tensor}, small_card(small_variant("samed")))
+    assert torch.equal(read_tensors(tmp_path / "t.safetensors")["t"], tensor)

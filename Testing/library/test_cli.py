@@ -1,0 +1,160 @@
+"""The command line as its user sees it: exit codes, messages, files, JSON lines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from SAMoraLib.card import read_card
+from SAMoraLib.checkpoint import load_model, save_model
+from SAMoraLib.cli import main
+from SAMoraLib.volume import Volume
+from SAMoraLib.volume_io import read_volume, write_volume
+from Testing.small import small_card, small_model
+
+TILTED = (0.0, -1.0, 0.0, 0.8, 0.0, -0.6, 0.6, 0.0, 0.8)  # oblique, with exchanged axes
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = small_model("samed")
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    save_model(path, model, small_card(model.variant))
+    return path
+
+
+def ct(seed: int = 0) -> Volume:
+    rng = np.random.default_rng(seed)
+    array = np.full((5, 30, 40), -1000, np.int16)
+    array[:, 5:25, 5:35] = rng.integers(-100, 200, (5, 20, 30))
+    return Volume(array, (2.0, 3.0, 5.0), (-12.5, 40.0, 7.0), TILTED)
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    write_volume(ct(), tmp_path / "ct.nii.gz")
+    return tmp_path / "ct.nii.gz"
+
+
+def predict(checkpoint: Path, *arguments: object) -> int:
+    return main(["predict", *map(str, arguments), "--model", str(checkpoint), "--device", "cpu"])
+
+
+@pytest.mark.parametrize("ending", [".seg.nrrd", ".nii.gz", ".nrrd", ".mha"])
+def test_predict_writes_labels_on_the_inputs_grid(checkpoint: Path, volume: Path, tmp_path: Path, ending: str) -> None:
+    assert predict(checkpoint, volume, "--output", tmp_path / "out", "--format", ending) == 0
+    found, source = read_volume(tmp_path / f"out/ct_segmentation{ending}"), read_volume(volume)
+    assert found.array.shape == source.array.shape
+    assert found.array.dtype == np.uint8
+    assert found.array.any()
+    assert np.allclose(found.ijk_to_lps, source.ijk_to_lps, atol=1e-4)
+
+
+def test_a_single_input_can_name_its_file(checkpoint: Path, volume: Path, tmp_path: Path) -> None:
+    assert predict(checkpoint, volume, "--output", tmp_path / "labels.nrrd") == 0
+    assert (tmp_path / "labels.nrrd").is_file()
+
+
+def test_json_lines_tell_progress_and_result(checkpoint: Path, volume: Path, tmp_path: Path,
+                                             capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict(checkpoint, volume, "--output", tmp_path / "out", "--json", "--batch-size", "2") == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert events[0]["event"] == "ready" and events[-1]["event"] == "result"
+    fractions = [event["fraction"] for event in events if event["event"] == "progress"]
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0 and len(fractions) >= 5
+    organs = events[-1]["organs"]
+    assert [organ["name"] for organ in organs] == ["liver", "right_kidney", "left_kidney", "spleen"]
+    written = read_volume(events[-1]["output"]).array
+    for value, organ in enumerate(organs, start=1):
+        inside = written == value
+        assert organ["voxels"] == inside.sum()
+        assert organ["found"] == inside.any()
+        assert organ["volume_ml"] == pytest.approx(inside.sum() * 0.03)
+        if inside.any():
+            assert organ["mean_intensity"] == pytest.approx(ct().array[inside].mean())
+
+
+def test_organs_leave_the_others_out_without_changing_them(checkpoint: Path, volume: Path, tmp_path: Path) -> None:
+    predict(checkpoint, volume, "--output", tmp_path / "all.nrrd")
+    predict(checkpoint, volume, "--output", tmp_path / "some.nrrd", "--organs", "spleen,liver")
+    everything, some = (read_volume(tmp_path / name).array for name in ("all.nrrd", "some.nrrd"))
+    assert np.array_equal(some, np.where(np.isin(everything, (1, 4)), everything, 0))
+    assert not np.array_equal(some, everything)
+
+
+def test_one_refused_volume_does_not_stop_the_others(checkpoint: Path, volume: Path, tmp_path: Path,
+                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "broken.nii.gz").write_bytes(b"not a volume")
+    assert predict(checkpoint, tmp_path / "broken.nii.gz", volume, "--output", tmp_path / "out") == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["ct_segmentation.seg.nrrd"]
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith("samora: 'broken.nii.gz' cannot be read")
+    assert "Traceback" not in message
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--organs", "heart"], "'heart' is not an organ of this model; choose from liver, right_kidney"),
+    (["--device", "cuda:9"], "Device 'cuda:9' is not on this machine; choose from auto, cpu"),
+    (["--model", "nowhere.safetensors"], "There is no checkpoint 'nowhere.safetensors'"),
+    (["--region", "900,901,0,1,0,1"], "does not meet the volume"),
+    (["--output", "{input}"], "would overwrite the input"),
+])
+def test_refusals_are_one_sentence_and_write_nothing(checkpoint: Path, volume: Path, tmp_path: Path,
+                                                     arguments: list[str], message: str,
+                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    before = volume.read_bytes()
+    arguments = [argument.format(input=volume) for argument in arguments]
+    defaults = ["predict", str(volume), "--model", str(checkpoint), "--output", str(tmp_path / "out")]
+    assert main([*defaults, *arguments]) == 1
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1 and message in said[0]
+    assert not (tmp_path / "out").exists()
+    assert volume.read_bytes() == before
+
+
+def test_inputs_of_the_same_name_are_refused(checkpoint: Path, tmp_path: Path,
+                                             capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in "ab":
+        write_volume(ct(), tmp_path / folder / "ct.nrrd")
+    assert predict(checkpoint, tmp_path / "a/ct.nrrd", tmp_path / "b/ct.nrrd", "--output", tmp_path / "out") == 1
+    assert "overwrite each other" in capsys.readouterr().err
+    assert predict(checkpoint, tmp_path / "a/ct.nrrd", tmp_path / "b/ct.nrrd", "--output", tmp_path / "o.nrrd") == 1
+    assert "names one file for 2 inputs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["predict"], ["predict", "x", "--model", "m", "--region", "1,2,3"],
+                                       ["predict", "x", "--model", "m", "--region", "2,1,0,1,0,1"], ["fly"]])
+def test_a_wrong_command_line_ends_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+
+
+def test_an_interruption_ends_with_130_and_no_file(checkpoint: Path, volume: Path, tmp_path: Path,
+                                                   monkeypatch: pytest.MonkeyPatch,
+                                                   capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("SAMoraLib.inference.batch.write_segmentation", interrupted)
+    assert predict(checkpoint, volume, "--output", tmp_path / "out") == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_info_prints_the_card(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(checkpoint)]) == 0
+    text = capsys.readouterr().out
+    assert "samed" in text and "left_kidney" in text and "CT" in text
+    assert main(["info", str(checkpoint), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(read_card(checkpoint).to_json()))
+
+
+def test_merge_halves_the_file(checkpoint: Path, tmp_path: Path) -> None:
+    assert main(["merge", str(checkpoint), "--half", "--output", str(tmp_path / "half.safetensors")]) == 0
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.6 * checkpoint.stat().st_size
+    model, card = load_model(tmp_path / "half.safetensors")
+    assert next(model.parameters()).dtype.is_floating_point and card.base is None

@@ -1,0 +1,59 @@
+"""Label sets: numbers, names, terminology."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from SAMoraLib.labels import LABEL_SETS, ORGANS, LabelSet, get_label_set, make_label_set
+
+
+def test_synapse_has_the_numbers_that_samed_and_transunet_use() -> None:
+    numbers = {label.name: label.value for label in get_label_set("synapse")}
+    assert numbers == {"spleen": 1, "right_kidney": 2, "left_kidney": 3, "gallbladder": 4, "liver": 5, "stomach": 6,
+                       "aorta": 7, "pancreas": 8}
+
+
+def test_chaos_mr_has_four_organs() -> None:
+    assert get_label_set("chaos_mr").names == ("liver", "right_kidney", "left_kidney", "spleen")
+
+
+@pytest.mark.parametrize("labels", LABEL_SETS.values(), ids=LABEL_SETS)
+def test_values_count_from_one_and_names_are_unique(labels: LabelSet) -> None:
+    assert [label.value for label in labels] == list(range(1, len(labels) + 1))
+    assert len(set(labels.names)) == len(labels)
+
+
+@pytest.mark.parametrize("organ", ORGANS.values(), ids=ORGANS)
+def test_every_organ_can_be_shown_and_coded(organ) -> None:
+    assert organ.title and organ.meaning and organ.code.isdecimal()
+    assert len(organ.rgb) == 3 and all(0 <= channel <= 255 for channel in organ.rgb)
+
+
+def test_sides_are_modifiers_of_one_code() -> None:
+    left, right = ORGANS["left_kidney"], ORGANS["right_kidney"]
+    assert left.code == right.code == "64033007"
+    assert (left.modifier, right.modifier) == (("7771000", "Left"), ("24028007", "Right"))
+
+
+@pytest.mark.parametrize("labels", LABEL_SETS.values(), ids=LABEL_SETS)
+def test_json_round_trip(labels: LabelSet) -> None:
+    assert LabelSet.from_json(json.loads(json.dumps(labels.to_json()))) == labels
+
+
+def test_a_label_knows_its_organ() -> None:
+    label = get_label_set("synapse").by_name("left_kidney")
+    assert (label.value, label.title, label.rgb) == (3, "Left kidney", ORGANS["left_kidney"].rgb)
+
+
+def test_unknown_names_are_answered_with_the_choices() -> None:
+    with pytest.raises(ValueError, match=r"'spine'.*liver, right_kidney, left_kidney, spleen\."):
+        get_label_set("chaos_mr").by_name("spine")
+    with pytest.raises(ValueError, match=r"'btcv'.*synapse, chaos_mr"):
+        get_label_set("btcv")
+
+
+def test_own_organs_are_numbered_in_order() -> None:
+    labels = make_label_set("two", [ORGANS["aorta"], ORGANS["liver"]])
+    assert [(label.value, label.name) for label in labels] == [(1, "aorta"), (2, "liver")]

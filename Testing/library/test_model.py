@@ -1,0 +1,189 @@
+"""The contract of every variant: slabs to logits; parameter counts; Meta's keys."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from SAMoraLib.adapters.trainable import count_parameters, own_keys, train_only
+from SAMoraLib.encoders.sam_vit import SamImageEncoder
+from SAMoraLib.model import SegmentationModel, as_rgb_slices, build_model
+from SAMoraLib.variants import VARIANTS, Variant, get_variant
+from Testing.golden import key_shapes
+from Testing.small import FUSION, SIZE, small_model, small_variant
+
+EVERY_VARIANT = pytest.mark.parametrize("name", VARIANTS)
+
+
+def slabs(batch: int, depth: int, channels: int = 1) -> Tensor:
+    return torch.rand(batch, channels, depth, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def on_meta(variant: Variant, num_classes: int, image_size: int) -> SegmentationModel:
+    """The whole model without its memory."""
+    with torch.device("meta"):
+        model = build_model(variant, num_classes, image_size)
+    train_only(model, own_keys(model, variant.trained))
+    return model
+
+
+@EVERY_VARIANT
+@torch.no_grad()
+def test_slabs_become_logits(name: str) -> None:
+    model = small_model(name, num_classes=3)
+    prediction = model(slabs(2, 3))
+    assert prediction.low_res_logits.shape == (2, 4, 3, 16, 16)
+    assert prediction.iou_predictions.shape == (2, 4, 3)
+    assert prediction.logits.shape == (2, 4, 3, 32, 32)
+    assert (model.num_classes, model.image_size) == (3, 32)
+
+
+@EVERY_VARIANT
+@torch.no_grad()
+def test_slices_of_a_slab_do_not_see_each_other(name: str) -> None:
+    model, image = small_model(name), slabs(2, 3)
+    together = model(image)
+    for b in range(2):
+        for d in range(3):
+            alone = model(image[b : b + 1, :, d : d + 1])
+            for of in ("low_res_logits", "iou_predictions"):
+                torch.testing.assert_close(getattr(together, of)[b, :, d], getattr(alone, of)[0, :, 0], rtol=0,
+                                           atol=1e-5)
+
+
+@torch.no_grad()
+def test_grey_slices_are_repeated_to_three_channels() -> None:
+    model, image = small_model("samed"), slabs(1, 2)
+    assert torch.equal(model(image).low_res_logits, model(image.expand(-1, 3, -1, -1, -1)).low_res_logits)
+
+
+def test_slices_keep_their_order_and_channels() -> None:
+    image = slabs(2, 3, channels=3)
+    assert torch.equal(as_rgb_slices(image)[4], image[1, :, 1])
+
+
+@pytest.mark.parametrize("size", [(32, 32), (50, 41)])
+@torch.no_grad()
+def test_logits_are_resized_in_the_slice_plane(size: tuple[int, int]) -> None:
+    prediction = small_model("samed")(slabs(2, 3))
+    resized = prediction.resized(size)
+    for d in range(3):
+        expected = F.interpolate(prediction.low_res_logits[:, :, d], size, mode="bilinear", align_corners=False)
+        torch.testing.assert_close(resized[:, :, d], expected, rtol=0, atol=1e-6)
+
+
+def test_impossible_sizes_are_refused() -> None:
+    with pytest.raises(ValueError, match="The slices are 24 x 32 pixels, this model takes 32 x 32; resample them"):
+        small_model("samed")(torch.rand(1, 1, 1, 32, 24))
+    with pytest.raises(ValueError, match="at least one class, got 0"):
+        build_model(small_variant("samed"), 0, 32)
+    with pytest.raises(ValueError, match=r"Image size 30 is not a multiple of the patch size 8; choose e\.g\. 24"):
+        build_model(small_variant("samed"), 1, 30)
+
+
+@pytest.mark.parametrize("scope", ["block", "attention"])
+@pytest.mark.parametrize("window", [3, 2])
+@torch.no_grad()
+def test_samora_starts_at_the_encoder_of_its_base(scope: str, window: int) -> None:
+    """Experts as they are drawn (B = 0) and as they are trained: the last projection of HL-Attn is zero.
+
+    The base stream runs in one batch with the experts', so its sums may round differently; float64 tells that apart.
+    """
+    size = replace(SIZE, window_size=window)
+    base = small_model("sam", size=size)
+    variant = get_variant("samora", encoder_size=size, fusion=replace(FUSION, scope=scope))
+    model = build_model(variant, 4, 32).eval()
+    model.load_state_dict(base.state_dict(), strict=False)
+    image = slabs(2, 1)
+    slices, expected = as_rgb_slices(image).double(), base(image).low_res_logits
+    embedding = base.image_encoder.double()(slices)
+    for trained in (False, True):
+        if trained:
+            _train_experts(model)
+        torch.testing.assert_close(model.float()(image).low_res_logits, expected, rtol=0, atol=1e-5)
+        assert (model.image_encoder.double()(slices) - embedding).abs().max() < 1e-12
+
+
+def _train_experts(model: SegmentationModel) -> None:
+    for name, parameter in model.named_parameters():
+        if ".lora." in name:
+            parameter.data.normal_(generator=torch.Generator().manual_seed(1))
+
+
+@torch.no_grad()
+def test_samed_starts_at_its_base() -> None:
+    base = small_model("sam")
+    for name in ("samed", "samed_s"):
+        model = build_model(small_variant(name), 4, 32).eval()
+        model.load_state_dict(base.state_dict(), strict=False)
+        assert torch.equal(model(slabs(2, 1)).low_res_logits, base(slabs(2, 1)).low_res_logits)
+
+
+def test_stage_2_of_samora_trains_fusion_and_decoder_alone() -> None:
+    model = small_model("samora")
+    train_only(model, own_keys(model, model.variant.trained))
+    model(slabs(2, 1)).low_res_logits.square().mean().backward()
+    reached = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    fusion = {name for name, _ in model.named_parameters() if ".hl_attn." in name}
+    assert fusion <= reached
+    assert all(".hl_attn." in name or name.startswith("mask_decoder.") for name in reached)
+    assert all(model.get_parameter(name).grad.abs().max() > 0 for name in fusion)
+
+
+def test_the_first_step_reaches_the_projection_that_starts_at_zero() -> None:
+    torch.manual_seed(0)
+    model = build_model(small_variant("samora"), 4, 32)
+    _train_experts(model)
+    train_only(model, own_keys(model, ["fusion"]))
+    model(slabs(1, 1)).low_res_logits.square().mean().backward()
+    for block in model.image_encoder.blocks:
+        assert block.hl_attn.high.o.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize(("name", "image_size", "total", "trainable"), [
+    ("samed", 224, 91_538_133, 4_913_621),
+    ("samed", 512, 92_192_469, 4_913_621),
+    ("samed_s", 512, 92_216_021, 1_645_909),
+    # SAMed at 224 and two further experts and HL-Attn.
+    ("samora", 224, 91_538_133 + 294_912 + 9_437_184, 9_437_184 + 4_759_945),
+])
+def test_counts_of_the_papers_models(name: str, image_size: int, total: int, trainable: int) -> None:
+    model = on_meta(get_variant(name), 8, image_size)
+    assert (count_parameters(model), count_parameters(model, trainable=True)) == (total, trainable)
+
+
+def test_counts_of_the_parts_that_samora_adds() -> None:
+    samed, samora = (on_meta(get_variant(name), 8, 224) for name in ("samed", "samora"))
+    assert count_parameters(samora, ["fusion"]) == 9_437_184
+    assert count_parameters(samora, ["lora"]) - count_parameters(samed, ["lora"]) == 294_912
+
+
+@pytest.mark.parametrize(("encoder", "total"), [("vit_b", 93_735_472), ("vit_l", 312_342_832),
+                                                ("vit_h", 641_090_608)])
+def test_counts_of_metas_models(encoder: str, total: int) -> None:
+    # SAM has four mask tokens, which here are the background and three classes.
+    assert count_parameters(on_meta(get_variant("sam", encoder), 3, 1024)) == total
+
+
+@EVERY_VARIANT
+def test_base_keys_are_metas(name: str) -> None:
+    published = key_shapes("segment_anything_vit_b")
+    ours = {key: tuple(value.shape) for key, value in on_meta(get_variant(name), 3, 1024).state_dict().items()}
+    assert {key: ours.get(key) for key in published} == published
+    further = set(ours) - set(published)
+    assert all(".lora." in key or ".hl_attn." in key for key in further)
+    assert bool(further) == (name != "sam")
+
+
+@torch.no_grad()
+def test_the_encoder_is_one_forward_of_the_model() -> None:
+    model, image = small_model("samed"), slabs(1, 1)
+    assert isinstance(model.image_encoder, SamImageEncoder)
+    seen = []
+    model.image_encoder.register_forward_hook(lambda *call: seen.append(call[2]))
+    model(image)
+    assert torch.equal(seen[0], model.image_encoder(as_rgb_slices(image)))

@@ -1,0 +1,68 @@
+"""The table of variants."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from SAMoraLib.adapters.trainable import PARTS
+from SAMoraLib.variants import ENCODER_SIZES, VARIANTS, EncoderSize, Fusion, Variant, get_variant
+from Testing.small import SIZE
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
+def test_json_round_trip(variant: Variant) -> None:
+    for changed in (variant, replace(variant, encoder="vit_h", rank=8), replace(variant, encoder_size=SIZE)):
+        assert Variant.from_json(json.loads(json.dumps(changed.to_json()))) == changed
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
+def test_rows_train_parts_that_exist(variant: Variant) -> None:
+    assert set(variant.trained) <= set(PARTS)
+    assert (variant.fusion is not None) == ("fusion" in variant.trained)
+    assert (variant.fusion is not None) == (variant.adapters == ("image", "patch", "pixel"))
+
+
+@pytest.mark.parametrize(("name", "expected"), [("vit_b", (768, 12, 12, (2, 5, 8, 11))),
+                                                ("vit_l", (1024, 24, 16, (5, 11, 17, 23))),
+                                                ("vit_h", (1280, 32, 16, (7, 15, 23, 31)))])
+def test_sizes_are_metas(name: str, expected: tuple) -> None:
+    size = ENCODER_SIZES[name]
+    assert (size.embed_dim, size.depth, size.num_heads, size.global_attn_indexes) == expected
+    assert (size.window_size, size.patch_size, size.out_chans) == (14, 16, 256)
+
+
+def test_fields_can_be_changed_and_the_table_stays() -> None:
+    changed = get_variant("samed", "vit_l", rank=8)
+    assert (changed.encoder, changed.rank, changed.size) == ("vit_l", 8, ENCODER_SIZES["vit_l"])
+    assert (VARIANTS["samed"].encoder, VARIANTS["samed"].rank) == ("vit_b", 4)
+
+
+def test_an_own_size_takes_the_place_of_the_named_one() -> None:
+    assert get_variant("samed", encoder_size=SIZE).size is SIZE
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: get_variant("samed2"), "Unknown variant 'samed2'; choose from sam, samed, samed_s, samora."),
+    (lambda: get_variant("samed", "vit_g"), "Unknown encoder 'vit_g'; choose from vit_b, vit_l, vit_h, tiny."),
+    (lambda: Fusion(scope="window"), "Unknown fusion scope 'window'; choose from block, attention."),
+    (lambda: Fusion(inputs="sum"), "Unknown fusion inputs 'sum'; choose from difference, stream."),
+    (lambda: Fusion(order="1-1-1"), "Unknown fusion order '1-1-1'; choose from 2-1-1, 1-1-2, 1-2-1."),
+    (lambda: EncoderSize(32, 2, 5, (1,)), "5 heads do not divide the encoder's width 32; choose a divisor."),
+    (lambda: EncoderSize(32, 2, 4, (1,), decoder_heads=0),
+     "0 heads do not divide the decoder's width 256; choose a divisor."),
+])
+def test_unknown_values_are_answered_with_the_choices(make, message: str) -> None:
+    with pytest.raises(ValueError) as error:
+        make()
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("inside", [None, "fusion", "encoder_size"])
+def test_fields_of_a_newer_version_are_named(inside: str | None) -> None:
+    data = json.loads(json.dumps(get_variant("samora", encoder_size=SIZE).to_json()))
+    (data if inside is None else data[inside])["gates"] = 2
+    with pytest.raises(ValueError, match=r"unknown \w+ fields gates; it was written by a newer version"):
+        Variant.from_json(data)
