@@ -175,7 +175,7 @@ def write_beside(path: Path, ending: str, write: Callable[[str], None]) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}{ending}")
     try:
         write(str(unfinished))
-        os.replace(unfinished, path)
+        unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -66,7 +65,11 @@ def _table(rows: list[OrganRow], dice: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def peak_mb() -> float:
-    """Largest resident memory of this process so far, MB (10^6 bytes)."""
+def peak_mb() -> float | None:
+    """Largest resident memory of this process so far, MB (10^6 bytes); None on Windows, which does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6, 1)

@@ -55,7 +55,8 @@ def load_base(model: SegmentationModel, state: dict[str, Tensor]) -> list[str]:
     """Start ``model`` from a whole SAM.
 
     Position tables are resized to the model's image size, tensors whose size depends on the class count are left at
-    the model's random start, and so are adapters, which a base does not have.
+    the model's random start, and so are adapters, which a base does not have. Further tensors are ignored: old files
+    carry pixel_mean and pixel_std, but slices come in [0, 1] here.
 
     Args:
         state: Meta's keys ``image_encoder.*``, ``prompt_encoder.*``, ``mask_decoder.*``.
@@ -66,8 +67,6 @@ def load_base(model: SegmentationModel, state: dict[str, Tensor]) -> list[str]:
     Raises:
         ValueError: a tensor of the encoder, prompt encoder or decoder is missing or has another shape.
     """
-    # pixel_mean and pixel_std are buffers of old SAM files; slices come in [0, 1] here.
-    state = {key: value for key, value in state.items() if not key.startswith("pixel_")}
     _check_encoder(model, state)
     target = model.state_dict()
     wanted = [key for key in target if not _starts_random(key)]

@@ -81,7 +81,8 @@ def write_series(folder: Path, numbers: range = range(6), series: str = "1", til
         image = sitk.GetImageFromArray(hu[number])
         image.SetSpacing((0.8, 0.9))
         tags = {"0008|0060": modality, "0020|000e": f"1.2.3.{series}", "0020|000d": "1.2.3",
-                "0008|0018": f"1.2.3.{series}.{number + 1}", "0020|0013": str(number), "0008|0008": "DERIVED\\SECONDARY",
+                "0008|0018": f"1.2.3.{series}.{number + 1}", "0020|0013": str(number),
+                "0008|0008": "DERIVED\\SECONDARY",
                 "0020|0032": f"-10\\{-20 + tilt * number}\\{30 + 2.5 * number}", "0020|0037": "1\\0\\0\\0\\1\\0",
                 "0028|1052": "-1024", "0028|1053": "1", "0018|0050": "2.5"}
         for tag, value in tags.items():
@@ -230,8 +231,10 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
 
 
 def test_a_killed_writer_leaves_nothing_under_the_final_name(tmp_path: Path) -> None:
-    code = ("import numpy as np, sys; from SAMoraLib.volume import Volume; from SAMoraLib.volume_io import write_volume;"
-            "a = np.random.default_rng(0).integers(0, 30000, (300, 400, 400)).astype(np.int16); print('go', flush=True);"
+    code = ("import numpy as np, sys; from SAMoraLib.volume import Volume;"
+            "from SAMoraLib.volume_io import write_volume;"
+            "a = np.random.default_rng(0).integers(0, 30000, (300, 400, 400)).astype(np.int16);"
+            "print('go', flush=True);"
             "write_volume(Volume(a, (1, 1, 1), (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1)), sys.argv[1])")
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "v.nii.gz")], stdout=subprocess.PIPE,
                                env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])})

@@ -105,7 +105,7 @@ def test_slices_outside_a_region_are_not_run() -> None:
 
 
 def test_a_region_beside_the_volume_is_refused() -> None:
-    with pytest.raises(ValueError, match="region z 500..600 mm does not meet the volume, whose z runs from 11.0 to 47"):
+    with pytest.raises(ValueError, match=r"region z 500\.\.600 mm does not meet the volume, whose z runs from 11\.0 to 47"):
         predictor().predict(body(np.eye(3)), region=((-100, 100), (-100, 100), (500, 600)))
 
 
