@@ -149,7 +149,8 @@ def read_card(path: str | Path) -> Card:
     metadata = read_header(path).get("__metadata__")
     text = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
     if not isinstance(text, str):
-        raise ValueError(f"'{path}' carries no SAMora card, so it was not written by this project; give a checkpoint of SAMora.")
+        raise ValueError(f"'{path}' carries no SAMora card, so it was not written by this project; give a checkpoint "
+                         "of SAMora.")
     try:
         data = json.loads(text)
     except ValueError as error:

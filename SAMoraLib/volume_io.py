@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from SAMoraLib.dicom import read_series
 from SAMoraLib.labels import Label, LabelSet
+from SAMoraLib.nifti import check_nifti
 from SAMoraLib.volume import Volume
+from SAMoraLib.volume.right_angles import require_right_angles, sheared
 
 READABLE = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
-ORTHOGONAL = 1e-3  # of the cosines between axes; headers keep about seven digits
-EVEN = 0.02  # of the slice distance: how far DICOM slice positions may be off an even grid
+NIFTI = (".nii", ".nii.gz")
 
 
 def read_volume(path: str | Path) -> Volume:
@@ -33,70 +35,25 @@ def read_volume(path: str | Path) -> Volume:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"There is no volume '{path}'; give a file or a folder with one DICOM series.")
-    image = _read_series(path) if path.is_dir() else _read_file(path)
+    image = read_series(path) if path.is_dir() else _read_file(path)
     return _to_volume(image, path)
 
 
 def _read_file(path: Path) -> Any:
     import SimpleITK as sitk
 
-    if not str(path).lower().endswith(READABLE):
+    if not path.name.lower().endswith(READABLE):
         raise ValueError(f"'{path.name}' is not of a known format; give one of {', '.join(READABLE)}, or a folder with "
                          "one DICOM series.")
+    if path.name.lower().endswith(NIFTI):
+        check_nifti(path)
     try:
         return sitk.ReadImage(str(path))
     except RuntimeError as error:
         if "orthonormal" in str(error):
-            raise ValueError(_sheared(path)) from error
-        raise ValueError(f"'{path.name}' cannot be read ({_cause(error)}); it may be damaged or incomplete.") from error
-
-
-def _read_series(folder: Path) -> Any:
-    import SimpleITK as sitk
-
-    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if len(series) != 1:
-        found = f"holds {len(series)} DICOM series" if series else "holds no DICOM series"
-        raise ValueError(f"The folder '{folder.name}' {found}; give a folder with exactly one.")
-    reader = sitk.ImageSeriesReader()
-    names = reader.GetGDCMSeriesFileNames(str(folder), series[0])
-    _check_positions(folder, names)
-    reader.SetFileNames(names)
-    try:
-        return reader.Execute()
-    except RuntimeError as error:
-        raise ValueError(f"The DICOM series in '{folder.name}' cannot be read ({_cause(error)}); it may be damaged or "
-                         "incomplete.") from error
-
-
-def _check_positions(folder: Path, names: tuple[str, ...]) -> None:
-    """Refuse missing slices, uneven distances and gantry tilt, which ITK would silently straighten."""
-    if len(names) < 2:
-        return
-    headers = [_dicom_header(name) for name in names]
-    positions = np.array([position for position, _ in headers])
-    row, column = headers[0][1][:3], headers[0][1][3:]
-    steps = np.diff(positions, axis=0)
-    distances = steps @ np.cross(row, column)
-    usual = float(np.median(distances))
-    if np.abs(distances - usual).max() > EVEN * abs(usual):
-        raise ValueError(f"The slices in '{folder.name}' are {np.abs(distances).min():.2f} to "
-                         f"{np.abs(distances).max():.2f} mm apart, so some are missing or doubled; "
-                         "export the whole series again, or resample it evenly.")
-    if np.abs(steps @ np.stack([row, column], axis=1)).max() > EVEN * abs(usual):
-        raise ValueError(_sheared(folder))
-
-
-def _dicom_header(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Image position and orientation (row, column) of one file, LPS."""
-    import SimpleITK as sitk
-
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(name)
-    reader.ReadImageInformation()
-    position, orientation = (np.array([float(number) for number in reader.GetMetaData(tag).split("\\")])
-                             for tag in ("0020|0032", "0020|0037"))
-    return position, orientation
+            raise ValueError(sheared(path.name)) from error
+        raise ValueError(f"'{path.name}' cannot be read; it is damaged or incomplete, or not what its ending says, so "
+                         "copy or export it again.") from error
 
 
 def _to_volume(image: Any, path: Path) -> Volume:
@@ -119,30 +76,16 @@ def _to_volume(image: Any, path: Path) -> Volume:
 
 
 def _check(volume: Volume, path: Path) -> None:
-    matrix = np.reshape(volume.direction, (3, 3))
-    cosines = matrix.T @ matrix
-    if not np.allclose(cosines, np.eye(3), atol=ORTHOGONAL):
-        raise ValueError(_sheared(path))
+    require_right_angles(np.reshape(volume.direction, (3, 3)), path.name)
     if min(volume.spacing) <= 0 or not np.isfinite([*volume.spacing, *volume.origin]).all():
         raise ValueError(f"'{path.name}' has the voxel size {volume.spacing} mm; its header is damaged, export it "
                          "again.")
     if not np.issubdtype(volume.array.dtype, np.number) or np.iscomplexobj(volume.array):
         raise ValueError(f"'{path.name}' holds values of type {volume.array.dtype}; give integers or real numbers.")
-    if not np.isfinite(volume.array).all():
+    if np.issubdtype(volume.array.dtype, np.floating) and not np.isfinite(volume.array).all():
         count = int((~np.isfinite(volume.array)).sum())
         raise ValueError(f"'{path.name}' has {count} voxels that are NaN or infinite; replace them, e.g. by the "
                          "background value.")
-
-
-def _sheared(path: Path) -> str:
-    return (f"The axes of '{path.name}' are not at right angles (a sheared grid, as with gantry tilt); resample it to "
-            "a straight grid first, e.g. with Slicer's 'Resample Scalar Volume'.")
-
-
-def _cause(error: Exception) -> str:
-    """The last line of an ITK message without its file and line numbers."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].split("ERROR: ")[-1].rstrip(".") if lines else "unknown cause"
 
 
 def write_volume(volume: Volume, path: str | Path, metadata: dict[str, str] | None = None) -> None:
@@ -153,6 +96,7 @@ def write_volume(volume: Volume, path: str | Path, metadata: dict[str, str] | No
 
     Raises:
         ValueError: an unknown format.
+        OSError: the file could not be written completely.
     """
     import SimpleITK as sitk
 
@@ -166,7 +110,17 @@ def write_volume(volume: Volume, path: str | Path, metadata: dict[str, str] | No
     image.SetDirection(volume.direction)
     for key, value in (metadata or {}).items():
         image.SetMetaData(key, value)
-    write_beside(path, ending, lambda name: sitk.WriteImage(image, name, useCompression=True))
+
+    def write(unfinished: str) -> None:
+        try:
+            sitk.WriteImage(image, unfinished, useCompression=True)
+            if ending in NIFTI:
+                check_nifti(Path(unfinished))  # ITK does not notice a full disk here
+        except (RuntimeError, ValueError) as error:
+            raise OSError(f"'{path}' could not be written; check that the disk has room and the folder may be written "
+                          "to.") from error
+
+    write_beside(path, ending, write)
 
 
 def write_beside(path: Path, ending: str, write: Callable[[str], None]) -> None:
@@ -182,7 +136,7 @@ def write_beside(path: Path, ending: str, write: Callable[[str], None]) -> None:
 
 def write_segmentation(volume: Volume, labels: LabelSet, path: str | Path) -> None:
     """Write a label volume; ``.seg.nrrd`` also carries names, colours and terminology as 3D Slicer reads them."""
-    metadata = slicer_fields(volume.array, labels) if str(path).endswith(".seg.nrrd") else None
+    metadata = slicer_fields(volume.array, labels) if str(path).lower().endswith(".seg.nrrd") else None
     write_volume(volume, path, metadata)
 
 

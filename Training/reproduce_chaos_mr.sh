@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every number of docs/results.md on CHAOS T2 MR: base, experts, samed, samora and the U-Net, all cases and 10 %.
 #     Training/reproduce_chaos_mr.sh FOLDER_WITH_THE_CASES
-# Two cores, one row on each. What is finished is kept: run it again after an interruption.
+# One core per row, two rows at a time. What is finished is kept: run it again after an interruption.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data=${1:?give the folder that holds the cases 01, 02, ...}
@@ -10,23 +10,22 @@ configs=Training/configs/chaos_mr
 runs=runs/chaos_mr
 export OMP_NUM_THREADS=1
 
+expert() { "$python" -m Training.stage1_expert --config $configs/expert.yaml --level "$1" --output "$runs/$1"; }
+row() {  # configuration, name of the run, further fields
+    "$python" -m Training.stage2_finetune --config "$configs/$1.yaml" --output "$runs/$2" "${@:3}"
+    "$python" -m Training.evaluate --manifest $runs/manifest.json --checkpoint "$runs/$2/model.safetensors" \
+        --base runs/base/base.safetensors --output "$runs/$2/test" --pictures
+}
+unet() { "$python" -m Training.reference_unet --config $configs/unet.yaml --output "$runs/$1" "${@:2}"; }
+few=(--fraction 0.1 --optimisation.steps 200)
+
 "$python" -m Training.prepare --input "$data" --output $runs --labels chaos_mr --modality MR \
     --image mr.nii.gz --label label.nii.gz \
     --split train=01,02,03,05,08,10,13,15,19,20 validation=21,22 test=31,32,33
 [ -e runs/base/base.safetensors ] || OMP_NUM_THREADS=2 "$python" -m Training.pretrain_base \
     --config Training/configs/tiny_base.yaml
-
-expert() { "$python" -m Training.stage1_expert --config $configs/expert.yaml --level "$1" --output "$runs/$1"; }
-row() {  # configuration, name of the run, further fields
-    "$python" -m Training.stage2_finetune --config "$configs/$1.yaml" --output "$runs/$2" "${@:3}"
-    "$python" -m Training.evaluate --manifest $runs/manifest.json --checkpoint "$runs/$2/model.safetensors" \
-        --base runs/base/base.safetensors --output "$runs/$2/test" --pictures | tee "$runs/$2/test.txt"
-}
-unet() { "$python" -m Training.reference_unet --config $configs/unet.yaml --output "$runs/$1" "${@:2}"; }
-
-(expert image; expert patch) & (expert pixel; row samed samed) & wait
-row samora samora & (row samed samed_10 --fraction 0.1; unet unet; unet unet_10 --fraction 0.1) & wait
-row samora samora_10 --fraction 0.1
-# How the fusion sees the experts (docs/decisions/0003): the few-shot row again with the other readings.
-row samora samora_10_stream --fraction 0.1 --fusion.inputs stream &
-row samora samora_10_query --fraction 0.1 --fusion.add_query true & wait
+(expert image; expert patch) & (expert pixel; row samed samed; row samed samed_10 "${few[@]}"); wait
+row samora samora & (unet unet; unet unet_10 --fraction 0.1 --optimisation.steps 800); wait
+# The last two: how the fusion sees the experts (docs/decisions/0003), the few-shot row with the other readings.
+row samora samora_10 "${few[@]}" & row samora samora_10_stream "${few[@]}" --fusion.inputs stream; wait
+row samora samora_10_query "${few[@]}" --fusion.add_query true

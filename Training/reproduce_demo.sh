@@ -13,7 +13,7 @@ export OMP_NUM_THREADS=2
 [ -e runs/base/base.safetensors ] || "$python" -m Training.pretrain_base --config Training/configs/tiny_base.yaml
 for level in image patch pixel; do
     "$python" -m Training.stage1_expert --config Training/configs/demo/expert.yaml --level $level \
-        --output $runs/$level --optimisation.threads 2
+        --output $runs/$level
 done
 "$python" -m Training.stage2_finetune --config Training/configs/demo/samora.yaml
 "$python" -m SAMoraLib merge $runs/samora/model.safetensors --base runs/base/base.safetensors --half \

@@ -15,6 +15,7 @@ COARSE_MM = 3.0  # the body is searched on a grid of about this step: fast, and 
 MARGIN = 0.02  # of the body's larger side, on each side
 MIN_SIDE_MM = 50.0
 OTSU_BINS = 256
+IN_PLANE = ndimage.generate_binary_structure(3, 1) & np.array([False, True, False])[:, None, None]  # maybe one slice
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Box:
 
     def _overlap(self, height: int, width: int) -> tuple[tuple, tuple]:
         """The part shared with a slice, as an index into the slice and one into the box."""
-        y0, y1, x0, x1 = max(self.y0, 0), min(self.y1, height), max(self.x0, 0), min(self.x1, width)
+        y0, y1 = np.clip((self.y0, self.y1), 0, height).tolist()
+        x0, x1 = np.clip((self.x0, self.x1), 0, width).tolist()
         on_slice = (..., slice(y0, y1), slice(x0, x1))
         return on_slice, (..., slice(y0 - self.y0, y1 - self.y0), slice(x0 - self.x0, x1 - self.x0))
 
@@ -75,7 +77,7 @@ def find_body(canonical: Volume, preprocessing: Preprocessing) -> Body:
     k, j, i = (max(1, round(COARSE_MM / size)) for size in reversed(canonical.spacing))
     coarse = _coarse(canonical.array, (k, j, i))
     threshold = AIR_BELOW_HU if preprocessing.modality == "CT" else background_threshold(coarse)
-    mask = _largest_part(_open_in_plane(coarse > threshold))
+    mask = _fill_in_plane(_largest_part(_open_in_plane(coarse > threshold)))
     return Body(mask if mask.any() else np.ones(coarse.shape, bool), (k, j, i))
 
 
@@ -101,10 +103,13 @@ def background_threshold(values: np.ndarray) -> float:
 
 def _open_in_plane(mask: np.ndarray) -> np.ndarray:
     """Remove what is thinner than two coarse voxels: the table's shell, clothes, noise."""
-    cross = ndimage.generate_binary_structure(3, 1)
-    cross[[0, 2]] = False  # a volume may have one slice
-    eroded = ndimage.binary_erosion(mask, cross, border_value=1)  # a body cut by the border stays whole
-    return ndimage.binary_dilation(eroded, cross)
+    eroded = ndimage.binary_erosion(mask, IN_PLANE, border_value=1)  # a body cut by the border stays whole
+    return ndimage.binary_dilation(eroded, IN_PLANE)
+
+
+def _fill_in_plane(mask: np.ndarray) -> np.ndarray:
+    """Add what the body encloses: lungs, and in MR the organs where fat alone is bright enough to be seen."""
+    return ndimage.binary_fill_holes(mask, IN_PLANE)
 
 
 def _largest_part(mask: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import product
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from SAMoraLib.card import Card
 from SAMoraLib.inference.preprocess import PreparedVolume, prepare_volume
 from SAMoraLib.labels import LabelSet
 from SAMoraLib.volume import Volume
+
+ROUNDING_MM = 1e-4  # a voxel centre on a face of the region is inside in every orientation of the volume
 
 Progress = Callable[[float, str], None]
 Region = Sequence[tuple[float, float]]  # (min, max) of x, y, z in LPS mm
@@ -94,21 +97,30 @@ class Predictor:
 
 
 def region_mask(volume: Volume, region: Region) -> np.ndarray:
-    """Which voxel centres lie in the box: (D, H, W) bool, in the stored order.
+    """Which voxel centres lie in the box or on its faces: (D, H, W) bool, in the stored order.
 
     Raises:
         ValueError: none does.
     """
     depth, height, width = volume.array.shape
     low, high = np.array(region, dtype=float).T
-    inside = np.ones((depth, height, width), bool)
-    steps = volume.ijk_to_lps[:3, :3]
-    for row, axis in enumerate("xyz"):
-        # One world coordinate of every voxel, as a sum of three vectors: no (D, H, W, 3) array is made.
-        coordinate = (volume.origin[row] + steps[row, 2] * np.arange(depth)[:, None, None]
-                      + steps[row, 1] * np.arange(height)[:, None] + steps[row, 0] * np.arange(width))
-        inside &= (coordinate >= low[row]) & (coordinate <= high[row])
-        if not inside.any():
-            raise ValueError(f"The region {axis} {low[row]:g}..{high[row]:g} mm does not meet the volume, whose {axis} "
-                             f"runs from {coordinate.min():.1f} to {coordinate.max():.1f} mm (LPS).")
+    _require_overlap(volume, low, high)
+    low, high = low - ROUNDING_MM, high + ROUNDING_MM
+    origin, (i, j, k) = volume.ijk_to_lps[:3, 3], volume.ijk_to_lps[:3, :3].T
+    first_slice = origin + np.arange(height)[:, None, None] * j + np.arange(width)[:, None] * i  # (H, W, 3)
+    inside = np.empty((depth, height, width), bool)
+    for number in range(depth):  # one slice at a time: coordinates of all voxels would take gigabytes
+        points = first_slice + number * k
+        inside[number] = ((points >= low) & (points <= high)).all(axis=-1)
+    if not inside.any():
+        raise ValueError("The region holds no voxel of the volume; move or enlarge it.")
     return inside
+
+
+def _require_overlap(volume: Volume, low: np.ndarray, high: np.ndarray) -> None:
+    corners = np.array([(i, j, k, 1) for k, j, i in product(*((0, size - 1) for size in volume.array.shape))])
+    points = (corners @ volume.ijk_to_lps.T)[:, :3]
+    for axis, first, last, start, stop in zip("xyz", points.min(axis=0), points.max(axis=0), low, high, strict=True):
+        if stop < first - ROUNDING_MM or start > last + ROUNDING_MM:
+            raise ValueError(f"The region {axis} {start:g}..{stop:g} mm does not meet the volume, whose {axis} "
+                             f"runs from {first:.1f} to {last:.1f} mm (LPS).")

@@ -279,3 +279,18 @@ def test_a_compressed_file_is_compressed(tmp_path: Path) -> None:
 
 def test_every_readable_ending_is_a_dot_and_lower_case() -> None:
     assert all(ending.startswith(".") and ending == ending.lower() for ending in READABLE)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of the file size exist on POSIX only")
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".nrrd", ".mha"])
+def test_a_full_disk_leaves_no_half_file(tmp_path: Path, ending: str) -> None:
+    """ITK does not notice it for NIfTI."""
+    code = ("import resource, signal, sys, numpy as np; from SAMoraLib.volume import Volume;"
+            "from SAMoraLib.volume_io import write_volume; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000));"
+            "a = np.random.default_rng(0).integers(0, 30000, (9, 64, 64)).astype(np.int16);"
+            "write_volume(Volume(a, (1, 1, 1), (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1)), sys.argv[1])")
+    process = subprocess.run([sys.executable, "-c", code, str(tmp_path / f"v{ending}")], capture_output=True, text=True,
+                             env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}, check=False)
+    assert "OSError" in process.stderr and "check that the disk has room" in process.stderr
+    assert not list(tmp_path.iterdir())

@@ -27,7 +27,7 @@ from SAMoraLib.volume_io import read_volume
 from Training.data.augment import POLICIES, AugmentPolicy, View, augment
 from Training.data.manifest import Case, Manifest, check_unchanged, relabel
 
-CACHE_VERSION = 1  # raise it when preprocessing changes what it computes from the same settings
+CACHE_VERSION = 2  # raise it when preprocessing changes what it computes from the same settings
 
 
 @dataclass(frozen=True)

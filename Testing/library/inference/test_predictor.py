@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from SAMoraLib.card import Card, Preprocessing
-from SAMoraLib.inference.predictor import Predictor
+from SAMoraLib.inference.predictor import Predictor, region_mask
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.model import Prediction
 from SAMoraLib.variants import get_variant
@@ -96,6 +96,24 @@ def test_a_region_is_exact_inside_and_empty_outside() -> None:
     assert np.array_equal(found, np.where(inside, whole, 0))
 
 
+@pytest.mark.parametrize("direction", [np.eye(3), ROTATION], ids=["straight", "oblique"])
+def test_voxels_on_the_faces_of_a_region_are_inside_in_all_48_orders(direction: np.ndarray) -> None:
+    grid = body(direction, (5, 6, 7))
+    volume = Volume(grid.array, (0.7, 1.1, 3.3), (0.1, -7.3, 11.9), grid.direction)
+    first, last = ((volume.ijk_to_lps @ index)[:3] for index in ((1, 1, 1, 1), (5, 4, 3, 1)))
+    region = tuple((min(pair), max(pair)) for pair in zip(first.tolist(), last.tolist(), strict=True))
+    expected = volume.with_array(region_mask(volume, region))
+    assert expected.array[1, 1, 1] and expected.array[3, 4, 5]
+    for order, signs in product(permutations(range(3)), product((1, -1), repeat=3)):
+        found = region_mask(restored_otherwise(volume, order, signs), region)
+        assert np.array_equal(found, restored_otherwise(expected, order, signs).array), (order, signs)
+
+
+def test_a_region_between_voxels_is_refused() -> None:
+    with pytest.raises(ValueError, match="holds no voxel of the volume"):
+        predictor().predict(body(np.eye(3)), region=((5.5, 6), (-7, 7), (11, 20)))
+
+
 def test_slices_outside_a_region_are_not_run() -> None:
     seen: list[int] = []
     ours = predictor(batch_size=8)
@@ -105,7 +123,7 @@ def test_slices_outside_a_region_are_not_run() -> None:
 
 
 def test_a_region_beside_the_volume_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"region z 500\.\.600 mm does not meet the volume, whose z runs from 11\.0 to 47"):
+    with pytest.raises(ValueError, match=r"region z 500\.\.600 mm does not meet .*, whose z runs from 11\.0 to 47"):
         predictor().predict(body(np.eye(3)), region=((-100, 100), (-100, 100), (500, 600)))
 
 
