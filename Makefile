@@ -28,7 +28,7 @@ demo: $(VENV)/.library
 	$(BIN)/samora demo --seed $(SEED) --output demo-output
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2  # two workers: torch must not take both cores twice
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow

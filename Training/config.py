@@ -137,6 +137,7 @@ class Stage2:
         rank: of the low-rank pairs.
         experts: the three expert files (samora); empty for variants without experts.
         fusion: how the experts become one, where the variant has a fusion.
+        trained: parts to train instead of the variant's own, as a control, e.g. [transformer, decoder]; none keeps them.
         preprocessing: how a volume becomes slices; written on the checkpoint's card.
         fraction: share of the training slices that are used, chosen by slices with ``few_shot_seed``.
         few_shot_seed: seed of that choice.
@@ -159,6 +160,7 @@ class Stage2:
     rank: int = 4
     experts: tuple[Path, ...] = ()
     fusion: Fusion = field(default_factory=Fusion)
+    trained: tuple[str, ...] = ()
     preprocessing: Preprocessing = SAMED_CT
     fraction: float = 1.0
     few_shot_seed: int = 0
@@ -214,7 +216,7 @@ def from_command_line(config: Callable[..., Config], arguments: Sequence[str] | 
 
     A mistake ends the program with exit code 2 and the field's name.
     """
-    parser = jsonargparse.ArgumentParser(description=config.__doc__)
+    parser = jsonargparse.ArgumentParser(description=(config.__doc__ or "").split("\n\n")[0])
     parser.add_argument("--config", action="config", help="a YAML file with any of the fields below")
     parser.add_class_arguments(config, as_group=False)
     parsed = parser.parse_args(arguments)

@@ -25,7 +25,7 @@ few=(--fraction 0.1 --optimisation.steps 200)
 [ -e runs/base/base.safetensors ] || OMP_NUM_THREADS=2 "$python" -m Training.pretrain_base \
     --config Training/configs/tiny_base.yaml
 (expert image; expert patch) & (expert pixel; row samed samed; row samed samed_10 "${few[@]}"); wait
-row samora samora & (unet unet; unet unet_10 --fraction 0.1 --optimisation.steps 800); wait
+row samora samora & (unet unet; unet unet_10 --fraction 0.1 --optimisation.steps 400); wait
 # The last two: how the fusion sees the experts (docs/decisions/0003), the few-shot row with the other readings.
 row samora samora_10 "${few[@]}" & row samora samora_10_stream "${few[@]}" --fusion.inputs stream; wait
 row samora samora_10_query "${few[@]}" --fusion.add_query true

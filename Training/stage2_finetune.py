@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from SAMoraLib.adapters.trainable import own_keys, train_only
 from SAMoraLib.card import Card, reference_to
 from SAMoraLib.checkpoint import load_experts, save_model
@@ -42,8 +44,7 @@ def finetune(config: Stage2) -> None:
 def make_variant(config: Stage2) -> Variant:
     """The configured row of the table."""
     variant = get_variant(config.variant, config.encoder, rank=config.rank)
-    return variant if variant.fusion is None else get_variant(config.variant, config.encoder, rank=config.rank,
-                                                              fusion=config.fusion)
+    return replace(variant, fusion=config.fusion if variant.fusion else None, trained=config.trained or variant.trained)
 
 
 def make_model(config: Stage2, labels: LabelSet) -> SegmentationModel:
