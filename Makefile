@@ -31,7 +31,7 @@ test: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2  # two workers: torch must not take both cores twice
 
 test-slow: $(VENV)/.test
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow || test $$? -eq 5  # 5: none is marked yet
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

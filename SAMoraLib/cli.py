@@ -24,8 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     try:
         return int(options.command(options))
-    except (ValueError, FileNotFoundError, PermissionError, IsADirectoryError) as error:
+    except (ValueError, OSError) as error:
         print(f"samora: {error}", file=sys.stderr)
+        if options.command is _predict and options.json:
+            print(json.dumps({"event": "error", "volume": None, "message": str(error)}), flush=True)
         return REFUSED
     except KeyboardInterrupt:
         print("samora: interrupted; volumes that were finished are written, the others are not.", file=sys.stderr)
@@ -60,7 +62,7 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--region", type=_region, metavar="XMIN,XMAX,YMIN,YMAX,ZMIN,ZMAX",
                         help="only inside this box, mm in LPS; write --region=-50,50,... when it starts with a minus")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=8, help="slices at once (default: %(default)s)")
+    parser.add_argument("--batch-size", type=_positive, default=8, help="slices at once (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="progress and results as JSON lines on standard output")
     parser.set_defaults(command=_predict)
 
@@ -75,7 +77,7 @@ def _predict(options: argparse.Namespace) -> int:
 
 def _add_demo(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("demo", help="segment a synthetic abdomen with the checkpoint in the package")
-    parser.add_argument("--seed", type=int, default=7, help="of the phantom (default: %(default)s)")
+    parser.add_argument("--seed", type=_seed, default=7, help="of the phantom (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     parser.set_defaults(command=_demo)
@@ -136,8 +138,23 @@ def _merge(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a seed; give a whole number from 0")
+    return int(text)
+
+
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise argparse.ArgumentTypeError("no organ is named; give e.g. liver,spleen or leave the option out")
+    return names
 
 
 def _region(text: str) -> tuple[tuple[float, float], ...]:

@@ -137,7 +137,7 @@ class Stage2:
         rank: of the low-rank pairs.
         experts: the three expert files (samora); empty for variants without experts.
         fusion: how the experts become one, where the variant has a fusion.
-        trained: parts to train instead of the variant's own, as a control, e.g. [transformer, decoder]; none keeps them.
+        trained: parts to train instead of the variant's own, a control, e.g. [transformer, decoder]; empty keeps them.
         preprocessing: how a volume becomes slices; written on the checkpoint's card.
         fraction: share of the training slices that are used, chosen by slices with ``few_shot_seed``.
         few_shot_seed: seed of that choice.

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from SAMoraLib.card import file_sha256
 from SAMoraLib.checkpoint import load_model
+from SAMoraLib.inference.device import choose_device
 from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.labels import LabelSet
 from SAMoraLib.volume import Volume
@@ -209,15 +210,16 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--base", type=Path, help="the base file, if the checkpoint leaves its tensors out")
     parser.add_argument("--split", choices=LABELLED_SPLITS, default="test")
     parser.add_argument("--output", type=Path, required=True, help="folder for results.json, results.csv and cases/")
-    parser.add_argument("--device", default="cpu", help="as torch names it: cpu, cuda, mps")
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     parser.add_argument("--pictures", action="store_true", help="also draw some slices of each case with contours")
     return parser
 
 
 def run(args: argparse.Namespace) -> Result:
     manifest = read_manifest(args.manifest)
-    model, card = load_model(args.checkpoint, device=args.device, base=args.base)
-    predictor = Predictor(model, card, device=args.device)
+    device = choose_device(args.device)
+    model, card = load_model(args.checkpoint, device=device, base=args.base)
+    predictor = Predictor(model, card, device=device)
     checkpoint = file_sha256(args.checkpoint)
     results = evaluate_cases(manifest, args.split, predictor.predict, predictor.labels, args.output / "cases",
                              checkpoint, args.pictures)

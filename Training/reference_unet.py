@@ -57,6 +57,8 @@ def train_and_evaluate(config: ReferenceUNet) -> dict[str, Any]:
     objective = SegmentationObjective(model, "full")
     fit(fabric, objective, slices, config.optimisation, run,
         dice_validation(model, manifest, config.preprocessing, config.cache, config.optimisation))
+    if not fabric.is_global_zero:
+        return {}
     torch.save(model.state_dict(), config.output / "unet.pt")
     card = Card("model", "unet", get_variant("sam"), config.preprocessing.image_size, manifest.labels,
                 config.preprocessing)

@@ -31,7 +31,8 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         written = _as_plain(config)
         path = self.folder / "config.yaml"
-        if path.exists() and (old := yaml.safe_load(path.read_text())) != written:
+        # A folder written before a field existed had that field's default.
+        if path.exists() and (old := _defaults(config) | yaml.safe_load(path.read_text())) != written:
             changed = sorted(key for key in {*old, *written} if old.get(key) != written.get(key))
             raise ValueError(f"'{self.folder}' holds a run whose {', '.join(changed)} differ; choose another output "
                              "folder, or delete this one.")
@@ -56,6 +57,14 @@ class Run:
         path = self.folder / LOG
         lines = path.read_text().splitlines() if path.exists() else []
         return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def _defaults(config: Any) -> dict[str, Any]:
+    """The fields of ``config`` that have a default, at their default."""
+    plain = {f.name: f.default for f in dataclasses.fields(config) if f.default is not dataclasses.MISSING}
+    made = {f.name: f.default_factory() for f in dataclasses.fields(config)
+            if f.default_factory is not dataclasses.MISSING}
+    return {name: _as_plain(value) for name, value in (plain | made).items()}
 
 
 def _as_plain(value: Any) -> Any:

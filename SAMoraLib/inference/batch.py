@@ -117,6 +117,11 @@ def predict_files(request: Request, as_json: bool = False) -> int:
         except (ValueError, OSError) as error:
             reporter.failure(str(source), str(error))
             refused += 1
+        except (RuntimeError, MemoryError) as error:  # torch: out of memory, or a device that failed
+            cause = (str(error).splitlines() or ["out of memory"])[0]
+            reporter.failure(str(source), f"'{source.name}' could not be segmented ({cause}); try --batch-size 1 or "
+                                          "--device cpu.")
+            refused += 1
     return refused
 
 

@@ -1,4 +1,4 @@
-"""Volumes: the type, canonical orientation, reading and writing (torch-free; SimpleITK is imported on first use)."""
+"""Volumes: the type and its canonical orientation (torch-free); reading and writing is SAMoraLib.volume_io's."""
 
 from SAMoraLib.volume.orientation import Reorientation, to_canonical
 from SAMoraLib.volume.volume import Volume

@@ -115,6 +115,24 @@ def test_refusals_are_one_sentence_and_write_nothing(checkpoint: Path, volume: P
     assert volume.read_bytes() == before
 
 
+def test_a_refusal_before_work_is_a_json_line_too(checkpoint: Path, volume: Path, tmp_path: Path,
+                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict(checkpoint, volume, "--organs", "heart", "--output", tmp_path / "out", "--json") == 1
+    assert "'heart' is not an organ" in json.loads(capsys.readouterr().out)["message"]
+
+
+def test_a_failing_device_refuses_one_volume(checkpoint: Path, volume: Path, tmp_path: Path,
+                                             monkeypatch: pytest.MonkeyPatch,
+                                             capsys: pytest.CaptureFixture[str]) -> None:
+    def failing(*_: object) -> None:
+        raise RuntimeError("CUDA out of memory.\nmore")
+
+    monkeypatch.setattr("SAMoraLib.inference.predictor.Predictor.predict", failing)
+    assert predict(checkpoint, volume, "--output", tmp_path / "out") == 1
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1 and "(CUDA out of memory.); try --batch-size 1" in said[0]
+
+
 def test_inputs_of_the_same_name_are_refused(checkpoint: Path, tmp_path: Path,
                                              capsys: pytest.CaptureFixture[str]) -> None:
     for folder in "ab":
@@ -126,7 +144,10 @@ def test_inputs_of_the_same_name_are_refused(checkpoint: Path, tmp_path: Path,
 
 
 @pytest.mark.parametrize("arguments", [[], ["predict"], ["predict", "x", "--model", "m", "--region", "1,2,3"],
-                                       ["predict", "x", "--model", "m", "--region", "2,1,0,1,0,1"], ["fly"]])
+                                       ["predict", "x", "--model", "m", "--region", "2,1,0,1,0,1"], ["fly"],
+                                       ["predict", "x", "--model", "m", "--batch-size", "0"],
+                                       ["predict", "x", "--model", "m", "--batch-size", "-1"],
+                                       ["predict", "x", "--model", "m", "--organs", ","], ["demo", "--seed", "-1"]])
 def test_a_wrong_command_line_ends_with_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(arguments)

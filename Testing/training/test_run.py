@@ -22,6 +22,16 @@ def test_the_configuration_is_written_and_read_as_the_same_run(tmp_path: Path) -
     assert "variant: samed" in (tmp_path / "config.yaml").read_text()
 
 
+def test_a_folder_from_before_a_field_existed_had_its_default(tmp_path: Path) -> None:
+    Run(tmp_path, config())
+    path = tmp_path / "config.yaml"
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("trained:")))
+    Run(tmp_path, config())
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("trained:")))
+    with pytest.raises(ValueError, match="whose trained differ"):
+        Run(tmp_path, config(trained=("decoder",)))
+
+
 def test_another_configuration_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     Run(tmp_path, config())
     with pytest.raises(ValueError, match="holds a run whose fraction, variant differ"):
