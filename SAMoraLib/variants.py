@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 EXPERTS = ("image", "patch", "pixel")
+DECODERS = ("mask",)
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ class Variant:
     def __post_init__(self) -> None:
         if self.encoder_size is None:
             _require("encoder", self.encoder, tuple(ENCODER_SIZES))
+        _require("decoder", self.decoder, DECODERS)
 
     @property
     def size(self) -> EncoderSize:

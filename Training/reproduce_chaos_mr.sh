@@ -24,7 +24,9 @@ few=(--fraction 0.1 --optimisation.steps 200)
     --split train=01,02,03,05,08,10,13,15,19,20 validation=21,22 test=31,32,33
 [ -e runs/base/base.safetensors ] || OMP_NUM_THREADS=2 "$python" -m Training.pretrain_base \
     --config Training/configs/tiny_base.yaml
-(expert image; expert patch) & (expert pixel; row samed samed; row samed samed_10 "${few[@]}"); wait
+control=(--variant sam --trained '[transformer, decoder, prompt]')  # the decoder alone, no adapter
+(expert image; expert patch) & (expert pixel; row samed samed; row samed samed_10 "${few[@]}";
+    row samed decoder_10 "${few[@]}" "${control[@]}"); wait
 row samora samora & (unet unet; unet unet_10 --fraction 0.1 --optimisation.steps 400); wait
 # The last two: how the fusion sees the experts (docs/decisions/0003), the few-shot row with the other readings.
 row samora samora_10 "${few[@]}" & row samora samora_10_stream "${few[@]}" --fusion.inputs stream; wait

@@ -83,17 +83,6 @@ POLICIES = {
 }
 
 
-def get_policy(name: str) -> AugmentPolicy:
-    """The policy called ``name``.
-
-    Raises:
-        ValueError: no such policy.
-    """
-    if name not in POLICIES:
-        raise ValueError(f"Unknown augmentation '{name}'; choose from {', '.join(POLICIES)}.")
-    return POLICIES[name]
-
-
 def augment(
     image: Tensor, label: Tensor | None, rng: np.random.Generator, policy: AugmentPolicy = DEFAULT
 ) -> tuple[Tensor, Tensor | None]:
