@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,20 +15,15 @@ from SAMoraLib.adapters.trainable import expert_keys
 from SAMoraLib.card import METADATA_KEY, Card, file_sha256, read_card, reference_to
 from SAMoraLib.importers.sam import load_base, read_safetensors, read_tensors
 from SAMoraLib.model import SegmentationModel, build_model
+from SAMoraLib.whole_file import whole_file
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], card: Card) -> None:
     """Write tensors and card as one file, beside and renamed: an interrupted run leaves no half file."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     metadata = {METADATA_KEY: json.dumps(card.to_json(), sort_keys=True)}
     plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    try:
+    with whole_file(path) as unfinished:
         unfinished.write_bytes(save(plain, metadata))
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def save_model(path: str | Path, model: SegmentationModel, card: Card, base: str | Path | None = None) -> None:

@@ -5,8 +5,6 @@ SimpleITK does the reading and writing; it is imported inside the functions, bec
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from SAMoraLib.labels import Label, LabelSet
 from SAMoraLib.nifti import check_nifti
 from SAMoraLib.volume import Volume
 from SAMoraLib.volume.right_angles import require_right_angles, sheared
+from SAMoraLib.whole_file import whole_file
 
 READABLE = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -111,27 +110,14 @@ def write_volume(volume: Volume, path: str | Path, metadata: dict[str, str] | No
     for key, value in (metadata or {}).items():
         image.SetMetaData(key, value)
 
-    def write(unfinished: str) -> None:
+    with whole_file(path, ending) as unfinished:
         try:
-            sitk.WriteImage(image, unfinished, useCompression=True)
+            sitk.WriteImage(image, str(unfinished), useCompression=True)
             if ending in NIFTI:
-                check_nifti(Path(unfinished))  # ITK does not notice a full disk here
+                check_nifti(unfinished)  # ITK does not notice a full disk here
         except (RuntimeError, ValueError) as error:
             raise OSError(f"'{path}' could not be written; check that the disk has room and the folder may be written "
                           "to.") from error
-
-    write_beside(path, ending, write)
-
-
-def write_beside(path: Path, ending: str, write: Callable[[str], None]) -> None:
-    """Let ``write`` make a hidden file beside ``path`` and rename it when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}{ending}")
-    try:
-        write(str(unfinished))
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def write_segmentation(volume: Volume, labels: LabelSet, path: str | Path) -> None:

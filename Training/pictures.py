@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from SAMoraLib.labels import Label
 from SAMoraLib.volume import Volume, to_canonical
+from SAMoraLib.whole_file import whole_file
 
 COLUMNS, ROWS = 4, 2
 INCHES = 3.0  # of a slice, at 100 dots per inch
@@ -43,7 +43,8 @@ def draw_case(path: Path, title: str, image: Volume, masks: Masks) -> None:
             _contour(axis, reference[number], (1.0, 1.0, 1.0), 1.6)
             _contour(axis, prediction[number], tuple(channel / 255 for channel in label.rgb), 1.0)
     figure.suptitle(f"{title}: reference white, prediction coloured", fontsize=10)
-    _save(figure, path)
+    with whole_file(path) as unfinished:
+        figure.savefig(unfinished, format="png")
 
 
 def slices_to_show(masks: Masks) -> list[int]:
@@ -60,13 +61,3 @@ def _canonical(image: Volume, mask: np.ndarray) -> np.ndarray:
 def _contour(axis: Any, mask: np.ndarray, colour: tuple[float, ...], width: float) -> None:
     if mask.any() and not mask.all():
         axis.contour(mask, levels=[0.5], colors=[colour], linewidths=width)
-
-
-def _save(figure: Any, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        figure.savefig(beside, format="png")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

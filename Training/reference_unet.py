@@ -17,6 +17,7 @@ from SAMoraLib.card import Card
 from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.model import Prediction
 from SAMoraLib.variants import get_variant
+from SAMoraLib.whole_file import whole_file
 from Training.config import ReferenceUNet, from_command_line
 from Training.data.few_shot import choose_slices
 from Training.data.manifest import read_manifest
@@ -59,7 +60,8 @@ def train_and_evaluate(config: ReferenceUNet) -> dict[str, Any]:
         dice_validation(model, manifest, config.preprocessing, config.cache, config.optimisation))
     if not fabric.is_global_zero:
         return {}
-    torch.save(model.state_dict(), config.output / "unet.pt")
+    with whole_file(config.output / "unet.pt") as unfinished:
+        torch.save(model.state_dict(), unfinished)
     card = Card("model", "unet", get_variant("sam"), config.preprocessing.image_size, manifest.labels,
                 config.preprocessing)
     results = evaluate_cases(manifest, "test", Predictor(model, card).predict)

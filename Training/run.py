@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+
+from SAMoraLib.whole_file import whole_file
+from Training.files import write_text
 
 STATE = "state.pt"
 LOG = "log.jsonl"
@@ -36,11 +38,12 @@ class Run:
             changed = sorted(key for key in {*old, *written} if old.get(key) != written.get(key))
             raise ValueError(f"'{self.folder}' holds a run whose {', '.join(changed)} differ; choose another output "
                              "folder, or delete this one.")
-        _replace(path, lambda unfinished: unfinished.write_text(yaml.safe_dump(written, sort_keys=False)))
+        write_text(path, yaml.safe_dump(written, sort_keys=False))
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Keep ``state`` (tensors and plain values); the file is written beside and renamed."""
-        _replace(self.folder / STATE, lambda unfinished: torch.save(state, unfinished))
+        with whole_file(self.folder / STATE) as unfinished:
+            torch.save(state, unfinished)
 
     def load_state(self) -> dict[str, Any] | None:
         """The last saved state, or None at the start."""
@@ -76,12 +79,3 @@ def _as_plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_as_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
-
-
-def _replace(path: Path, write: Any) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

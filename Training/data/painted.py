@@ -15,6 +15,7 @@ from SAMoraLib.card import Preprocessing
 from SAMoraLib.demo.painting import paint_random
 from SAMoraLib.demo.phantom import make_phantom
 from SAMoraLib.inference.preprocess import prepare_volume, resample_labels
+from SAMoraLib.whole_file import whole_file
 from Training.data.augment import AugmentPolicy, augment
 
 
@@ -59,6 +60,5 @@ def _write_structures(job: tuple[int, Preprocessing, Path]) -> None:
     phantom = make_phantom(seed, spacing=(1.8, 1.8, float(rng.uniform(4, 8))), all_organs=False)
     box = prepare_volume(phantom.ct, preprocessing).box
     structures = resample_labels(phantom.structures, box, preprocessing.image_size)
-    unfinished = path.with_suffix(".tmp.npy")
-    np.save(unfinished, structures)
-    unfinished.replace(path)
+    with whole_file(path, ".npy") as unfinished:
+        np.save(unfinished, structures)

@@ -1,0 +1,27 @@
+"""Files that are never half written: made beside their place and renamed when complete (torch-free)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole_file(path: str | Path, ending: str = ".tmp") -> Iterator[Path]:
+    """A hidden path beside ``path`` to write to; it takes the place of ``path`` at the end of the ``with`` block.
+
+    Whatever goes wrong in the block leaves the old file, or none.
+
+    Args:
+        ending: of the hidden file, for writers that choose the format by it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}{ending}")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,29 @@
+"""A file appears whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from SAMoraLib.whole_file import whole_file
+
+
+def test_the_file_appears_at_the_end_of_the_block(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.txt"
+    with whole_file(path, ".txt") as unfinished:
+        unfinished.write_text("all")
+        assert not path.exists() and unfinished.suffix == ".txt" and unfinished.name.startswith(".")
+    assert path.read_text() == "all"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failure_leaves_the_old_file_alone(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(error), whole_file(path) as unfinished:
+        unfinished.write_text("ha")
+        raise error
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
