@@ -28,6 +28,8 @@ class Preprocessing:
         intensity: "hu_window" clips to low..high HU; "percentile" clips to the low..high percentile of the body.
         crop: "none" stretches the whole slice to the slab (SAMed); "body" takes a square in mm around the body.
         image_size: side S of the square slab, pixels.
+        neighbours: distance in mm of the slices that fill SAM's first and third channel, below and above the slice
+            itself; 0 repeats the slice (SAMed, SAMora).
     """
 
     modality: str
@@ -36,6 +38,7 @@ class Preprocessing:
     high: float
     crop: str
     image_size: int
+    neighbours: float = 0.0
 
     CHOICES = {"modality": ("CT", "MR"), "intensity": ("hu_window", "percentile"), "crop": ("none", "body")}
 
@@ -45,6 +48,14 @@ class Preprocessing:
                 raise ValueError(f"Unknown {name} '{getattr(self, name)}'; choose from {', '.join(choices)}.")
         if not self.low < self.high:
             raise ValueError(f"The intensity range {self.low}..{self.high} is empty; low must be below high.")
+        if not self.neighbours >= 0:
+            raise ValueError(f"Neighbouring slices cannot lie {self.neighbours} mm away; give a distance, or 0 for "
+                             "none.")
+
+    @property
+    def channels(self) -> int:
+        """1 where the slice is repeated, 3 where its neighbours are shown beside it."""
+        return 3 if self.neighbours else 1
 
 
 @dataclass(frozen=True)

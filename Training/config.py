@@ -29,7 +29,8 @@ class Optimisation:
         steps: optimiser steps of the whole run.
         batch_size: slices per step over all processes together.
         schedule: the learning rate as a function of the step.
-        weight_decay: AdamW's decoupled weight decay.
+        optimiser: "adamw", or "muon" for the matrices of linear layers (AdamW for the rest), faster from scratch.
+        weight_decay: decoupled weight decay.
         betas: AdamW's momentum terms.
         clip_norm: the gradient's norm is cut to this; 0 leaves it.
         seed: of the weights' start, the order of the slices and the augmentation.
@@ -44,6 +45,7 @@ class Optimisation:
     steps: int = 1000
     batch_size: int = 16
     schedule: Schedule = field(default_factory=Schedule)
+    optimiser: str = "adamw"
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.9, 0.999)
     clip_norm: float = 0.0
@@ -59,6 +61,8 @@ class Optimisation:
         for name in ("steps", "batch_size", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"optimisation.{name} is {getattr(self, name)}; it must be at least 1.")
+        if self.optimiser not in ("adamw", "muon"):
+            raise ValueError(f"Unknown optimiser '{self.optimiser}'; choose from adamw, muon.")
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,9 @@ class PretrainBase:
         phantoms: how many phantom abdomens are made.
         workers: processes that make them.
         first_seed: seed of the first phantom; the demo's and the tests' seeds lie below it.
+        ct: probability that a slice looks like a CT; the others get a random contrast.
+        window: HU that become 0 and 1 in those.
+        neighbours: shows the adjacent slices in the first and third channel, if not 0; as on the checkpoint's card.
         cache: folder for the phantoms, made once.
         optimisation: steps, batch, learning rate, seed, devices.
         augment: what is done to each painted slice.
@@ -83,6 +90,9 @@ class PretrainBase:
     phantoms: int = 200
     workers: int = 2
     first_seed: int = 10_000
+    ct: float = 0.0
+    window: tuple[float, float] = (-125.0, 275.0)
+    neighbours: float = 0.0
     cache: Path = Path("runs/cache")
     optimisation: Optimisation = field(default_factory=Optimisation)
     augment: AugmentPolicy = field(default_factory=AugmentPolicy)

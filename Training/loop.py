@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, default_collate
 from tqdm import tqdm
 
 from Training.config import Optimisation
+from Training.optimisers import make_optimisers
 from Training.run import Run
 from Training.schedule import lr_at
 
@@ -52,26 +53,26 @@ def fit(fabric: Fabric, objective: nn.Module, slices: Dataset, optimisation: Opt
     trained = {name: parameter for name, parameter in objective.named_parameters() if parameter.requires_grad}
     if not trained:
         raise ValueError("Nothing in this objective is trainable; check the variant's trained parts.")
-    optimizer = torch.optim.AdamW(trained.values(), lr=optimisation.schedule.base_lr, betas=optimisation.betas,
-                                  weight_decay=optimisation.weight_decay)
-    start, best = _resume(run, trained, optimizer)
-    module, optimizer = fabric.setup(objective, optimizer)
+    optimisers = make_optimisers(objective, optimisation)
+    start, best = _resume(run, trained, optimisers)
+    module, *optimisers = fabric.setup(objective, *optimisers)
     module.train()
     progress = tqdm(total=optimisation.steps, initial=start, desc=run.folder.name, unit="step",
                     disable=not fabric.is_global_zero, mininterval=5)
     seconds, losses = time.monotonic(), []
     for step, samples in _batches(slices, optimisation, start, fabric.global_rank, fabric.world_size):
         rate = lr_at(step, optimisation.steps, optimisation.schedule)
-        for group in optimizer.param_groups:
+        for group in (group for optimiser in optimisers for group in optimiser.param_groups):
             group["lr"] = rate
         torch.manual_seed(_seed(optimisation.seed, step, fabric.global_rank))
         loss = module(fabric.to_device(default_collate(samples)))
         _check_finite(loss, step)
         fabric.backward(loss)
-        if optimisation.clip_norm:
-            fabric.clip_gradients(module, optimizer, max_norm=optimisation.clip_norm)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        for optimiser in optimisers:
+            if optimisation.clip_norm:
+                fabric.clip_gradients(module, optimiser, max_norm=optimisation.clip_norm)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
         losses.append(loss.item())
         progress.set_postfix(loss=f"{loss.item():.4f}", lr=f"{rate:.2e}", refresh=False)
         progress.update()
@@ -83,20 +84,22 @@ def fit(fabric: Fabric, objective: nn.Module, slices: Dataset, optimisation: Opt
         if fabric.is_global_zero and (done % optimisation.save_every == 0 or last):
             run.log(step=done, loss=float(np.mean(losses)), lr=rate, seconds=round(time.monotonic() - seconds, 2))
             seconds, losses = time.monotonic(), []
-            run.save_state({"step": done, "weights": _copy(trained), "optimizer": optimizer.state_dict(),
-                            "best": best})
+            run.save_state({"step": done, "weights": _copy(trained), "best": best,
+                            "optimisers": [optimiser.state_dict() for optimiser in optimisers]})
     progress.close()
     if best:
         _set(trained, best["weights"])
     return objective
 
 
-def _resume(run: Run, trained: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> tuple[int, dict[str, Any]]:
+def _resume(run: Run, trained: dict[str, nn.Parameter],
+            optimisers: list[torch.optim.Optimizer]) -> tuple[int, dict[str, Any]]:
     state = run.load_state()
     if state is None:
         return 0, {}
     _set(trained, state["weights"])
-    optimizer.load_state_dict(state["optimizer"])
+    for optimiser, values in zip(optimisers, state["optimisers"], strict=True):
+        optimiser.load_state_dict(values)
     return state["step"], state["best"]
 
 

@@ -3,7 +3,8 @@
     python -m Training.pretrain_base --config Training/configs/tiny_base.yaml
 
 The base sees no real volume. It learns to name the tissues of phantom abdomens whose contrast is drawn anew for every
-slice, so that shape and position count and grey values do not; stages 1 and 2 then keep it frozen, as they would SAM.
+slice, so that shape and position count and grey values do not, or count as much as ``ct`` says; stages 1 and 2 then
+keep it frozen, as they would SAM.
 """
 
 from __future__ import annotations
@@ -25,14 +26,13 @@ def pretrain_base(config: PretrainBase) -> None:
     """Train and write ``base.safetensors`` into the run's folder."""
     run = Run(config.output, config)
     fabric = make_fabric(config.optimisation)
-    # Phantoms are cropped to the body by their CT; their painted contrasts need no intensity range.
-    preprocessing = Preprocessing("CT", "hu_window", -125, 275, "body", config.image_size)
+    preprocessing = Preprocessing("CT", "hu_window", *config.window, "body", config.image_size, config.neighbours)
     seeds = range(config.first_seed, config.first_seed + config.phantoms)
-    structures = phantom_structures(seeds, preprocessing, config.cache, config.workers)
+    phantoms = phantom_structures(seeds, preprocessing, config.cache, config.workers)
     variant = get_variant("sam", config.encoder)
     model = build_model(variant, len(STRUCTURES) - 1, config.image_size)
     train_only(model, own_keys(model, variant.trained))
-    slices = PaintedSlices(structures, config.optimisation.seed, config.augment)
+    slices = PaintedSlices(phantoms, preprocessing, config.ct, config.optimisation.seed, config.augment)
     # From scratch and with many rare tissues, Dice alone starts too slowly: equal weights here.
     objective = SegmentationObjective(model, ce_weight=1.0, dice_weight=1.0)
     fit(fabric, objective, slices, config.optimisation, run)

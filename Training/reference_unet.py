@@ -32,15 +32,15 @@ from Training.validation import dice_validation
 class SliceUNet(nn.Module):
     """MONAI's U-Net with residual units, taking slabs and giving a ``Prediction`` like every model here."""
 
-    def __init__(self, num_classes: int, channels: tuple[int, ...]) -> None:
+    def __init__(self, num_classes: int, channels: tuple[int, ...], image_channels: int = 1) -> None:
         super().__init__()
         from monai.networks.nets import UNet
 
-        self.net = UNet(spatial_dims=2, in_channels=1, out_channels=num_classes + 1, channels=channels,
+        self.net = UNet(spatial_dims=2, in_channels=image_channels, out_channels=num_classes + 1, channels=channels,
                         strides=(2,) * (len(channels) - 1), num_res_units=2, norm="instance")
 
     def forward(self, image: Tensor) -> Prediction:
-        """(B, 1, D, S, S) in [0, 1] -> logits (B, K, D, S, S)."""
+        """(B, C, D, S, S) in [0, 1] -> logits (B, K, D, S, S)."""
         batch, _, depth, height, width = image.shape
         logits = self.net(image.transpose(1, 2).flatten(0, 1)).unflatten(0, (batch, depth)).transpose(1, 2)
         return Prediction(logits, logits.new_zeros(batch, logits.shape[1], depth), (height, width))
@@ -53,7 +53,7 @@ def train_and_evaluate(config: ReferenceUNet) -> dict[str, Any]:
     manifest = read_manifest(config.manifest)
     train = build_cache(manifest, manifest.of("train"), config.preprocessing, config.cache)
     chosen = choose_slices(train.cases, config.fraction, config.few_shot_seed)
-    model = SliceUNet(len(manifest.labels), config.channels)
+    model = SliceUNet(len(manifest.labels), config.channels, config.preprocessing.channels)
     slices = SliceDataset(train, chosen, config.optimisation.seed, config.augment)
     objective = SegmentationObjective(model, "full")
     fit(fabric, objective, slices, config.optimisation, run,

@@ -27,6 +27,8 @@ from segment_anything.modeling.image_encoder import (  # noqa: E402  (needs torc
     window_unpartition,
 )
 
+WRITTEN_OUT_TOKENS = 1024  # more, and the kept scores would take gigabytes
+
 
 class SamAttention(Attention):
     """The package's attention, split into projection and attention, with the position bias folded into q and k."""
@@ -48,16 +50,13 @@ class SamAttention(Attention):
         """Softmax attention with decomposed relative positions on projected tokens (B, H, W, 3C) -> (B, H, W, C).
 
         The bias q . R_h + q . R_w is appended to q and one-hot rows and columns to k, so that one plain
-        scaled-dot-product attention gives scores and bias together and no (N, N) bias is stored. torch's fused
-        kernel wants v as wide as q and k, hence the padding.
+        scaled-dot-product attention gives scores and bias together and no (N, N) bias is stored.
         """
         batch, height, width, _ = qkv.shape
         q, k, v = qkv.reshape(batch, height * width, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         q = torch.cat([q * self.scale, *self._position_scores(q, height, width)], dim=-1)
         k = torch.cat([k, _row_and_column(height, width, k).expand(*k.shape[:3], -1)], dim=-1)
-        channels = v.shape[-1]
-        x = F.scaled_dot_product_attention(q, k, F.pad(v, (0, height + width)), scale=1.0)[..., :channels]
-        return self.proj(x.transpose(1, 2).reshape(batch, height, width, -1))
+        return self.proj(attention(q, k, v).transpose(1, 2).reshape(batch, height, width, -1))
 
     def _position_scores(self, q: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
         rel_h = get_rel_pos(height, height, self.rel_pos_h)
@@ -66,6 +65,19 @@ class SamAttention(Attention):
         by_row = torch.einsum("bnhwc,hkc->bnhwk", grid, rel_h).flatten(2, 3)
         by_column = torch.einsum("bnhwc,wkc->bnhwk", grid, rel_w).flatten(2, 3)
         return by_row, by_column
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T) v for q and k (B, h, N, c'), v (B, h, N, c).
+
+    torch's fused kernel wants v as wide as q and k, hence the padding. On a CPU its backward pass in bfloat16 is up to
+    five times slower than the products written out (windows of 100 tokens), which keep their scores for it instead.
+    """
+    slow = q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled()
+    if slow and q.shape[-2] <= WRITTEN_OUT_TOKENS:
+        return (q @ k.transpose(-1, -2)).softmax(dim=-1) @ v
+    channels = v.shape[-1]
+    return F.scaled_dot_product_attention(q, k, F.pad(v, (0, q.shape[-1] - channels)), scale=1.0)[..., :channels]
 
 
 def _row_and_column(height: int, width: int, like: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ class PreparedVolume:
         box: the part of every slice that fills the slab.
         window: intensities that become 0 and 1.
         image_size: side S of the slab, pixels.
+        offsets: for each channel, how many slices above the slice itself it is taken.
     """
 
     canonical: Volume
@@ -32,6 +33,7 @@ class PreparedVolume:
     box: Box
     window: tuple[float, float]
     image_size: int
+    offsets: tuple[int, ...] = (0,)
 
     @property
     def array(self) -> np.ndarray:
@@ -39,11 +41,15 @@ class PreparedVolume:
         return self.canonical.array
 
     def slices(self, start: int, stop: int) -> np.ndarray:
-        """Slices start..stop (exclusive) as (N, 1, S, S) float32 in [0, 1]; what lies beyond the image is 0."""
-        prepared = np.empty((stop - start, 1, self.image_size, self.image_size), np.float32)
-        for row, image in zip(prepared, self.array[start:stop], strict=True):
-            row[0] = resample_slice(self.box.crop(normalise(image, self.window)), self.image_size)
-        return prepared
+        """Slices start..stop (exclusive) as (N, C, S, S) float32 in [0, 1]; what lies beyond the image is 0.
+
+        Channel c shows the slice ``offsets[c]`` above, or the volume's last one in that direction.
+        """
+        numbers = with_neighbours(np.arange(start, stop), self.offsets, len(self.array))
+        wanted, places = np.unique(numbers, return_inverse=True)
+        images = [resample_slice(self.box.crop(normalise(self.array[number], self.window)), self.image_size)
+                  for number in wanted]
+        return np.stack(images)[places.reshape(numbers.shape)]
 
 
 def prepare_volume(volume: Volume, preprocessing: Preprocessing) -> PreparedVolume:
@@ -51,7 +57,21 @@ def prepare_volume(volume: Volume, preprocessing: Preprocessing) -> PreparedVolu
     canonical, reorientation = to_canonical(volume)
     body = find_body(canonical, preprocessing)
     return PreparedVolume(canonical, reorientation, slice_box(canonical, body, preprocessing),
-                          intensity_window(canonical, body, preprocessing), preprocessing.image_size)
+                          intensity_window(canonical, body, preprocessing), preprocessing.image_size,
+                          channel_offsets(canonical.spacing[2], preprocessing.neighbours))
+
+
+def channel_offsets(spacing: float, neighbours: float) -> tuple[int, ...]:
+    """Slices between a slice and what its channels show: the nearest to ``neighbours`` mm, and never itself."""
+    if not neighbours:
+        return (0,)
+    offset = max(1, round(neighbours / spacing))
+    return (-offset, 0, offset)
+
+
+def with_neighbours(numbers: np.ndarray, offsets: tuple[int, ...], count: int) -> np.ndarray:
+    """Slice numbers (N,) -> those of their channels (N, C), kept within the ``count`` slices of the volume."""
+    return np.clip(numbers[:, None] + np.array(offsets), 0, count - 1)
 
 
 def slice_box(canonical: Volume, body: Body, preprocessing: Preprocessing) -> Box:

@@ -91,6 +91,7 @@ def test_a_card_that_is_no_table_is_refused(text: str, tmp_path: Path) -> None:
     ({"intensity": "none"}, "Unknown intensity 'none'; choose from hu_window, percentile."),
     ({"crop": "organ"}, "Unknown crop 'organ'; choose from none, body."),
     ({"low": 275}, "The intensity range 275..275 is empty; low must be below high."),
+    ({"neighbours": -5}, "Neighbouring slices cannot lie -5 mm away; give a distance, or 0 for none."),
 ])
 def test_preprocessing_refuses_impossible_values(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as error:

@@ -53,10 +53,10 @@ def optimisation(**changes: object) -> Optimisation:
     return Optimisation(**(fields | changes))  # type: ignore[arg-type]
 
 
-def train(folder: Path, crash_after: int | None = None) -> dict[str, Tensor]:
+def train(folder: Path, crash_after: int | None = None, optimiser: str = "adamw") -> dict[str, Tensor]:
     torch.manual_seed(5)
     objective = Regression()
-    config = optimisation()
+    config = optimisation(optimiser=optimiser)
     run = Run(folder, config)
     if crash_after is not None:
         original = objective.forward
@@ -72,12 +72,13 @@ def train(folder: Path, crash_after: int | None = None) -> dict[str, Tensor]:
     return {key: value.clone() for key, value in objective.state_dict().items()}
 
 
-@pytest.mark.parametrize("crash_after", [1, 3, 7, 11])
-def test_an_interrupted_run_ends_at_the_same_weights(tmp_path: Path, crash_after: int) -> None:
-    whole = train(tmp_path / "whole")
+@pytest.mark.parametrize(("crash_after", "optimiser"), [(1, "adamw"), (3, "adamw"), (7, "adamw"), (11, "adamw"),
+                                                        (7, "muon")])
+def test_an_interrupted_run_ends_at_the_same_weights(tmp_path: Path, crash_after: int, optimiser: str) -> None:
+    whole = train(tmp_path / "whole", optimiser=optimiser)
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "cut", crash_after)
-    resumed = train(tmp_path / "cut")
+        train(tmp_path / "cut", crash_after, optimiser)
+    resumed = train(tmp_path / "cut", optimiser=optimiser)
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 

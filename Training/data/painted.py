@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -12,52 +13,73 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from SAMoraLib.card import Preprocessing
-from SAMoraLib.demo.painting import paint_random
+from SAMoraLib.demo.painting import paint_ct, paint_random
 from SAMoraLib.demo.phantom import make_phantom
-from SAMoraLib.inference.preprocess import prepare_volume, resample_labels
+from SAMoraLib.inference.preprocess import normalise, prepare_volume, resample_labels, with_neighbours
 from SAMoraLib.whole_file import whole_file
 from Training.data.augment import AugmentPolicy, augment
 
+SLICE_MM = (4.0, 8.0)  # slice thickness, which varies as it does in the clinic
+BOX_MM = (350.0, 450.0)  # side of the square around a phantom's body
+
 
 class PaintedSlices(Dataset[tuple[Tensor, Tensor]]):
-    """Structure maps (N, S, S) that get a new contrast each time they are asked for.
+    """Structure maps that get a new contrast each time they are asked for.
 
-    ``slices[epoch, index]`` is an image (1, 1, S, S) in [0, 1] and its structures (1, S, S), int64.
+    ``slices[epoch, index]`` is an image (C, 1, S, S) in [0, 1] and its structures (1, S, S), int64.
+
+    Args:
+        phantoms: structure maps (N, S, S) uint8 of each phantom.
+        preprocessing: its ``neighbours`` says whether the adjacent slices are shown too, its window how a CT looks.
+        ct: probability that a slice is painted in HU, as the phantoms' own CTs are, instead of in a random contrast.
     """
 
-    def __init__(self, structures: np.ndarray, seed: int, policy: AugmentPolicy) -> None:
-        self.structures, self.seed, self.policy = structures, seed, policy
+    def __init__(self, phantoms: Sequence[np.ndarray], preprocessing: Preprocessing, ct: float, seed: int,
+                 policy: AugmentPolicy) -> None:
+        self.phantoms, self.preprocessing = phantoms, preprocessing
+        self.ct, self.seed, self.policy = ct, seed, policy
+        self.places = [(phantom, number) for phantom, maps in enumerate(phantoms) for number in range(len(maps))]
 
     def __len__(self) -> int:
-        return len(self.structures)
+        return len(self.places)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
         epoch, index = key
         rng = np.random.default_rng([self.seed, epoch, index])
-        structures = self.structures[index][None]
-        image = torch.from_numpy(paint_random(structures, rng))
-        image, label = augment(image, torch.from_numpy(structures), rng, self.policy)
-        assert label is not None
-        return image[None], label.long()
+        phantom, number = self.places[index]
+        maps = self.phantoms[phantom]
+        offsets = (-1, 0, 1) if self.preprocessing.neighbours else (0,)
+        structures = maps[with_neighbours(np.array([number]), offsets, len(maps))[0]]
+        image, moved = augment(torch.from_numpy(self._paint(structures, rng)), torch.from_numpy(structures), rng,
+                               self.policy)
+        assert moved is not None
+        middle = len(offsets) // 2
+        return image[:, None], moved[middle:middle + 1].long()
+
+    def _paint(self, structures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if rng.random() >= self.ct:
+            return paint_random(structures, rng)
+        in_plane = rng.uniform(*BOX_MM) / structures.shape[-1]
+        hu = paint_ct(structures, (in_plane, in_plane, rng.uniform(*SLICE_MM)), rng)
+        return normalise(hu, (self.preprocessing.low, self.preprocessing.high))
 
 
-def phantom_structures(seeds: range, preprocessing: Preprocessing, cache: Path, workers: int) -> np.ndarray:
-    """Axial structure maps (N, S, S) uint8 of the phantoms ``seeds``, each made once and kept in ``cache``."""
+def phantom_structures(seeds: range, preprocessing: Preprocessing, cache: Path, workers: int) -> list[np.ndarray]:
+    """Axial structure maps (N, S, S) uint8 of each phantom of ``seeds``, made once and kept in ``cache``."""
     cache.mkdir(parents=True, exist_ok=True)
     size = preprocessing.image_size
     paths = {seed: cache / f"structures-{size}-{preprocessing.crop}-{seed}.npy" for seed in seeds}
     missing = [(seed, preprocessing, path) for seed, path in paths.items() if not path.exists()]
     with ProcessPoolExecutor(workers) as pool:
         list(tqdm(pool.map(_write_structures, missing), total=len(missing), desc="phantoms", disable=not missing))
-    return np.concatenate([np.load(path) for path in paths.values()])
+    return [np.load(path) for path in paths.values()]
 
 
 def _write_structures(job: tuple[int, Preprocessing, Path]) -> None:
     seed, preprocessing, path = job
     torch.set_num_threads(1)
-    # Slice thickness varies as it does in the clinic; slices are seen one by one.
     rng = np.random.default_rng(seed)
-    phantom = make_phantom(seed, spacing=(1.8, 1.8, float(rng.uniform(4, 8))), all_organs=False)
+    phantom = make_phantom(seed, spacing=(1.8, 1.8, float(rng.uniform(*SLICE_MM))), all_organs=False)
     box = prepare_volume(phantom.ct, preprocessing).box
     structures = resample_labels(phantom.structures, box, preprocessing.image_size)
     with whole_file(path, ".npy") as unfinished:

@@ -1,6 +1,6 @@
 """Volumes -> axial slices at the slab's size: cached on disk once, augmented reproducibly every epoch.
 
-Legend: N slices of a case, D slices of a slab, S side of the slab in pixels.
+Legend: N slices of a case, D slices of a slab, S side of the slab in pixels, C channels (1, or 3 with neighbours).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,13 +21,13 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from SAMoraLib.card import Preprocessing
-from SAMoraLib.inference.preprocess import prepare_volume, resample_labels
+from SAMoraLib.inference.preprocess import prepare_volume, resample_labels, with_neighbours
 from SAMoraLib.volume import to_canonical
 from SAMoraLib.volume_io import read_volume
 from Training.data.augment import POLICIES, AugmentPolicy, View, augment
 from Training.data.manifest import Case, Manifest, check_unchanged, relabel
 
-CACHE_VERSION = 2  # raise it when preprocessing changes what it computes from the same settings
+CACHE_VERSION = 3  # raise it when preprocessing changes what it computes from the same settings
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class SliceRef:
 class SliceCache:
     """The slices of some cases at S x S, memory-mapped; indexes run through the cases in order.
 
-    ``image(i)`` is (S, S) float32 in [0, 1], ``label(i)`` (S, S) uint8 in the label set's numbers, ``cases[i]`` the
+    ``image(i)`` is (C, S, S) float32 in [0, 1], ``label(i)`` (S, S) uint8 in the label set's numbers, ``cases[i]`` the
     case of slice i.
     """
 
@@ -56,7 +56,9 @@ class SliceCache:
 
     def image(self, index: int) -> np.ndarray:
         ref = self.refs[index]
-        return _open(ref.folder / "images.npy")[ref.number].astype(np.float32)
+        images, offsets = _open(ref.folder / "images.npy"), _open(ref.folder / "offsets.npy")
+        numbers = with_neighbours(np.array([ref.number]), tuple(offsets), len(images))[0]
+        return images[numbers].astype(np.float32)
 
     def label(self, index: int) -> np.ndarray:
         ref = self.refs[index]
@@ -111,10 +113,12 @@ def _write_entry(manifest: Manifest, case: Case, preprocessing: Preprocessing, e
 
 
 def slice_case(manifest: Manifest, case: Case, preprocessing: Preprocessing) -> dict[str, np.ndarray]:
-    """The slices of one case: "images" (N, S, S) float16 in [0, 1] and, if it has labels, "labels" (N, S, S) uint8."""
+    """One case: "images" (N, S, S) float16 in [0, 1], "offsets" (C,), and "labels" (N, S, S) uint8 if it has any."""
     volume = read_volume(manifest.image_path(case))
     prepared = prepare_volume(volume, preprocessing)
-    arrays = {"images": prepared.slices(0, len(prepared.array))[:, 0].astype(np.float16)}
+    alone = replace(prepared, offsets=(0,))  # neighbours are put together when a slice is read
+    arrays = {"images": alone.slices(0, len(prepared.array))[:, 0].astype(np.float16),
+              "offsets": np.array(prepared.offsets)}
     if case.label:
         numbers = relabel(read_volume(manifest.label_path(case)).array, manifest.label_map)
         # With the image's geometry, so that rounding in the label's header cannot orient it differently.
@@ -124,7 +128,7 @@ def slice_case(manifest: Manifest, case: Case, preprocessing: Preprocessing) -> 
 
 
 class SliceDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Slices with labels for stage 2: image (1, D=1, S, S) float32 and label (D=1, S, S) int64.
+    """Slices with labels for stage 2: image (C, D=1, S, S) float32 and label (D=1, S, S) int64.
 
     An item is ``slices[epoch, index]``. Its augmentation depends on seed, epoch and index alone, so a resumed run
     sees the same pixels; the epoch travels with the index because a worker process would not see an attribute change.
@@ -148,15 +152,15 @@ class SliceDataset(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
         epoch, index = key
         at = self.indexes[index]
-        image = torch.from_numpy(self.cache.image(at))[None]
+        image = torch.from_numpy(self.cache.image(at))
         label = torch.from_numpy(self.cache.label(at))[None]
         image, moved = augment(image, label, np.random.default_rng([self.seed, epoch, at]), self.policy)
         assert moved is not None
-        return image[None], moved.long()
+        return image[:, None], moved.long()
 
 
 class ViewDataset(Dataset[tuple[Tensor, ...]]):
-    """Slices without labels for stage 1: the tensors that ``view`` makes of an image, each (1, D=1, S, S) float32.
+    """Slices without labels for stage 1: the tensors that ``view`` makes of an image, each (C, D=1, S, S) float32.
 
     An item is ``slices[epoch, index]``, see ``SliceDataset``.
 
@@ -174,8 +178,8 @@ class ViewDataset(Dataset[tuple[Tensor, ...]]):
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, ...]:
         epoch, index = key
-        image = torch.from_numpy(self.cache.image(index))[None]
-        return tuple(view[None] for view in self.view(image, np.random.default_rng([self.seed, epoch, index])))
+        image = torch.from_numpy(self.cache.image(index))
+        return tuple(view[:, None] for view in self.view(image, np.random.default_rng([self.seed, epoch, index])))
 
 
 def low_res_label(label: Tensor, size: int) -> Tensor:

@@ -35,7 +35,7 @@ class ContrastiveObjective(nn.Module):
                                        nn.Linear(hidden, 128))
 
     def forward(self, views: list[Tensor]) -> Tensor:
-        """Loss of two views (B, 1, D, S, S) each."""
+        """Loss of two views (B, C, D, S, S) each."""
         slices = torch.cat([as_rgb_slices(view) for view in views])
         embedding = self.encoder(slices, "image").mean(dim=(2, 3))
         first, second = self.projector(embedding).chunk(2)

@@ -31,7 +31,7 @@ class DenoisingObjective(nn.Module):
                                      nn.Conv2d(widths[-1], 1, 1))
 
     def forward(self, views: list[Tensor]) -> Tensor:
-        """Loss of (noisy, clean), (B, 1, D, S, S) each."""
+        """Loss of (noisy, clean), (B, C, D, S, S) each."""
         noisy, clean = (as_rgb_slices(view) for view in views)
         rebuilt = self.decoder(self.encoder(noisy, "pixel"))
-        return F.mse_loss(rebuilt, clean[:, :1])
+        return F.mse_loss(rebuilt, clean[:, 1:2])  # the slice itself, not its neighbours

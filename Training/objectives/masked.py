@@ -21,8 +21,8 @@ def random_mask(batch: int, grid: int, ratio: float, device: torch.device) -> Te
 
 
 def patches_of(slices: Tensor, patch: int) -> Tensor:
-    """(B, 1, S, S) -> (B, S / patch, S / patch, patch^2)."""
-    return slices[:, 0].unfold(1, patch, patch).unfold(2, patch, patch).flatten(3)
+    """The slice itself, the middle channel of (B, 3, S, S) -> (B, S / patch, S / patch, patch^2)."""
+    return slices[:, 1].unfold(1, patch, patch).unfold(2, patch, patch).flatten(3)
 
 
 class MaskedObjective(nn.Module):
@@ -37,7 +37,7 @@ class MaskedObjective(nn.Module):
                                   nn.Linear(2 * embed_dim, patch_size**2))
 
     def forward(self, views: list[Tensor]) -> Tensor:
-        """Loss of one view (B, 1, D, S, S)."""
+        """Loss of one view (B, C, D, S, S)."""
         slices = as_rgb_slices(views[0])
         tokens = self.encoder.patch_embed(slices)
         mask = random_mask(len(tokens), tokens.shape[1], self.ratio, tokens.device)

@@ -24,7 +24,7 @@ class SegmentationObjective(nn.Module):
         self.ce_weight, self.dice_weight = ce_weight, dice_weight
 
     def forward(self, batch: list[Tensor]) -> Tensor:
-        """Loss of (image (B, 1, D, S, S), label (B, D, S, S))."""
+        """Loss of (image (B, C, D, S, S), label (B, D, S, S))."""
         image, label = batch
         prediction = self.model(image)
         if self.resolution == "low":

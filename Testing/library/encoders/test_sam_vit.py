@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor, nn
 
-from SAMoraLib.encoders.sam_vit import SamAttention, SamImageEncoder, resize_position_tables
+from SAMoraLib.encoders.sam_vit import SamAttention, SamImageEncoder, attention, resize_position_tables
 from SAMoraLib.variants import EncoderSize
 from Testing.golden import Golden, assert_golden, fixtures, sam_size
 from Testing.small import SIZE, randomise
@@ -48,6 +48,20 @@ def test_its_gradients_equal_the_packages() -> None:
     expected = dict(theirs.named_parameters())
     for name, parameter in ours.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[name].grad, rtol=1e-3, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("tokens", [9, 1025])
+def test_attention_in_half_precision_is_the_same_with_and_without_gradients(tokens: int) -> None:
+    q, k = torch.randn(2, 1, 2, tokens, 12, generator=torch.Generator().manual_seed(1), requires_grad=True) / 2
+    v = torch.randn(1, 2, tokens, 8, generator=torch.Generator().manual_seed(2))
+    exact = attention(q, k, v)
+    half = [x.to(torch.bfloat16) for x in (q, k, v)]
+    trained = attention(*half)
+    with torch.no_grad():
+        used = attention(*half)
+    assert trained.requires_grad and trained.dtype == used.dtype == torch.bfloat16
+    torch.testing.assert_close(trained, used, rtol=0, atol=0.02)
+    torch.testing.assert_close(trained.float(), exact, rtol=0, atol=0.02)
 
 
 @torch.no_grad()

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from SAMoraLib.card import Preprocessing
 from SAMoraLib.inference.body import Box
-from SAMoraLib.inference.preprocess import normalise, prepare_volume, resample_labels, resample_slice
+from SAMoraLib.inference.preprocess import (
+    channel_offsets,
+    normalise,
+    prepare_volume,
+    resample_labels,
+    resample_slice,
+)
 from SAMoraLib.volume import Volume
 
 CT = Preprocessing("CT", "hu_window", -125, 275, "body", 64)
@@ -106,6 +112,24 @@ def test_a_slice_is_the_same_in_any_batch() -> None:
     together = prepared.slices(0, 7)
     assert together.shape == (7, 1, 64, 64) and together.dtype == np.float32
     assert np.array_equal(together, np.concatenate([prepared.slices(n, n + 1) for n in range(7)]))
+
+
+@given(st.floats(0.5, 12), st.floats(0.5, 12))
+def test_neighbours_lie_nearest_to_the_distance_asked_for(spacing: float, distance: float) -> None:
+    below, own, above = channel_offsets(spacing, distance)
+    assert (own, below) == (0, -above) and above >= 1
+    others = [abs(offset * spacing - distance) for offset in range(1, 40)]
+    assert abs(above * spacing - distance) == pytest.approx(min(others))
+
+
+def test_neighbours_are_the_slices_below_and_above() -> None:
+    volume, _ = disc((1.3, 1.1, 5.0), depth=7)
+    volume.array[...] += np.random.default_rng(0).integers(-50, 50, volume.array.shape, dtype=np.int16)
+    alone = prepare_volume(volume, CT).slices(0, 7)[:, 0]
+    beside = prepare_volume(volume, replace(CT, neighbours=10.0)).slices(0, 7)
+    assert beside.shape == (7, 3, 64, 64)
+    for number, (below, above) in enumerate([(0, 2), (0, 3), (0, 4), (1, 5), (2, 6), (3, 6), (4, 6)]):
+        assert np.array_equal(beside[number], alone[[below, number, above]])
 
 
 def test_voxels_are_not_copied_to_float() -> None:

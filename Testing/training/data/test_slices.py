@@ -32,7 +32,7 @@ def test_slices_of_all_cases_in_order(cache):
     assert len(cache) == 12
     assert cache.cases == ("a",) * 6 + ("b",) * 6
     assert [ref.number for ref in cache.refs] == [*range(6)] * 2
-    image, label = cache.image(2), cache.label(2)
+    [image], label = cache.image(2), cache.label(2)
     assert (image.shape, image.dtype) == ((64, 64), np.float32)
     assert (label.shape, label.dtype) == ((64, 64), np.uint8)
     assert set(np.unique(label)) == {0, 1, 2, 3, 4}
@@ -91,7 +91,7 @@ def test_unlabelled_cases_have_images_alone(cases, tmp_path):
     assert len(views) == 12
     noisy, clean = views[0, 9]
     assert noisy.shape == clean.shape == (1, 1, 64, 64)
-    assert np.array_equal(clean[0, 0], cache.image(9))
+    assert np.array_equal(clean[:, 0], cache.image(9))
     with pytest.raises(FileNotFoundError):
         cache.label(9)
 
@@ -100,8 +100,19 @@ def test_items_have_the_models_shapes(cache):
     image, label = SliceDataset(cache)[0, 3]
     assert (image.shape, image.dtype) == ((1, 1, 64, 64), torch.float32)
     assert (label.shape, label.dtype) == ((1, 64, 64), torch.int64)
-    assert np.array_equal(image[0, 0], cache.image(3))
+    assert np.array_equal(image[:, 0], cache.image(3))
     assert np.array_equal(label[0], cache.label(3))
+
+
+def test_neighbours_fill_the_outer_channels_within_the_case(manifest, cache, tmp_path):
+    beside = build_cache(manifest, manifest.of("train"), replace(CT, neighbours=9.0), tmp_path / "cache")
+    alone = np.stack([cache.image(index)[0] for index in range(12)])
+    for index, below, above in ((2, 0, 4), (1, 0, 3), (5, 3, 5), (6, 6, 8)):  # slices are 5 mm apart, six to a case
+        assert np.array_equal(beside.image(index), alone[[below, index, above]])
+    image, label = SliceDataset(beside)[0, 2]
+    assert image.shape == (3, 1, 64, 64)
+    assert np.array_equal(label[0], cache.label(2))
+    assert ViewDataset(beside, noisy_and_clean)[0, 2][0].shape == (3, 1, 64, 64)
 
 
 def test_augmentation_depends_on_seed_epoch_and_slice_alone(cache):

@@ -91,7 +91,7 @@ def test_masks_cover_the_ratio_and_differ() -> None:
 
 
 def test_patches_are_row_by_row() -> None:
-    image = torch.arange(16.0).reshape(1, 1, 4, 4)
+    image = torch.arange(16.0).reshape(1, 1, 4, 4) + torch.tensor([100.0, 0, 200]).reshape(1, 3, 1, 1)  # itself between
     assert patches_of(image, 2)[0, 0, 1].tolist() == [2, 3, 6, 7]
     assert patches_of(image, 2)[0, 1, 0].tolist() == [8, 9, 12, 13]
 
@@ -106,7 +106,7 @@ def test_visible_patches_do_not_count_in_the_masked_loss() -> None:
     objective.head.register_forward_hook(lambda module, inputs, output: captured.setdefault("rebuilt", output))
     torch.manual_seed(3)
     loss = objective(views)
-    target = patches_of(views[0][:, 0], 8)
+    target = patches_of(views[0][:, 0].expand(-1, 3, -1, -1), 8)
     target = (target - target.mean(-1, keepdim=True)) / (target.std(-1, keepdim=True) + 0.02)
     error = (captured["rebuilt"] - target).square().mean(-1)
     assert loss.item() == pytest.approx(error[mask].mean().item(), rel=1e-5)
@@ -116,6 +116,16 @@ def test_denoising_rebuilds_at_the_slice_size() -> None:
     model = expert_model("pixel")
     objective = DenoisingObjective(model.image_encoder, 32, 8)
     assert objective.decoder(model.image_encoder(torch.rand(2, 3, 32, 32), "pixel")).shape == (2, 1, 32, 32)
+
+
+def test_denoising_compares_with_the_slice_itself_not_its_neighbours() -> None:
+    model = expert_model("pixel")
+    objective = DenoisingObjective(model.image_encoder, 32, 8)
+    noisy, clean = torch.rand(2, 2, 3, 1, 32, 32)
+    others = clean.clone()
+    others[:, [0, 2]] += 1
+    assert torch.equal(objective([noisy, clean]), objective([noisy, others]))
+    assert not torch.equal(objective([noisy, clean]), objective([noisy, clean + 1]))
 
 
 def test_contrast_sees_both_views() -> None:

@@ -1,0 +1,73 @@
+"""Painted slices: the phantoms' anatomy in contrasts drawn anew, alone or with the slices beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from SAMoraLib.card import Preprocessing
+from SAMoraLib.demo.phantom import STRUCTURES
+from Training.data.augment import POLICIES
+from Training.data.painted import PaintedSlices, phantom_structures
+
+ALONE = Preprocessing("CT", "hu_window", -160, 240, "body", 64)
+BESIDE = Preprocessing("CT", "hu_window", -160, 240, "body", 64, neighbours=5.0)
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
+    return phantom_structures(range(10_000, 10_002), ALONE, tmp_path_factory.mktemp("cache"), workers=1)
+
+
+def slices(phantoms: list[np.ndarray], preprocessing: Preprocessing = ALONE, ct: float = 0.0) -> PaintedSlices:
+    return PaintedSlices(phantoms, preprocessing, ct, seed=3, policy=POLICIES["none"])
+
+
+def test_the_label_is_the_anatomy_and_the_image_shows_it(phantoms: list[np.ndarray]) -> None:
+    painted = slices(phantoms)
+    number = len(phantoms[0]) + 10  # of the second phantom
+    image, label = painted[0, number]
+    assert image.shape == (1, 1, 64, 64) and label.shape == (1, 64, 64)
+    assert np.array_equal(label[0].numpy(), phantoms[1][10])
+    means = np.zeros((64, 64))
+    for tissue in label.unique():
+        means[label[0] == tissue] = image[0, 0][label[0] == tissue].mean()
+    assert means.var() > 0.5 * image.numpy().var()  # the tissues explain most of the image
+
+
+def test_the_contrast_is_new_in_every_epoch_and_the_same_again_for_a_resumed_run(phantoms: list[np.ndarray]) -> None:
+    first, other, again = (slices(phantoms)[epoch, 12][0] for epoch in (0, 1, 0))
+    assert np.array_equal(first, again) and not np.allclose(first, other, atol=0.05)
+
+
+def test_neighbours_are_the_adjacent_slices_of_the_same_phantom(phantoms: list[np.ndarray]) -> None:
+    # Two phantoms of one tissue each slice, so that a slice can be told from its mean.
+    tissue = STRUCTURES.index("liver")
+    maps = [np.stack([np.full((64, 64), tissue * (number == shown), np.uint8) for number in range(3)])
+            for shown in (0, 2)]
+    painted = PaintedSlices(maps, BESIDE, 1.0, seed=3, policy=POLICIES["none"])
+    bright = [painted[0, index][0].mean(dim=(1, 2, 3)).numpy() > 0.2 for index in range(6)]
+    assert np.array_equal(bright, [[1, 1, 0], [1, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 1], [0, 1, 1]])
+    assert painted[0, 0][1].unique().tolist() == [tissue]
+
+
+def test_a_ct_keeps_its_hounsfield_units(phantoms: list[np.ndarray]) -> None:
+    """Fat is darker than liver in every CT, and often brighter in a random contrast."""
+    fat, liver = STRUCTURES.index("subcutaneous_fat"), STRUCTURES.index("liver")
+    number = int(np.argmax((phantoms[0] == liver).sum(axis=(1, 2))))
+
+    def order(ct: float) -> list[bool]:
+        items = [slices(phantoms, ct=ct)[epoch, number] for epoch in range(8)]
+        return [bool(image[0][label == fat].mean() < image[0][label == liver].mean()) for image, label in items]
+
+    assert all(order(1.0)) and not all(order(0.0))
+
+
+def test_phantoms_are_made_once(tmp_path: Path) -> None:
+    first = phantom_structures(range(10_000, 10_001), ALONE, tmp_path, workers=1)
+    kept = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    again = phantom_structures(range(10_000, 10_001), ALONE, tmp_path, workers=1)
+    assert np.array_equal(first[0], again[0])
+    assert kept == {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}

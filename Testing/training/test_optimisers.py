@@ -1,0 +1,60 @@
+"""Which optimiser moves which parameter."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from Training.config import Optimisation
+from Training.optimisers import make_optimisers
+from Training.schedule import Schedule
+
+
+def objective() -> nn.Module:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(16, 8), nn.LayerNorm(8), nn.Linear(8, 2))
+    module[4].weight.requires_grad_(False)
+    return module
+
+
+def moved(optimiser: torch.optim.Optimizer) -> list[int]:
+    return [id(parameter) for group in optimiser.param_groups for parameter in group["params"]]
+
+
+def test_adamw_moves_everything_that_is_trained() -> None:
+    module = objective()
+    [adamw] = make_optimisers(module, Optimisation())
+    assert sorted(moved(adamw)) == sorted(id(p) for p in module.parameters() if p.requires_grad)
+
+
+def test_muon_moves_the_matrices_of_linear_layers_and_adamw_the_rest() -> None:
+    module = objective()
+    muon, adamw = make_optimisers(module, Optimisation(optimiser="muon"))
+    assert moved(muon) == [id(module[2].weight)]
+    assert sorted(moved(adamw)) == sorted(id(p) for p in module.parameters()
+                                          if p.requires_grad and p is not module[2].weight)
+
+
+def test_muons_step_is_as_large_as_adamws_and_orthogonal() -> None:
+    module = nn.Linear(64, 64, bias=False)
+    before = module.weight.detach().clone()
+    [muon] = make_optimisers(module, Optimisation(optimiser="muon", weight_decay=0.0,
+                                                  schedule=Schedule(base_lr=0.01)))
+    module.weight.grad = torch.randn(64, 64, generator=torch.Generator().manual_seed(1))
+    muon.step()
+    step = module.weight.detach() - before
+    assert step.square().mean().sqrt().item() == pytest.approx(0.2 * 0.01, rel=0.2)
+    values = torch.linalg.svdvals(step)
+    assert values.max() < 2.5 * values.min()  # a plain gradient's lie a hundredfold apart
+
+
+def test_an_unknown_optimiser_is_refused() -> None:
+    with pytest.raises(ValueError, match="Unknown optimiser 'sgd'; choose from adamw, muon"):
+        Optimisation(optimiser="sgd")
+
+
+def test_a_torch_without_muon_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(ValueError, match=r"has no Muon; install torch 2\.9"):
+        make_optimisers(objective(), Optimisation(optimiser="muon"))
