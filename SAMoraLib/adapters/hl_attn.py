@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from SAMoraLib.encoders.sam_vit import attention
 from SAMoraLib.variants import Fusion
 
 # order -> the two steps as (query, key/value); "fused" is the first step's output.
@@ -33,7 +34,7 @@ class CrossAttention(nn.Module):
         """Query ``high`` (B, N, d) attends to ``low`` (B, N, d); ``padding`` (B, 1, N) is False on padded keys."""
         q, k, v = (project(x).unsqueeze(1) for project, x in ((self.q, high), (self.k, low), (self.v, low)))
         mask = padding.unsqueeze(1) if padding is not None else None
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1 / math.sqrt(q.shape[-1]))
+        attended = attention(q / math.sqrt(q.shape[-1]), k, v, mask)
         return self.o(attended.squeeze(1))
 
 
@@ -62,8 +63,8 @@ class HLAttention(nn.Module):
             E_Omega (B, N, d).
         """
         streams = dict(streams)
-        for attention, (query, key) in zip((self.low, self.high), self.steps, strict=True):
-            fused = attention(streams[query], streams[key], padding)
+        for step, (query, key) in zip((self.low, self.high), self.steps, strict=True):
+            fused = step(streams[query], streams[key], padding)
             streams["fused"] = streams[query] + fused if self.add_query else fused
         return streams["fused"]
 

@@ -69,10 +69,12 @@ class LoRALinear(nn.Linear):
         """What ``adapter`` adds to the output: (..., out), zero outside its parts."""
         if adapter not in self.lora:
             raise ValueError(f"There is no adapter '{adapter}'; this model has {', '.join(self.lora)}.")
-        delta = x.new_zeros(*x.shape[:-1], self.out_features)
         pairs: Any = self.lora[adapter]
-        for part, (start, stop) in self.parts.items():
-            delta[..., start:stop] = pairs[part](x)
+        changes = {span: pairs[part](x) for part, span in self.parts.items()}
+        # Their type is the products': under autocast not that of x, and a wider one would spread to all that follows.
+        delta = next(iter(changes.values())).new_zeros(*x.shape[:-1], self.out_features)
+        for (start, stop), change in changes.items():
+            delta[..., start:stop] = change
         return delta
 
 

@@ -67,17 +67,20 @@ class SamAttention(Attention):
         return by_row, by_column
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k^T) v for q and k (B, h, N, c'), v (B, h, N, c).
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """softmax(q k^T) v for q and k (B, h, N, c'), v (B, h, N, c); ``mask`` (B, 1, 1, N) is False on keys that
+    do not count.
 
     torch's fused kernel wants v as wide as q and k, hence the padding. On a CPU its backward pass in bfloat16 is up to
     five times slower than the products written out (windows of 100 tokens), which keep their scores for it instead.
     """
     slow = q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled()
     if slow and q.shape[-2] <= WRITTEN_OUT_TOKENS:
-        return (q @ k.transpose(-1, -2)).softmax(dim=-1) @ v
+        scores = q @ k.transpose(-1, -2)
+        return (scores if mask is None else scores.masked_fill(~mask, float("-inf"))).softmax(dim=-1) @ v
     channels = v.shape[-1]
-    return F.scaled_dot_product_attention(q, k, F.pad(v, (0, q.shape[-1] - channels)), scale=1.0)[..., :channels]
+    v = F.pad(v, (0, q.shape[-1] - channels))
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)[..., :channels]
 
 
 def _row_and_column(height: int, width: int, like: Tensor) -> Tensor:

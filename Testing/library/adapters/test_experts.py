@@ -144,14 +144,14 @@ def test_it_starts_at_the_base_stream(fusion: Fusion, window: int) -> None:
 
 @torch.no_grad()
 def test_new_experts_leave_nothing_to_fuse() -> None:
-    """B = 0: the differences are zero to the last bit, whatever HL-Attn has learnt."""
+    """B = 0: the differences vanish, whatever HL-Attn has learnt."""
     block = experts_encoder(sized(3)).blocks[0]
     for name, parameter in block.named_parameters():
         if ".lora." in name and name.endswith(".b"):
             parameter.zero_()
     fused = block(tokens())
     block.hl_attn.high.o.weight.zero_()
-    assert torch.equal(fused, block(tokens()))
+    torch.testing.assert_close(fused, block(tokens()), rtol=0, atol=1e-10)  # products differ with their batch's split
 
 
 @torch.no_grad()

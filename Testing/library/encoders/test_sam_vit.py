@@ -64,6 +64,15 @@ def test_attention_in_half_precision_is_the_same_with_and_without_gradients(toke
     torch.testing.assert_close(trained.float(), exact, rtol=0, atol=0.02)
 
 
+def test_keys_that_are_masked_do_not_count() -> None:
+    q, k, v = torch.randn(3, 1, 2, 6, 8, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    mask = torch.tensor([True, True, True, False, True, False])
+    for dtype, tolerance in ((torch.float32, 1e-6), (torch.bfloat16, 0.02)):
+        found = attention(*(x.to(dtype) for x in (q, k, v)), mask[None, None, None])
+        expected = attention(q, k[:, :, mask], v[:, :, mask])
+        torch.testing.assert_close(found.float(), expected, rtol=0, atol=tolerance)
+
+
 @torch.no_grad()
 def test_attention_on_a_grid_that_is_not_square() -> None:
     """Rows and columns have tables of their own and must not be mixed up."""
