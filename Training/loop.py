@@ -26,7 +26,9 @@ def make_fabric(optimisation: Optimisation) -> Fabric:
     """Devices, precision and processes as the configuration says."""
     if optimisation.threads:
         torch.set_num_threads(optimisation.threads)
-    fabric = Fabric(accelerator=optimisation.accelerator, devices=optimisation.devices,
+    # The mask decoder's estimate of its own quality takes part in no loss.
+    strategy = "auto" if optimisation.devices == 1 else "ddp_find_unused_parameters_true"
+    fabric = Fabric(accelerator=optimisation.accelerator, devices=optimisation.devices, strategy=strategy,
                     precision=optimisation.precision)  # type: ignore[arg-type]
     fabric.launch()
     fabric.seed_everything(optimisation.seed, verbose=False)

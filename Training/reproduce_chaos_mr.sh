@@ -17,17 +17,25 @@ row() {  # configuration, name of the run, further fields
         --base runs/base/base.safetensors --output "$runs/$2/test" --pictures
 }
 unet() { "$python" -m Training.reference_unet --config $configs/unet.yaml --output "$runs/$1" "${@:2}"; }
-few=(--fraction 0.1 --optimisation.steps 200)
+few=(--fraction 0.1 --optimisation.steps 400)
+control=(--variant sam --trained '[transformer, decoder, prompt]')  # the decoder alone, no adapter
+seed() { few_seed=(--optimisation.seed "$1" --few_shot_seed "$1"); }  # another choice of slices, too
 
 "$python" -m Training.prepare --input "$data" --output $runs --labels chaos_mr --modality MR \
     --image mr.nii.gz --label label.nii.gz \
     --split train=01,02,03,05,08,10,13,15,19,20 validation=21,22 test=31,32,33
 [ -e runs/base/base.safetensors ] || OMP_NUM_THREADS=2 "$python" -m Training.pretrain_base \
     --config Training/configs/tiny_base.yaml
-control=(--variant sam --trained '[transformer, decoder, prompt]')  # the decoder alone, no adapter
-(expert image; expert patch) & (expert pixel; row samed samed; row samed samed_10 "${few[@]}";
-    row samed decoder_10 "${few[@]}" "${control[@]}"); wait
-row samora samora & (unet unet; unet unet_10 --fraction 0.1 --optimisation.steps 400); wait
-# The last two: how the fusion sees the experts (docs/decisions/0003), the few-shot row with the other readings.
-row samora samora_10 "${few[@]}" & row samora samora_10_stream "${few[@]}" --fusion.inputs stream; wait
-row samora samora_10_query "${few[@]}" --fusion.add_query true
+(expert pixel; row samed samed; unet unet) & (expert image; expert patch); wait
+row samora samora & (
+    for seed in 1 2 3; do
+        seed $seed
+        row samed samed_10_seed$seed "${few[@]}" "${few_seed[@]}"
+        row samed decoder_10_seed$seed "${few[@]}" "${few_seed[@]}" "${control[@]}"
+        unet unet_10_seed$seed "${few[@]}" "${few_seed[@]}"
+    done); wait
+for seed in 1 2 3; do
+    seed $seed
+    row samora samora_10_seed$seed "${few[@]}" "${few_seed[@]}"
+done
+"$python" -m Training.compare $runs/{unet,samed,samora} $runs/{unet,samed,decoder,samora}_10_seed*

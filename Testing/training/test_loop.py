@@ -171,3 +171,38 @@ def test_a_killed_process_resumes_to_the_same_weights(tmp_path: Path) -> None:
     assert state is not None and 0 < state["step"] < STEPS, "the process was killed in the middle"
     resumed, whole = train(folder), train(tmp_path / "whole")
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+SHARED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from Testing.training.test_loop import *
+
+class Exact(Regression):
+    def forward(self, batch):
+        x, y = batch
+        return (self.line(x)[:, 0] - y).square().mean()
+
+torch.manual_seed(5)
+config = optimisation(batch_size=4, devices={devices})
+run = Run(Path({folder!r}), config)
+objective = Exact()
+objective.unused = nn.Linear(2, 2)  # as the mask decoder's estimate of its own quality
+fit(make_fabric(config), objective, Noise(), config, run)
+"""
+
+
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
+    states = []
+    for devices in (1, 2):
+        folder, script = tmp_path / str(devices), tmp_path / f"train{devices}.py"
+        root = str(Path(__file__).parents[2])
+        script.write_text(SHARED.format(root=root, folder=str(folder), devices=devices))
+        subprocess.run([sys.executable, str(script)], check=True, timeout=120,
+                       env=os.environ | {"OMP_NUM_THREADS": "1"})
+        state = Run(folder, optimisation(batch_size=4, devices=devices)).load_state()
+        assert state is not None and state["step"] == STEPS
+        states.append(state["weights"])
+    one, two = states
+    assert all(torch.allclose(one[key], two[key], atol=1e-5) for key in one)

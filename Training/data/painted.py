@@ -57,7 +57,7 @@ class PaintedSlices(Dataset[tuple[Tensor, Tensor]]):
         return image[:, None], moved[middle:middle + 1].long()
 
     def _paint(self, structures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        if rng.random() >= self.ct:
+        if not self.ct or rng.random() >= self.ct:
             return paint_random(structures, rng)
         in_plane = rng.uniform(*BOX_MM) / structures.shape[-1]
         hu = paint_ct(structures, (in_plane, in_plane, rng.uniform(*SLICE_MM)), rng)
