@@ -1,0 +1,86 @@
+"""What HL-Attn adds in each block of a trained model: how much, and whether tokens of a window get different things.
+
+    python -m Training.fusion_report --manifest manifest.json --checkpoint C.safetensors [--base B.safetensors]
+
+Softmax attention with nearly equal weights returns the mean over its window, the same for every token. The window's
+share says how near the fusion is to that: 1 means that it shifts all tokens of a window alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from SAMoraLib.checkpoint import load_model
+from SAMoraLib.model import SegmentationModel
+from Training.data.manifest import read_manifest
+from Training.data.slices import SliceDataset, build_cache
+
+
+@torch.inference_mode()
+def fusion_shares(model: SegmentationModel, image: Tensor) -> list[tuple[float, float]]:
+    """(size, window's share) of E_Omega (eq. 7) in each block.
+
+    Args:
+        image: (B, C, D, S, S) in [0, 1].
+
+    Returns:
+        For each block the root mean square of E_Omega over that of the block's output, and the part of E_Omega's mean
+        square that is the window's mean.
+
+    Raises:
+        ValueError: the model has no fusion.
+    """
+    if model.variant.fusion is None:
+        raise ValueError(f"'{model.variant.name}' has no fusion; give a checkpoint of samora.")
+    fused: list[Tensor] = []
+    outputs: list[Tensor] = []
+    handles = []
+    for block in model.image_encoder.blocks:
+        handles += [block.hl_attn.register_forward_hook(_keep(fused)), block.register_forward_hook(_keep(outputs))]
+    try:
+        model.eval()(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [((_power(e) / _power(out)) ** 0.5, _power(e.mean(dim=1)) / max(_power(e), 1e-30))
+            for e, out in zip(fused, outputs, strict=True)]
+
+
+def _keep(outputs: list[Tensor]) -> Any:
+    return lambda module, inputs, output: outputs.append(output)
+
+
+def _power(x: Tensor) -> float:
+    return x.square().mean().item()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m Training.fusion_report", description="What HL-Attn adds.")
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--base", type=Path, help="base weights, if the checkpoint leaves them out")
+    parser.add_argument("--cache", type=Path, default=Path("runs/cache/slices"), help="(default: %(default)s)")
+    parser.add_argument("--slices", type=int, default=16, help="of the validation cases (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    model, card = load_model(options.checkpoint, base=options.base)
+    assert card.preprocessing is not None  # load_model takes models alone, which have one
+    manifest = read_manifest(options.manifest)
+    slices = SliceDataset(build_cache(manifest, manifest.of("validation"), card.preprocessing, options.cache))
+    chosen = torch.linspace(0, len(slices) - 1, min(options.slices, len(slices))).long().tolist()
+    try:
+        shares = fusion_shares(model, torch.stack([slices[0, index][0] for index in chosen]))
+    except ValueError as error:
+        parser.error(str(error))
+    print("| block | size | window's share |\n|---|---|---|")
+    for number, (size, share) in enumerate(shares):
+        print(f"| {number} | {size:.3f} | {share:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
