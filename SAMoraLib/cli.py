@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import operator
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from SAMoraLib import __version__
 from SAMoraLib.card import Card, read_card
+from SAMoraLib.request import Request, plan_jobs
+from SAMoraLib.volume import Region
 
 DONE, REFUSED, INTERRUPTED = 0, 1, 130
 FORMATS = (".seg.nrrd", ".nii.gz", ".nrrd", ".mha")
@@ -25,13 +29,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.command(options))
     except (ValueError, OSError) as error:
-        print(f"samora: {error}", file=sys.stderr)
-        if options.command is _predict and options.json:
-            print(json.dumps({"event": "error", "volume": None, "message": str(error)}), flush=True)
+        _refuse(options, str(error))
+        return REFUSED
+    except ImportError as error:
+        _refuse(options, f"The Python package '{error.name}' is missing or damaged; install it, in 3D Slicer with the "
+                         "module's setup, elsewhere with pip.")
         return REFUSED
     except KeyboardInterrupt:
         print("samora: interrupted; volumes that were finished are written, the others are not.", file=sys.stderr)
         return INTERRUPTED
+
+
+def _refuse(options: argparse.Namespace, message: str) -> None:
+    print(f"samora: {message}", file=sys.stderr)
+    if options.command is _predict and options.json:
+        print(json.dumps({"event": "error", "volume": None, "message": message}), flush=True)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -49,9 +61,11 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_predict(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("predict", help="segment volumes with a checkpoint")
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="VOLUME",
+    parser.add_argument("inputs", nargs="*", type=Path, metavar="VOLUME",
                         help="NIfTI, NRRD or MHA file, or a folder with one DICOM series")
-    parser.add_argument("--model", required=True, type=Path, help="checkpoint, .safetensors")
+    parser.add_argument("--model", type=Path, help="checkpoint, .safetensors")
+    parser.add_argument("--request", type=Path, metavar="FILE", help="volumes, model and all options but --json from a "
+                        "JSON file, in place of the command line")
     parser.add_argument("--base", type=Path, help="base weights, if the checkpoint leaves them out and they are not "
                         "beside it")
     parser.add_argument("--output", type=Path, default=Path(), help="folder for the label volumes, or for a single "
@@ -64,15 +78,22 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     parser.add_argument("--batch-size", type=_positive, default=8, help="slices at once (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="progress and results as JSON lines on standard output")
-    parser.set_defaults(command=_predict)
+    parser.set_defaults(command=_predict, wrong_use=parser.error)
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from SAMoraLib.inference.batch import Request, predict_files
+    wrong = options.inputs or options.model if options.request else not (options.inputs and options.model)
+    if wrong:
+        options.wrong_use("give either volumes and --model, or --request")
+    request = Request.read(options.request) if options.request else _request(options)
+    from SAMoraLib.inference.batch import predict_files  # after the request is found good: torch takes seconds
 
-    request = Request(tuple(options.inputs), options.model, options.output, options.base, options.format,
-                      options.organs, options.region, options.device, options.batch_size)
     return REFUSED if predict_files(request, as_json=options.json) else DONE
+
+
+def _request(options: argparse.Namespace) -> Request:
+    jobs = plan_jobs(options.inputs, options.output, options.format, options.region)
+    return Request(jobs, options.model, options.base, options.organs, options.device, options.batch_size)
 
 
 def _add_demo(commands: argparse._SubParsersAction) -> None:
@@ -157,12 +178,13 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
-def _region(text: str) -> tuple[tuple[float, float], ...]:
+def _region(text: str) -> Region:
     try:
         numbers = [float(number) for number in text.split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) != 6 or any(low >= high for low, high in zip(numbers[::2], numbers[1::2], strict=True)):
+    low, high = numbers[::2], numbers[1::2]
+    if len(numbers) != 6 or not all(map(math.isfinite, numbers)) or not all(map(operator.lt, low, high)):
         raise argparse.ArgumentTypeError(f"'{text}' is not a region; give six numbers in mm, each minimum below its "
                                          "maximum: XMIN,XMAX,YMIN,YMAX,ZMIN,ZMAX")
-    return tuple(zip(numbers[::2], numbers[1::2], strict=True))
+    return Region.between(low, high)

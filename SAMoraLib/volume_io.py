@@ -87,11 +87,13 @@ def _check(volume: Volume, path: Path) -> None:
                          "background value.")
 
 
-def write_volume(volume: Volume, path: str | Path, metadata: dict[str, str] | None = None) -> None:
+def write_volume(volume: Volume, path: str | Path, metadata: dict[str, str] | None = None,
+                 compressed: bool = True) -> None:
     """Write a volume; the file appears under its name only when it is complete.
 
     Args:
         metadata: key-value fields of a NRRD header.
+        compressed: several times smaller, and several times slower.
 
     Raises:
         ValueError: an unknown format.
@@ -112,7 +114,7 @@ def write_volume(volume: Volume, path: str | Path, metadata: dict[str, str] | No
 
     with whole_file(path, ending) as unfinished:
         try:
-            sitk.WriteImage(image, str(unfinished), useCompression=True)
+            sitk.WriteImage(image, str(unfinished), useCompression=compressed)
             if ending in NIFTI:
                 check_nifti(unfinished)  # ITK does not notice a full disk here
         except (RuntimeError, ValueError) as error:

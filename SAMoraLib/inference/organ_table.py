@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ class OrganRow:
     Attributes:
         volume_ml: size in ml.
         mean_intensity: mean of the image inside (HU for CT); None when not found.
+        confidence: mean softmax probability of its voxels; None when not found or not known.
     """
 
     name: str
@@ -25,14 +26,15 @@ class OrganRow:
     voxels: int
     volume_ml: float
     mean_intensity: float | None
+    confidence: float | None = None
 
     @property
     def found(self) -> bool:
         return self.voxels > 0
 
 
-def organ_table(segmentation: Volume, labels: LabelSet, image: Volume, organs: Sequence[str] | None = None
-                ) -> list[OrganRow]:
+def organ_table(segmentation: Volume, labels: LabelSet, image: Volume, organs: Sequence[str] | None = None,
+                confidence: Mapping[str, float] | None = None) -> list[OrganRow]:
     """A row for every organ, or for those asked for, in the order of ``labels``; an absent one has 0 voxels."""
     values = segmentation.array.ravel()
     counts = np.bincount(values, minlength=len(labels) + 1)
@@ -43,5 +45,6 @@ def organ_table(segmentation: Volume, labels: LabelSet, image: Volume, organs: S
             continue
         count = int(counts[label.value])
         mean = float(sums[label.value] / count) if count else None
-        rows.append(OrganRow(label.name, label.title, count, count * segmentation.voxel_volume_ml, mean))
+        rows.append(OrganRow(label.name, label.title, count, count * segmentation.voxel_volume_ml, mean,
+                             (confidence or {}).get(label.name)))
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 from SAMoraLib.card import read_card
 from SAMoraLib.checkpoint import load_model, save_model
 from SAMoraLib.cli import main
-from SAMoraLib.volume import Volume
+from SAMoraLib.request import Job, Request
+from SAMoraLib.volume import Region, Volume
 from SAMoraLib.volume_io import read_volume, write_volume
 from Testing.small import small_card, small_model
 
@@ -75,6 +77,39 @@ def test_json_lines_tell_progress_and_result(checkpoint: Path, volume: Path, tmp
         assert organ["volume_ml"] == pytest.approx(inside.sum() * 0.03)
         if inside.any():
             assert organ["mean_intensity"] == pytest.approx(ct().array[inside].mean())
+        assert (0.25 < organ["confidence"] <= 1) if inside.any() else organ["confidence"] is None
+
+
+@pytest.mark.parametrize("folder", ["plain", "with space", "Übung é", "患者フォルダ"])
+def test_a_request_file_does_what_the_options_do(checkpoint: Path, tmp_path: Path, folder: str,
+                                                 capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / folder
+    write_volume(ct(), folder / "ct.nrrd")
+    region = Region.between((-60, -60, -60), (20, 100, 40))
+    jobs = (Job(folder / "ct.nrrd", folder / "a.nrrd", region), Job(folder / "ct.nrrd", folder / "b.nrrd"))
+    Request(jobs, checkpoint, organs=("liver", "spleen"), device="cpu", batch_size=2).write(folder / "request.json")
+    assert main(["predict", "--request", str(folder / "request.json"), "--json"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event["output"] for event in events if event["event"] == "result"] == [str(job.output) for job in jobs]
+    options = ["--organs", "liver,spleen", "--output"]
+    predict(checkpoint, folder / "ct.nrrd", *options, folder / "c.nrrd", "--region=-60,20,-60,100,-60,40")
+    predict(checkpoint, folder / "ct.nrrd", *options, folder / "d.nrrd")
+    a, b, c, d = (read_volume(folder / f"{name}.nrrd").array for name in "abcd")
+    assert np.array_equal(a, c) and np.array_equal(b, d) and not np.array_equal(a, b)
+
+
+def test_a_damaged_request_is_refused_before_torch_is_loaded(tmp_path: Path,
+                                                             capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "r.json").write_text("{")
+    assert main(["predict", "--request", str(tmp_path / "r.json"), "--json"]) == 1
+    assert "is not JSON" in json.loads(capsys.readouterr().out)["message"]
+
+
+def test_a_missing_package_is_one_sentence(checkpoint: Path, volume: Path, monkeypatch: pytest.MonkeyPatch,
+                                           capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "SAMoraLib.inference.batch", None)  # what a missing torch does to it
+    assert predict(checkpoint, volume, "--json") == 1
+    assert "is missing or damaged; install it" in json.loads(capsys.readouterr().out)["message"]
 
 
 def test_organs_leave_the_others_out_without_changing_them(checkpoint: Path, volume: Path, tmp_path: Path) -> None:
@@ -125,12 +160,26 @@ def test_a_failing_device_refuses_one_volume(checkpoint: Path, volume: Path, tmp
                                              monkeypatch: pytest.MonkeyPatch,
                                              capsys: pytest.CaptureFixture[str]) -> None:
     def failing(*_: object) -> None:
-        raise RuntimeError("CUDA out of memory.\nmore")
+        raise RuntimeError("CUDA error: an illegal address.\nmore")
 
-    monkeypatch.setattr("SAMoraLib.inference.predictor.Predictor.predict", failing)
+    monkeypatch.setattr("SAMoraLib.inference.predictor.Predictor.predict_with_confidence", failing)
     assert predict(checkpoint, volume, "--output", tmp_path / "out") == 1
     said = capsys.readouterr().err.strip().splitlines()
-    assert len(said) == 1 and "(CUDA out of memory.); try --batch-size 1" in said[0]
+    assert said == ["samora: 'ct.nii.gz' could not be segmented (CUDA error: an illegal address); choose the CPU as "
+                    "the device."]
+
+
+def test_a_full_memory_is_told_step_by_step(checkpoint: Path, volume: Path, tmp_path: Path,
+                                            monkeypatch: pytest.MonkeyPatch,
+                                            capsys: pytest.CaptureFixture[str]) -> None:
+    def full(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("SAMoraLib.inference.predictor.Predictor.predict_with_confidence", full)
+    assert predict(checkpoint, volume, "--output", tmp_path / "out", "--json", "--batch-size", 2) == 1
+    *_, notice, error = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert notice == {"event": "notice", "message": "Memory ran out on cpu; 'ct.nii.gz' is begun again slice by slice."}
+    assert error["volume"] == str(volume) and "does not fit into memory" in error["message"]
 
 
 def test_inputs_of_the_same_name_are_refused(checkpoint: Path, tmp_path: Path,
@@ -147,7 +196,12 @@ def test_inputs_of_the_same_name_are_refused(checkpoint: Path, tmp_path: Path,
                                        ["predict", "x", "--model", "m", "--region", "2,1,0,1,0,1"], ["fly"],
                                        ["predict", "x", "--model", "m", "--batch-size", "0"],
                                        ["predict", "x", "--model", "m", "--batch-size", "-1"],
-                                       ["predict", "x", "--model", "m", "--organs", ","], ["demo", "--seed", "-1"]])
+                                       ["predict", "x", "--model", "m", "--organs", ","],
+                                       ["predict", "x"], ["predict", "--model", "m"],
+                                       ["predict", "x", "--request", "r.json"],
+                                       ["predict", "--model", "m", "--request", "r.json"],
+                                       ["predict", "x", "--model", "m", "--region=nan,1,0,1,0,1"],
+                                       ["demo", "--seed", "-1"]])
 def test_a_wrong_command_line_ends_with_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(arguments)

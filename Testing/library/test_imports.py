@@ -13,7 +13,8 @@ from SAMoraLib.variants import get_variant
 from Testing.small import small_card, write_bare
 
 ROOT = Path(__file__).resolve().parents[2]
-LIGHT = ["SAMoraLib", "SAMoraLib.labels", "SAMoraLib.variants", "SAMoraLib.card", "SAMoraLib.volume"]
+LIGHT = ["SAMoraLib", "SAMoraLib.labels", "SAMoraLib.variants", "SAMoraLib.card", "SAMoraLib.volume",
+         "SAMoraLib.volume_io", "SAMoraLib.request"]
 HEAVY = ["torch", "torchvision", "segment_anything", "safetensors", "SimpleITK", "scipy", "monai", "Training"]
 
 

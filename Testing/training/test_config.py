@@ -10,7 +10,7 @@ import yaml
 from Training.config import Optimisation, PretrainBase, ReferenceUNet, Stage1Expert, Stage2, from_command_line
 
 CONFIGS = Path(__file__).parents[2] / "Training" / "configs"
-KINDS = {"tiny_base": PretrainBase, "expert": Stage1Expert, "unet": ReferenceUNet}
+KINDS = {"tiny_base": PretrainBase, "base": PretrainBase, "expert": Stage1Expert, "unet": ReferenceUNet}
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIGS)))

@@ -15,11 +15,12 @@ def test_rows_follow_the_label_set_and_absent_organs_are_not_found() -> None:
     labels[1, 2, :2] = 4
     image = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
     grid = Volume(labels, (2.0, 5.0, 10.0), (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
-    rows = organ_table(grid, get_label_set("chaos_mr"), grid.with_array(image))
+    rows = organ_table(grid, get_label_set("chaos_mr"), grid.with_array(image), confidence={"liver": 0.5, "spleen": 1})
     assert [(row.name, row.voxels, row.found) for row in rows] == [
         ("liver", 4, True), ("right_kidney", 0, False), ("left_kidney", 0, False), ("spleen", 2, True)]
     assert [row.volume_ml for row in rows] == [0.4, 0.0, 0.0, 0.2]
     assert [row.mean_intensity for row in rows] == [1.5, None, None, 20.5]
+    assert [row.confidence for row in rows] == [0.5, None, None, 1]
 
 
 def test_only_the_organs_asked_for_have_rows() -> None:

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from SAMoraLib.card import Card, Preprocessing
-from SAMoraLib.inference.predictor import Predictor, region_mask
+from SAMoraLib.inference.predictor import Predictor
+from SAMoraLib.inference.preprocess import prepare_volume
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.model import Prediction
 from SAMoraLib.variants import get_variant
-from SAMoraLib.volume import Volume
+from SAMoraLib.volume import Region, Volume
 
 ROTATION = np.linalg.qr(np.random.default_rng(1).standard_normal((3, 3)))[0]
 
@@ -89,42 +90,46 @@ def test_one_slice_is_a_volume() -> None:
 def test_a_region_is_exact_inside_and_empty_outside() -> None:
     volume = body(np.eye(3))
     whole = predictor().predict(volume).array
-    region = ((10.0, 40.0), (0.0, 30.0), (16.0, 36.0))  # i 3..17, j 3..14, k 1..4
+    region = Region.between((10, 0, 16), (40, 30, 36))  # i 3..17, j 3..14, k 1..4
     found = predictor().predict(volume, region=region).array
     inside = np.zeros(whole.shape, bool)
     inside[1:5, 3:15, 3:18] = True
     assert np.array_equal(found, np.where(inside, whole, 0))
 
 
-@pytest.mark.parametrize("direction", [np.eye(3), ROTATION], ids=["straight", "oblique"])
-def test_voxels_on_the_faces_of_a_region_are_inside_in_all_48_orders(direction: np.ndarray) -> None:
-    grid = body(direction, (5, 6, 7))
-    volume = Volume(grid.array, (0.7, 1.1, 3.3), (0.1, -7.3, 11.9), grid.direction)
-    first, last = ((volume.ijk_to_lps @ index)[:3] for index in ((1, 1, 1, 1), (5, 4, 3, 1)))
-    region = tuple((min(pair), max(pair)) for pair in zip(first.tolist(), last.tolist(), strict=True))
-    expected = volume.with_array(region_mask(volume, region))
-    assert expected.array[1, 1, 1] and expected.array[3, 4, 5]
-    for order, signs in product(permutations(range(3)), product((1, -1), repeat=3)):
-        found = region_mask(restored_otherwise(volume, order, signs), region)
-        assert np.array_equal(found, restored_otherwise(expected, order, signs).array), (order, signs)
+def test_confidence_is_the_mean_probability_of_an_organs_voxels() -> None:
+    """Against the model's own softmax, slice by slice; the region and the organs count."""
+    volume, ours = body(np.eye(3)), predictor(crop="none")
+    organs = list(ours.predict_with_confidence(volume)[1])[1:]
+    region = Region.between((10, 0, 16), (40, 30, 36))
+    labels, confidence = ours.predict_with_confidence(volume, organs, region)
+    prepared = prepare_volume(volume, ours.preprocessing)
+    images = torch.from_numpy(prepared.slices(0, len(volume.array)))
+    canonical = prepared.reorientation.apply(labels.array)
+    probabilities = ours.model(images[:, :, None]).resized(volume.array.shape[1:])[:, :, 0].softmax(1).detach().numpy()
+    assert {ours.labels.by_name(name).value for name in confidence} == set(np.unique(canonical)) - {0}
+    for name, mean in confidence.items():
+        value = ours.labels.by_name(name).value
+        assert mean == pytest.approx(probabilities[:, value][canonical == value].mean(), rel=1e-5)
+    assert len(confidence) > 1
 
 
 def test_a_region_between_voxels_is_refused() -> None:
     with pytest.raises(ValueError, match="holds no voxel of the volume"):
-        predictor().predict(body(np.eye(3)), region=((5.5, 6), (-7, 7), (11, 20)))
+        predictor().predict(body(np.eye(3)), region=Region.between((5.5, -7, 11), (6, 7, 20)))
 
 
 def test_slices_outside_a_region_are_not_run() -> None:
     seen: list[int] = []
     ours = predictor(batch_size=8)
     ours.model.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
-    ours.predict(body(np.eye(3)), region=((-100, 100), (-100, 100), (16, 36)))
+    ours.predict(body(np.eye(3)), region=Region.between((-100, -100, 16), (100, 100, 36)))
     assert sum(seen) == 4
 
 
 def test_a_region_beside_the_volume_is_refused() -> None:
     with pytest.raises(ValueError, match=r"region z 500\.\.600 mm does not meet .*, whose z runs from 11\.0 to 47"):
-        predictor().predict(body(np.eye(3)), region=((-100, 100), (-100, 100), (500, 600)))
+        predictor().predict(body(np.eye(3)), region=Region.between((-100, -100, 500), (100, 100, 600)))
 
 
 def test_unknown_organs_are_refused_before_work() -> None:

@@ -1,0 +1,78 @@
+"""When memory runs out: smaller batches, then half precision, then the CPU; and every step is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from SAMoraLib.inference.predictor import Confidence, Predictor, Progress
+from SAMoraLib.request import Job
+from SAMoraLib.volume import Volume
+
+Notice = Callable[[str], None]
+
+# What torch says, by device and system: CUDA and MPS, Linux, Windows, cuBLAS.
+PHRASES = ("out of memory", "allocate memory", "not enough memory", "ALLOC_FAILED")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says so; torch has no type for it that all its versions and devices share."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError)
+                                              and any(phrase in str(error) for phrase in PHRASES))
+
+
+def move_within_memory(predictor: Predictor, device: torch.device, notice: Notice) -> None:
+    """Take the model to ``device``, or leave it on the CPU if it does not fit there."""
+    try:
+        predictor.move_to(device)
+        return
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    predictor.move_to("cpu")
+    free_memory()
+    notice(f"The model does not fit into the memory of {device}; it runs on the CPU, which takes longer.")
+
+
+def predict_within_memory(predictor: Predictor, volume: Volume, job: Job, organs: tuple[str, ...] | None,
+                          progress: Progress, notice: Notice) -> tuple[Volume, Confidence]:
+    """``Predictor.predict_with_confidence``, begun again in a lighter way each time memory runs out.
+
+    The predictor stays as light as it became: the next volume would most likely run into the same wall.
+
+    Raises:
+        RuntimeError, MemoryError: there is no lighter way, or something else failed.
+        ValueError: as the predictor.
+    """
+    while True:
+        device = predictor.device
+        try:
+            return predictor.predict_with_confidence(volume, organs, job.region, progress)
+        except (RuntimeError, MemoryError) as error:
+            way = lighten(predictor) if is_out_of_memory(error) else None
+            if way is None:
+                raise
+        free_memory()  # here, because the handler still holds the failed call's tensors
+        notice(f"Memory ran out on {device}; '{job.input.name}' is begun again {way}.")
+
+
+def lighten(predictor: Predictor) -> str | None:
+    """Take the next step down; in words, or None when there is none."""
+    if predictor.batch_size > 1:
+        predictor.batch_size //= 2
+        return f"with {predictor.batch_size} slices at once" if predictor.batch_size > 1 else "slice by slice"
+    if predictor.device.type == "cpu":
+        return None
+    if not predictor.half:
+        predictor.half = True
+        return "in half precision"
+    predictor.half = False
+    predictor.move_to("cpu")
+    return "on the CPU, which takes longer"
+
+
+def free_memory() -> None:
+    """Give the GPU's cached blocks back, which are too small or too scattered for the next attempt."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,151 @@
+"""What is to be segmented, as one program asks it of another: ``samora predict --request FILE`` (torch-free)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from SAMoraLib.volume import Region
+from SAMoraLib.volume_io import READABLE, WRITABLE
+from SAMoraLib.whole_file import whole_file
+
+
+@dataclass(frozen=True)
+class Job:
+    """One volume: a file or a DICOM folder, the label file to write, and where in the patient to look."""
+
+    input: Path
+    output: Path
+    region: Region | None = None
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Job:
+        region = data.get("region")
+        return cls(Path(data["input"]), Path(data["output"]), Region.from_json(region) if region else None)
+
+
+@dataclass(frozen=True)
+class Request:
+    """Volumes for one model.
+
+    Attributes:
+        model: checkpoint.
+        base: base weights; None: beside the checkpoint, if it needs any.
+        organs: names to keep; None: all of the model's.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        batch_size: slices at once.
+
+    Raises:
+        ValueError: no volume or organ, a batch of nothing, an output of no known format, one that would overwrite an
+            input, or two that are the same.
+    """
+
+    jobs: tuple[Job, ...]
+    model: Path
+    base: Path | None = None
+    organs: tuple[str, ...] | None = None
+    device: str = "auto"
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        if not self.jobs:
+            raise ValueError("The request names no volume; give at least one.")
+        if self.organs is not None and not self.organs:
+            raise ValueError("The request names no organ; name some, or leave them out for all of the model's.")
+        if not isinstance(self.batch_size, int) or self.batch_size < 1:
+            raise ValueError(f"The batch size is {self.batch_size}; give a whole number above 0.")
+        _check_outputs(self.jobs)
+
+    def to_json(self) -> dict[str, Any]:
+        return json.loads(json.dumps(asdict(self), default=str))  # paths as text, tuples as lists
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Request:
+        """Rebuild a request.
+
+        Raises:
+            ValueError: a field is missing, unknown or has an impossible value.
+        """
+        try:
+            values = dict(data)
+            values["jobs"] = tuple(Job.from_json(job) for job in data["jobs"])
+            values["model"] = Path(data["model"])
+            values["base"] = Path(data["base"]) if data.get("base") else None
+            values["organs"] = _names(data.get("organs"))
+            return cls(**values)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"The request is damaged ({error}); write it again.") from error
+
+    def write(self, path: str | Path) -> None:
+        """Write UTF-8 JSON.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        with whole_file(path) as unfinished:
+            unfinished.write_text(json.dumps(self.to_json(), ensure_ascii=False), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: str | Path) -> Request:
+        """Read what ``write`` wrote.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not JSON, or not a request.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no request '{path}'; give the path of a JSON file.")
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"The request '{path.name}' is not JSON ({error}); write it again.") from error
+        return cls.from_json(data)
+
+
+def _names(names: Any) -> tuple[str, ...] | None:
+    """A list of names as a tuple; a bare text would be taken letter by letter."""
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise TypeError(f"organs are {names!r}, not a list of names")
+    return names if names is None else tuple(names)
+
+
+def _check_outputs(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        if not job.output.name.lower().endswith(WRITABLE):
+            raise ValueError(f"'{job.output.name}' is not of a format that can be written; choose from "
+                             f"{', '.join(WRITABLE)}.")
+        if job.output.resolve() == job.input.resolve():
+            raise ValueError(f"The result would overwrite the input '{job.input}'; choose another output.")
+    if len({job.output for job in jobs}) < len(jobs):
+        raise ValueError("Several inputs have the same name and would overwrite each other's result; "
+                         "segment them into different folders.")
+
+
+def plan_jobs(inputs: Sequence[Path], output: Path, ending: str = ".seg.nrrd", region: Region | None = None
+              ) -> tuple[Job, ...]:
+    """A job for every input.
+
+    Args:
+        output: a folder, or for a single input the file to write.
+        ending: file format in an output folder.
+
+    Raises:
+        ValueError: one file is named for several inputs.
+    """
+    names_a_file = output.name.lower().endswith(WRITABLE)
+    if names_a_file and len(inputs) == 1:
+        return (Job(inputs[0], output, region),)
+    if names_a_file or output.is_file():
+        raise ValueError(f"'{output}' names one file for {len(inputs)} inputs; give a folder.")
+    return tuple(Job(source, output / f"{stem(source)}_segmentation{ending}", region) for source in inputs)
+
+
+def stem(path: Path) -> str:
+    """File name without its volume ending; a folder's own name."""
+    name = path.resolve().name
+    ending = next((ending for ending in sorted(READABLE, key=len, reverse=True) if name.lower().endswith(ending)), "")
+    return name[:len(name) - len(ending)]
