@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SEED ?= 7
+PICTURES ?= docs/pictures/slicer
 
-.PHONY: demo test test-slow lint types clean
+.PHONY: demo panel test test-slow lint types clean
 
 # torch comes first and pinned, so that nothing after it drags in another build (an unpinned torchvision would).
 $(VENV)/.torch: constraints.txt
@@ -20,6 +21,10 @@ $(VENV)/.test: $(VENV)/.library
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[training,test]"
 	touch $@
 
+# Not every machine has wheels of slicer-core and PySide6; without them the Slicer tests are skipped, and say so.
+$(VENV)/.slicer: $(VENV)/.test
+	if $(BIN)/python -m pip install -q -c constraints.txt -e ".[slicer]"; then touch $@; fi
+
 $(VENV)/.lint: $(VENV)/.test
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[lint]"
 	touch $@
@@ -27,11 +32,17 @@ $(VENV)/.lint: $(VENV)/.test
 demo: $(VENV)/.library
 	$(BIN)/samora demo --seed $(SEED) --output demo-output
 
-test: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2  # two workers: torch must not take both cores twice
+# Two workers: torch must not take both cores twice. The Slicer tests run apart, in processes without torch, as in Slicer.
+test: $(VENV)/.test $(VENV)/.slicer
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --ignore Testing/slicer
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -rs --confcutdir Testing/slicer Testing/slicer
 
-test-slow: $(VENV)/.test
-	$(BIN)/python -m pytest -m slow || test $$? -eq 5  # 5: none is marked yet
+# The panel's main states and its result in slice and 3D views, as PNG files.
+panel: $(VENV)/.slicer
+	$(BIN)/python -m Testing.slicer.panel_pictures $(PICTURES)
+
+test-slow: $(VENV)/.test $(VENV)/.slicer
+	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

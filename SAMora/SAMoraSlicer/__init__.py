@@ -1,0 +1,1 @@
+"""What the module "Segment abdomen" does inside 3D Slicer; SAMora.py is its face."""

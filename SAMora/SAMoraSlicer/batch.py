@@ -1,0 +1,226 @@
+"""A folder of volumes, segmented into another folder by a child process: polled, resumable, without the scene."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from SAMoraLib.card import file_sha256, read_card
+from SAMoraLib.request import Job, Request
+from SAMoraSlicer.cases import SEGMENTATION, Case, find_cases
+from SAMoraSlicer.manifest import DONE, FAILED, Manifest
+from SAMoraSlicer.process import ChildProcess, child_environment, describe_exit, python_command
+
+MANIFEST, TABLE = "manifest.json", "statistics.csv"
+POLL_SECONDS = 0.05
+
+
+class FolderBatch:
+    """Segments every volume of a folder once, however often it is started.
+
+    What is done is not done again; what failed is tried again by the next run. A child that dies takes one case with
+    it: the others go on in a new child.
+
+    Args:
+        folder: holds files and DICOM series, in sub-folders too.
+        output: gets a label volume for every case, ``manifest.json`` and ``statistics.csv``.
+        model: checkpoint.
+        organs: names to keep; all by default.
+        base: base weights, where the checkpoint leaves them out and they are not beside it.
+        ending: file format of the results.
+        pattern: keeps inputs whose path below ``folder`` fits.
+
+    Attributes:
+        state: "idle", "running", "done" (all cases were tried), "cancelled" or "failed" (nothing more can be done).
+        waiting: cases that are not done and, in this run, not yet tried.
+        errors: case name -> sentence; under None what stopped the whole run.
+        notices: a line for people whenever a case ends or the work goes on in another way.
+
+    Raises:
+        FileNotFoundError, ValueError: before anything is written, a run that cannot be carried out.
+    """
+
+    def __init__(self, folder: Path, output: Path, model: Path, organs: Sequence[str] | None = None,
+                 device: str = "auto", batch_size: int = 8, base: Path | None = None, ending: str = SEGMENTATION,
+                 pattern: str = "*") -> None:
+        folder, output, model = folder.absolute(), output.absolute(), model.absolute()
+        run = _describe_run(model, organs, ending)
+        self.cases = find_cases(folder, output, ending, pattern)
+        self.manifest = Manifest(output / MANIFEST, run)
+        self.waiting = [case for case in self.cases if not self.manifest.is_done(case)]
+        self._request = Request(_jobs(self.cases), model, base and base.absolute(), None if organs is None
+                                else tuple(organs), device, batch_size)
+        self.state, self.stage = "idle", ""
+        self.errors: dict[str | None, str] = {}
+        self.notices: list[str] = []
+        self.current: Case | None = None
+        self._child: ChildProcess | None = None
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._by_input = {str(case.input): case for case in self.cases}
+        self._waiting_at_start = 0
+        self._current_fraction = 0.0
+        self._fraction_at_start, self._started = self.fraction, 0.0
+
+    @property
+    def fraction(self) -> float:
+        """How far the whole run is, 0 to 1."""
+        return (len(self.cases) - len(self.waiting) + self._current_fraction) / len(self.cases)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long it will take at the speed so far; None while nothing can be said."""
+        gone = self.fraction - self._fraction_at_start
+        return (1 - self.fraction) * (time.monotonic() - self._started) / gone if gone > 0 else None
+
+    def start(self) -> None:
+        """Start on what is not done yet."""
+        done = len(self.cases) - len(self.waiting)
+        self.notices.append(f"{len(self.cases)} volumes" + (f", {done} of them done before" if done else ""))
+        self.state, self._started = "running", time.monotonic()
+        self._guarded(self._next_child)
+
+    def step(self) -> bool:
+        """Take in what has arrived; True while running."""
+        if self.state == "running":
+            self._guarded(self._take_what_has_arrived)
+        return self.state == "running"
+
+    def wait(self) -> None:
+        """Go on until nothing is running."""
+        while self.step():
+            time.sleep(POLL_SECONDS)
+
+    def cancel(self) -> None:
+        """End the child; what is finished stays, and the next run goes on from there."""
+        if self.state == "running":
+            self._stop("cancelled")
+
+    def report(self) -> str:
+        """What a person who is asked for help needs to know, as text; no file is named, because files are named after
+        patients."""
+        if self._child is None:
+            return "Nothing was started."
+        text = self._child.report(volumes=len(self.cases), waiting=len(self.waiting))
+        names = {name: f"volume-{number}" for number, case in enumerate(self.cases, start=1)
+                 for name in (str(case.input), str(case.output), case.input.name)}
+        for name in sorted(names, key=len, reverse=True):
+            text = text.replace(name, names[name])
+        return text
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except OSError as error:  # the system's own errors have a number; what is no sentence is about the request
+            self._stop("failed", str(error) if error.errno is None else _no_room(error))
+
+    def _take_what_has_arrived(self) -> None:
+        code = self._child.poll()  # before the events: once it has ended, none comes after them
+        for event in self._child.events():
+            self._take(event)
+        if code is not None:
+            self._child_ended(code)
+
+    def _next_child(self) -> None:
+        """A child for all that is waiting, or the end of the run."""
+        if not self.waiting:
+            self._stop("done")
+            return
+        self._waiting_at_start = len(self.waiting)
+        self._temporary = self._temporary or tempfile.TemporaryDirectory(prefix="samora-", ignore_cleanup_errors=True)
+        request = Path(self._temporary.name, "request.json")
+        replace(self._request, jobs=_jobs(self.waiting)).write(request)
+        self._child = ChildProcess()
+        self._child.start([*python_command(), "-m", "SAMoraLib", "predict", "--request", str(request), "--json"],
+                          child_environment())
+        self.stage = "loading the model"
+
+    def _take(self, event: dict[str, Any]) -> None:
+        """Handle one line of the child."""
+        kind, case = event["event"], self._by_input.get(event.get("volume"))
+        if kind == "progress":
+            self.current, self._current_fraction, self.stage = case, event["fraction"], event["stage"]
+        elif kind == "notice":
+            self.notices.append(event["message"])
+        elif kind == "result":
+            self._settle(case, DONE, seconds=event["seconds"], organs=event["organs"])
+        elif kind == "error" and case:
+            self._settle(case, FAILED, message=event["message"])
+        elif kind == "error":
+            self.errors[None] = event["message"]
+
+    def _settle(self, case: Case, status: str, **values: Any) -> None:
+        """Note that a case has ended, in the manifest and for people."""
+        self.manifest.record(case, status, **values)
+        self.waiting.remove(case)
+        self.current, self._current_fraction = None, 0.0
+        if status == FAILED:
+            self.errors[case.name] = values["message"]
+            said = values["message"]
+        else:
+            organs = values["organs"]
+            said = f"{sum(organ['found'] for organ in organs)} of {len(organs)} organs found, {values['seconds']:.1f} s"
+        self.notices.append(f"[{len(self.cases) - len(self.waiting)}/{len(self.cases)}] {case.name}: {said}")
+
+    def _child_ended(self, code: int) -> None:
+        """What to do about what the child left undone."""
+        if self.current:
+            self._settle(self.current, FAILED, message=_killed(self.current, code))
+        if None in self.errors or len(self.waiting) == self._waiting_at_start:  # a new child would fare no better
+            self._stop("failed", self.errors.get(None) or _ended_at_once(code, self._child.log))
+        else:
+            self._next_child()
+
+    def _stop(self, state: str, message: str | None = None) -> None:
+        """Leave no child and no temporary file behind, and write the table."""
+        if self._child:
+            self._child.cancel()
+        if self._temporary:
+            self._temporary.cleanup()
+        self.state, self.current = state, None
+        try:
+            if self.manifest.cases:
+                self.manifest.write_table(self.manifest.path.with_name(TABLE))
+        except OSError as error:
+            self.state, message = "failed", message or str(error)
+        if message:
+            self.errors[None] = message
+
+
+def _describe_run(model: Path, organs: Sequence[str] | None, ending: str) -> dict[str, str]:
+    """What makes results comparable.
+
+    Raises:
+        FileNotFoundError, ValueError: no model, or it has no such organ.
+    """
+    card = read_card(model)
+    if card.labels is None:
+        raise ValueError(f"'{model.name}' is a checkpoint of kind '{card.kind}', which cannot segment by itself; give "
+                         "a trained model.")
+    for organ in organs or ():
+        card.labels.by_name(organ)
+    kept = [name for name in card.labels.names if organs is None or name in organs]
+    return {"model": f"{card.name} {file_sha256(model)[:16]}", "organs": ",".join(kept), "format": ending}
+
+
+def _jobs(cases: Sequence[Case]) -> tuple[Job, ...]:
+    return tuple(Job(case.input, case.output) for case in cases)
+
+
+def _killed(case: Case, code: int) -> str:
+    return (f"'{case.input.name}' could not be segmented: its process {describe_exit(code)}; try a smaller batch "
+            "size or the CPU.")
+
+
+def _ended_at_once(code: int, log: str) -> str:
+    last_words = (log.strip().splitlines() or ["it said nothing"])[-1]
+    return (f"The process that segments {describe_exit(code)} before its first volume and said: {last_words}; check "
+            "that PyTorch is installed.")
+
+
+def _no_room(error: OSError) -> str:
+    return (f"The temporary folder '{tempfile.gettempdir()}' cannot be written to ({error.strerror}); free some space, "
+            "or set TMPDIR to another folder.")

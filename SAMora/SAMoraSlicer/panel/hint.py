@@ -1,0 +1,37 @@
+"""What the panel says: one sentence, and at most one button that helps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Hint:
+    """One state of the panel.
+
+    Attributes:
+        button, action: text of the button beside the sentence and what it does; none if nothing is to be done.
+        ready: whether Apply would work.
+    """
+
+    sentence: str
+    button: str = ""
+    action: Callable[[], None] | None = None
+    ready: bool = False
+
+
+def megabytes(size: int) -> str:
+    """ "4.7 MB", "375 MB", "2.6 GB"."""
+    millions = size / 1e6
+    if millions >= 1000:
+        return f"{millions / 1000:.1f} GB"
+    return f"{millions:.1f} MB" if millions < 10 else f"{millions:.0f} MB"
+
+
+def duration(seconds: float) -> str:
+    """ "12 s", "3 min", "1 h 20 min"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,135 @@
+"""Apply that becomes Cancel, the progress bar, the sentence with its button, and the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from SAMoraSlicer.panel.hint import Hint, duration
+
+
+class RunSection:
+    """Shows one piece of work at a time, and what may be done next.
+
+    Args:
+        ui: the panel's widgets.
+        finished: called with the work when it has ended, however it did.
+
+    Attributes:
+        work: `SceneWork` or `FolderWork` while it runs.
+        message: what is to be said about the last one, until something else is chosen.
+    """
+
+    def __init__(self, ui: Any, finished: Callable[[Any], None]) -> None:
+        self.ui, self._finished = ui, finished
+        self.work: Any = None
+        self.message: Hint | None = None
+        self._last: Any = None
+        self._notices = 0
+        self._action: Callable[[], None] | None = None
+        ui.statusButton.connect("clicked(bool)", self._act)
+        ui.copyReportButton.connect("clicked(bool)", self.copy_report)
+        ui.copyReportButton.enabled = False
+        ui.progressBar.visible = False
+
+    @property
+    def busy(self) -> bool:
+        return self.work is not None
+
+    def start(self, make: Callable[[], Any]) -> None:
+        """Make the work and start it; what cannot be carried out becomes a message."""
+        qt.QApplication.setOverrideCursor(qt.QCursor(qt.Qt.WaitCursor))
+        try:
+            work = make()
+            work.run.start()
+        except (ValueError, OSError, RuntimeError) as error:
+            self.message = Hint(str(error), ready=True)
+            self._note(str(error))
+            return
+        finally:
+            qt.QApplication.restoreOverrideCursor()
+        self.work, self._last, self._notices, self.message = work, work, 0, None
+        self.ui.copyReportButton.enabled = True
+        self._note(_("Started: {title}").format(title=work.title))
+
+    def step(self) -> None:
+        """Take in what the work's child process says."""
+        if self.work is not None and not self.work.run.step():
+            self._end()
+
+    def cancel(self) -> None:
+        """End the work now; the scene stays as it was."""
+        if self.work is not None:
+            self.work.run.cancel()
+            self._end()
+
+    def show(self, hint: Hint) -> None:
+        """Show the running work, else this sentence and its button, and whether Apply may be pressed."""
+        ui = self.ui
+        if self.work is not None:
+            hint = Hint(self._said_last(), ready=True)
+            self._show_progress(self.work.run)
+        ui.progressBar.visible = self.busy
+        ui.applyButton.text = _("Cancel") if self.busy else _("Apply")
+        ui.applyButton.enabled = hint.ready
+        ui.applyButton.toolTip = hint.sentence
+        ui.statusLabel.text = ui.statusLabel.toolTip = hint.sentence
+        ui.statusButton.text = hint.button
+        ui.statusButton.visible = bool(hint.button)
+        self._action = hint.action
+        for section in (ui.setupButton, ui.tabs, ui.modelSection):
+            section.enabled = not self.busy
+
+    def copy_report(self) -> None:
+        """Put a report of the last run on the clipboard."""
+        if self._last is not None:
+            qt.QApplication.clipboard().setText(self._last.run.report())
+            self._note(_("The report is on the clipboard."))
+
+    def tell(self, sentence: str) -> None:
+        """Show a sentence until something else is chosen."""
+        self.message = Hint(sentence, ready=True)
+        self._note(sentence)
+
+    def _act(self) -> None:
+        if self._action is not None:
+            self._action()
+
+    def _end(self) -> None:
+        work, self.work = self.work, None
+        self._take_notices(work.run)
+        failed = bool(work.run.errors) or work.run.state == "failed"
+        sentence = work.outcome()
+        self.message = Hint(sentence, ready=True)
+        if failed:
+            self.message = Hint(sentence, _("Copy report"), self.copy_report, ready=True)
+        for said in work.run.errors.values():
+            self._note(said)
+        if not failed:
+            self._note(sentence)
+        self._finished(work)
+
+    def _show_progress(self, run: Any) -> None:
+        self._take_notices(run)
+        left = getattr(run, "seconds_left", None)
+        words = [run.stage or _("starting"), "%p %"]
+        if left is not None:
+            words.append(_("about {time} left").format(time=duration(left)))
+        self.ui.progressBar.value = int(100 * run.fraction)
+        self.ui.progressBar.format = ", ".join(words)
+
+    def _take_notices(self, run: Any) -> None:
+        notices = getattr(run, "notices", [])
+        for notice in notices[self._notices:]:
+            self._note(notice)
+        self._notices = len(notices)
+
+    def _said_last(self) -> str:
+        notices = getattr(self.work.run, "notices", [])
+        return notices[-1] if notices else _("Segmenting {title}").format(title=self.work.title)
+
+    def _note(self, line: str) -> None:
+        self.ui.log.appendPlainText(line)

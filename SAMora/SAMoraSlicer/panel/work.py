@@ -1,0 +1,94 @@
+"""The two kinds of work that Apply starts, with what the panel says of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from SAMoraSlicer.models import Model
+from SAMoraSlicer.panel.hint import duration
+from SAMoraSlicer.results import Result
+
+
+class SceneWork:
+    """Volumes of the scene, a segmentation for each.
+
+    Raises:
+        FileNotFoundError, ValueError: before anything is done, work that cannot be carried out.
+    """
+
+    def __init__(self, volumes: Sequence[Any], model: Model, organs: list[str] | None, device: str,
+                 region: Any = None, output: Any = None) -> None:
+        from SAMoraSlicer.segmenting import Segmenting  # SimpleITK: not while the panel opens
+
+        self._names = {volume.GetID(): volume.GetName() for volume in volumes}
+        self._modality = model.modality
+        self._started = time.monotonic()
+        self.title = ", ".join(self._names.values())
+        self.run = Segmenting(volumes, model.path, organs=organs, region=region, device=device,
+                              outputs=[output] if output is not None else None)
+
+    def results(self) -> list[Result]:
+        """What was found, in the order of the volumes."""
+        done = self.run.results
+        return [Result(name, volume, done[volume]["segmentation"], self._modality, tuple(done[volume]["rows"]))
+                for volume, name in self._names.items() if volume in done]
+
+    def outcome(self) -> str:
+        """One sentence about how it ended."""
+        results, count = self.results(), len(self._names)
+        if self.run.state == "cancelled" and not results:
+            return _("Cancelled; the scene is unchanged.")
+        if self.run.state == "cancelled":
+            return _("Cancelled; {done} of {all} volumes were finished before.").format(done=len(results), all=count)
+        if self.run.errors:
+            errors = [(self._names.get(volume, ""), said) for volume, said in self.run.errors.items()]
+            return _failed(errors, len(results), count)
+        took = duration(time.monotonic() - self._started)
+        if len(results) > 1:
+            return _("{count} volumes segmented in {time}.").format(count=len(results), time=took)
+        return _("{found} of {all} organs found in {time}.").format(
+            found=results[0].found, all=len(results[0].organs), time=took)
+
+
+class FolderWork:
+    """Files of a folder, a file for each in another folder.
+
+    Raises:
+        FileNotFoundError, ValueError: before anything is written, work that cannot be carried out.
+    """
+
+    def __init__(self, folder: Path, output: Path, model: Model, organs: list[str] | None, device: str) -> None:
+        from SAMoraSlicer.batch import FolderBatch
+
+        self.output = output
+        self.title = str(folder)
+        self.run = FolderBatch(folder, output, model.path, organs=organs, device=device)
+        self._count = len(self.run.cases)
+
+    def results(self) -> list[Result]:
+        """None: they are in the output folder, however many."""
+        return []
+
+    def outcome(self) -> str:
+        """One sentence about how it ended."""
+        done = self._count - len(self.run.waiting) - len([name for name in self.run.errors if name is not None])
+        if self.run.state == "cancelled":
+            return _("Cancelled; {done} of {all} files are done, and the next run goes on from there.").format(
+                done=done, all=self._count)
+        if self.run.errors:
+            return _failed([(name or "", said) for name, said in self.run.errors.items()], done, self._count)
+        return _("{count} files are done; segmentations and statistics.csv are in '{folder}'.").format(
+            count=self._count, folder=self.output)
+
+
+def _failed(errors: Sequence[tuple[str, str]], done: int, count: int) -> str:
+    """The first error; with how many were done where there were several volumes."""
+    name, said = errors[0]
+    if count == 1 or not name:
+        return said
+    return _("{done} of {all} done; {name}: {said}").format(done=done, all=count, name=name, said=said)

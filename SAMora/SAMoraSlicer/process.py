@@ -1,0 +1,191 @@
+"""A child process that tells of its work in JSON lines: polled, never waited for, and ended with all that it started.
+
+Neither Slicer nor Qt is needed, so that the panel, the console and a batch without them share it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import SAMoraLib
+
+LIBRARY = Path(SAMoraLib.__file__).resolve().parents[1]  # the folder that holds SAMoraLib
+MODULE = Path(__file__).resolve().parents[1]  # the folder that holds SAMoraSlicer: the same one when installed
+GRACE_SECONDS = 0.5  # for a child to remove its half files, and for what it started to end with it
+LOG_LINES = 400
+LINE_BYTES = 1 << 20
+WINDOWS = sys.platform == "win32"
+
+
+def python_command() -> list[str]:
+    """The Python that has Slicer's packages: PythonSlicer, or outside Slicer the running one."""
+    return [shutil.which("PythonSlicer") or sys.executable]
+
+
+def child_environment() -> dict[str, str]:
+    """This process's environment, with the packages of this module importable and every text in UTF-8."""
+    paths = [str(LIBRARY), str(MODULE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+            "PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}
+
+
+class ChildProcess:
+    """A program, started once, whose standard output is JSON objects with the key "event", one a line.
+
+    Everything else that it says is kept as ``log``. It does not outlive this object or this process.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._command: list[str] = []
+        self._readers: list[threading.Thread] = []
+        self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._lines: deque[str] = deque(maxlen=LOG_LINES)
+        self._ended_at: float | None = None
+
+    def start(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        """Start the program and return at once.
+
+        It works in the folder that holds SAMoraLib: ``-m SAMoraLib`` then finds it even where PythonSlicer's launcher
+        sets PYTHONPATH anew.
+
+        Raises:
+            OSError: the program cannot be started.
+        """
+        self._command = list(command)
+        try:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                cwd=LIBRARY, env=dict(environment) if environment is not None else child_environment(),
+                start_new_session=not WINDOWS,  # a group of its own, which can be ended as a whole
+                creationflags=subprocess.CREATE_NO_WINDOW if WINDOWS else 0)
+        except OSError as error:
+            raise OSError(f"'{self._command[0]}' cannot be started ({error.strerror}); check that it is there and may "
+                          "be run.") from error
+        weakref.finalize(self, _end_tree_of, self._process)
+        readers = ((_read_events, self._process.stdout, self._events, self._lines),
+                   (_read_log, self._process.stderr, self._lines))  # not self, which they would keep alive
+        self._readers = [threading.Thread(target=read, args=arguments, daemon=True) for read, *arguments in readers]
+        for reader in self._readers:
+            reader.start()
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    @property
+    def log(self) -> str:
+        """The last lines that were no events."""
+        return "\n".join(self._lines)
+
+    def events(self) -> list[dict[str, Any]]:
+        """What has arrived since the last call."""
+        arrived = []
+        while not self._events.empty():
+            arrived.append(self._events.get())
+        return arrived
+
+    def poll(self) -> int | None:
+        """The exit code, once the program has ended and all that it said can be had; None before."""
+        code = self._process.poll() if self._process else None
+        if code is None:
+            return None
+        self._ended_at = self._ended_at or time.monotonic()
+        if self._is_heard:  # something that it started still holds its output
+            if time.monotonic() - self._ended_at < GRACE_SECONDS:
+                return None
+            _end_group(self._process.pid)
+            self._wait_until_silent()
+        return code
+
+    def cancel(self) -> None:
+        """End the program and all that it started, in less than 2 s; nothing if it has ended."""
+        if self._process is None or self.poll() is not None:
+            return
+        if not WINDOWS:
+            _signal_group(self._process.pid, signal.SIGINT)
+            self._wait_until_silent()
+        _end_group(self._process.pid)
+        self._process.wait()
+        self._wait_until_silent()
+
+    def report(self, **facts: Any) -> str:
+        """What a person who is asked for help needs to know, as text."""
+        facts = {"SAMora": SAMoraLib.__version__, "Python": platform.python_version(), "system": platform.platform(),
+                 **facts, "command": " ".join(self._command), "exit code": self.poll()}
+        return "\n".join([*(f"{name}: {value}" for name, value in facts.items()), "log:", self.log])
+
+    @property
+    def _is_heard(self) -> bool:
+        return any(reader.is_alive() for reader in self._readers)
+
+    def _wait_until_silent(self) -> None:
+        end = time.monotonic() + GRACE_SECONDS
+        for reader in self._readers:
+            reader.join(max(0.0, end - time.monotonic()))
+
+
+def describe_exit(code: int) -> str:
+    """In words how a program ended that should not have ended yet."""
+    if code in (-9, 137):  # by itself, or as a launcher passes it on
+        return "was ended by the system (signal 9), most often because memory ran out"
+    return f"ended by itself (signal {-code})" if code < 0 else f"ended by itself (exit code {code})"
+
+
+def _read_events(stream: BinaryIO, events: queue.SimpleQueue[dict[str, Any]], lines: deque[str]) -> None:
+    for line in _lines_of(stream):
+        try:
+            event = json.loads(line)
+        except ValueError:
+            event = None
+        if isinstance(event, dict) and "event" in event:
+            events.put(event)
+        else:
+            lines.append(line)
+
+
+def _read_log(stream: BinaryIO, lines: deque[str]) -> None:
+    lines.extend(_lines_of(stream))
+
+
+def _lines_of(stream: BinaryIO) -> Iterator[str]:
+    while line := stream.readline(LINE_BYTES):
+        yield line.decode("utf-8", errors="replace").rstrip()
+
+
+def _end_tree_of(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        _end_group(process.pid)
+        process.wait()
+
+
+def _end_group(pid: int) -> None:
+    """End a process and all that it started, now."""
+    if WINDOWS:
+        subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True, check=False,
+                       creationflags=subprocess.CREATE_NO_WINDOW)
+    else:
+        _signal_group(pid, signal.SIGKILL)
+
+
+def _signal_group(pid: int, number: int) -> None:
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        pass  # all of it has ended
+    except PermissionError:
+        pass  # macOS says so of a group of which only the dead remain

@@ -1,0 +1,248 @@
+"""Apply, Cancel, and all that can go wrong in between: one sentence, and the scene as it was."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from Testing.slicer import harness
+from Testing.slicer.bare_checkpoint import write_checkpoint
+
+Child = Callable[[str], None]
+AddVolume = Callable[..., Any]
+
+
+def nodes(scene: Any) -> list[str]:
+    return [scene.GetNthNode(n).GetID() for n in range(scene.GetNumberOfNodes())]
+
+
+def press_apply(widget: Any) -> None:
+    assert widget.ui.applyButton.text == "Apply" and widget.ui.applyButton.enabled, widget.ui.statusLabel.text
+    harness.click(widget.ui.applyButton)
+
+
+def wait_for_the_end(widget: Any) -> None:
+    harness.wait_until(lambda: widget.ui.applyButton.text == "Apply", 60)
+
+
+def wait_for_work(widget: Any) -> None:
+    harness.wait_until(lambda: "segmenting" in widget.ui.progressBar.format, 60)
+
+
+def is_one_sentence(text: str) -> bool:
+    return bool(text) and text.endswith(".") and "\n" not in text and "Traceback" not in text
+
+
+def test_apply_brings_segments_and_a_table(widget: Any, scene: Any, add_volume: AddVolume, child: Child,
+                                           temporary: Path) -> None:
+    add_volume("Bauch 腹部")
+    press_apply(widget)
+    assert widget.ui.applyButton.text == "Cancel" and widget.ui.progressBar.visible
+    assert not widget.ui.tabs.enabled and not widget.ui.modelSection.enabled
+    wait_for_work(widget)
+    assert widget.ui.progressBar.value == 30 and "%p %" in widget.ui.progressBar.format
+    wait_for_the_end(widget)
+    segmentation = scene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+    assert segmentation.GetName() == "Bauch 腹部 segmentation"
+    assert {"spleen", "liver"} < set(segmentation.GetSegmentation().GetSegmentIDs())
+    assert widget.ui.statusLabel.text.startswith("7 of 8 organs found in ")
+    assert not widget.ui.progressBar.visible and widget.ui.tabs.enabled
+    assert widget.ui.resultsTable.rowCount == 8
+    assert widget.ui.resultsTable.item(7, 1).text() == "not found"
+    assert list(temporary.iterdir()) == []
+
+
+def test_unchecked_organs_are_not_asked_for(widget: Any, scene: Any, add_volume: AddVolume, child: Child) -> None:
+    add_volume()
+    widget.panel.parameters.skippedOrgans = [name for name in widget.panel.models.model.organs if name != "liver"]
+    press_apply(widget)
+    wait_for_the_end(widget)
+    segments = scene.GetFirstNodeByClass("vtkMRMLSegmentationNode").GetSegmentation()
+    assert list(segments.GetSegmentIDs()) == ["liver"] and widget.ui.resultsTable.rowCount == 1
+
+
+def test_a_second_apply_makes_a_second_segmentation_unless_one_is_chosen(widget: Any, scene: Any, add_volume: AddVolume,
+                                                                         child: Child) -> None:
+    add_volume()
+    for expected, output in ((1, None), (2, None), (2, "first")):
+        if output:
+            widget.ui.outputSelector.setCurrentNode(scene.GetFirstNodeByClass("vtkMRMLSegmentationNode"))
+        press_apply(widget)
+        wait_for_the_end(widget)
+        assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == expected
+
+
+def test_cancel_ends_within_two_seconds_and_changes_nothing(widget: Any, scene: Any, add_volume: AddVolume,
+                                                            child: Child, temporary: Path) -> None:
+    add_volume()
+    child("is slow")
+    before = nodes(scene)
+    press_apply(widget)
+    wait_for_work(widget)
+    process = widget.panel.run.work.run._child
+    started = time.monotonic()
+    harness.click(widget.ui.applyButton)
+    assert time.monotonic() - started < 2 and process.poll() is not None
+    assert widget.ui.statusLabel.text == "Cancelled; the scene is unchanged."
+    assert nodes(scene) == before and list(temporary.iterdir()) == []
+    assert widget.ui.applyButton.text == "Apply" and widget.ui.applyButton.enabled
+    assert not widget.panel.timer.isActive()
+
+
+@pytest.mark.parametrize(("mode", "said"), [
+    ("is killed", "was ended by the system (signal 9), most often because memory ran out"),
+    ("crashes", "ended by itself (exit code 3)"),
+    ("refuses the model", "The tensors of 'model' cannot be read; download or export it again."),
+    ("refuses the first volume", "'Leber' holds voxels that are NaN; replace them."),
+])
+def test_a_child_that_fails_is_one_sentence(widget: Any, scene: Any, add_volume: AddVolume, child: Child,
+                                            temporary: Path, mode: str, said: str) -> None:
+    add_volume("Leber")
+    child(mode)
+    before = nodes(scene)
+    press_apply(widget)
+    wait_for_the_end(widget)
+    assert said in widget.ui.statusLabel.text and is_one_sentence(widget.ui.statusLabel.text)
+    assert nodes(scene) == before and list(temporary.iterdir()) == []
+    assert widget.ui.statusButton.visible and widget.ui.statusButton.text == "Copy report"
+    assert said in widget.ui.log.plainText
+    harness.click(widget.ui.statusButton)
+    import qt
+
+    report = qt.QApplication.clipboard().text()
+    assert "exit code:" in report and "Leber" not in report
+    assert mode != "crashes" or "Segmentation fault in a driver" in report
+
+
+def test_memory_that_ran_short_is_told_and_the_result_comes(widget: Any, scene: Any, add_volume: AddVolume,
+                                                            child: Child) -> None:
+    add_volume("Leber")
+    child("runs short of memory")
+    press_apply(widget)
+    wait_for_the_end(widget)
+    assert "Memory ran out on cuda:0; 'Leber' is begun again with 4 slices at once." in widget.ui.log.plainText
+    assert widget.ui.statusLabel.text.startswith("7 of 8 organs found")
+
+
+def test_closing_the_scene_cancels(widget: Any, scene: Any, add_volume: AddVolume, child: Child,
+                                   temporary: Path) -> None:
+    add_volume()
+    child("is slow")
+    press_apply(widget)
+    wait_for_work(widget)
+    process = widget.panel.run.work.run._child
+    scene.Clear(0)
+    assert process.poll() is not None and list(temporary.iterdir()) == []
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+    assert "Cancelled, because the scene was closed." in widget.ui.log.plainText
+    assert widget.ui.statusLabel.text == "Load a CT or MR volume." and widget.ui.applyButton.text == "Apply"
+    add_volume("after")
+    assert widget.ui.applyButton.enabled
+
+
+def test_quitting_slicer_cancels(widget: Any, scene: Any, add_volume: AddVolume, child: Child, temporary: Path,
+                                 slicer_app: Any) -> None:
+    add_volume()
+    child("is slow")
+    press_apply(widget)
+    wait_for_work(widget)
+    process = widget.panel.run.work.run._child
+    slicer_app.fire("aboutToQuit()")
+    assert process.poll() is not None and list(temporary.iterdir()) == []
+
+
+def test_a_volume_that_goes_while_it_is_segmented(widget: Any, scene: Any, add_volume: AddVolume, child: Child) -> None:
+    volume = add_volume("Leber")
+    press_apply(widget)
+    scene.RemoveNode(volume)
+    wait_for_the_end(widget)
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+    assert "'Leber' was removed from the scene" in widget.ui.log.plainText
+
+
+def test_work_goes_on_while_another_module_is_shown(widget: Any, scene: Any, add_volume: AddVolume,
+                                                    child: Child) -> None:
+    add_volume()
+    press_apply(widget)
+    widget.parent.exit()
+    wait_for_the_end(widget)
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
+    widget.parent.enter()
+    assert widget.ui.resultsTable.rowCount == 8
+
+
+def test_a_temporary_folder_that_cannot_be_written(widget: Any, scene: Any, add_volume: AddVolume, child: Child,
+                                                   tmp_path: Path, slicer_app: Any, monkeypatch: pytest.MonkeyPatch
+                                                   ) -> None:
+    add_volume()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(slicer_app, "temporaryPath", str(tmp_path / "file"))
+    before = nodes(scene)
+    press_apply(widget)
+    wait_for_the_end(widget)
+    assert "cannot be written to" in widget.ui.statusLabel.text and is_one_sentence(widget.ui.statusLabel.text)
+    assert nodes(scene) == before
+
+
+def test_a_full_disk(widget: Any, scene: Any, add_volume: AddVolume, child: Child, temporary: Path) -> None:
+    resource = pytest.importorskip("resource", reason="limits on the size of files are POSIX")
+    add_volume("CT", (60, 128, 128))
+    before = nodes(scene)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # no file can grow further, as on a full disk
+    try:
+        press_apply(widget)
+        wait_for_the_end(widget)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert is_one_sentence(widget.ui.statusLabel.text) and "free some space" in widget.ui.statusLabel.text
+    assert nodes(scene) == before and list(temporary.iterdir()) == []
+
+
+def test_a_model_that_vanishes_before_apply(widget: Any, scene: Any, add_volume: AddVolume, child: Child,
+                                            models_folder: Path) -> None:
+    add_volume()
+    path = write_checkpoint(models_folder / "own.safetensors")
+    widget.panel.setup.look()
+    widget.panel.models.select("own")
+    path.unlink()
+    press_apply(widget)
+    assert is_one_sentence(widget.ui.statusLabel.text) and "There is no checkpoint" in widget.ui.statusLabel.text
+    assert widget.ui.applyButton.text == "Apply"
+
+
+@pytest.mark.parametrize(("damage", "said"), [
+    (lambda volume: volume.SetAndObserveImageData(None), "'CT' holds no image; load its file again"),
+    (lambda volume: volume.SetIJKToRASDirections(1, 0.3, 0, 0, 1, 0, 0, 0, 1), "not at right angles"),
+])
+def test_an_unusable_volume_is_said_before_apply(widget: Any, add_volume: AddVolume, damage: Callable[[Any], None],
+                                                 said: str) -> None:
+    volume = add_volume()
+    damage(volume)
+    widget.panel.refresh()
+    assert said in widget.ui.statusLabel.text and is_one_sentence(widget.ui.statusLabel.text)
+    assert not widget.ui.applyButton.enabled and widget.ui.applyButton.toolTip == widget.ui.statusLabel.text
+
+
+def test_an_empty_region_is_one_sentence(widget: Any, scene: Any, add_volume: AddVolume, child: Child) -> None:
+    add_volume()
+    region = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    region.SetCenterWorld(0, 0, 0)
+    region.SetSize(0, 10, 10)
+    widget.ui.regionSelector.setCurrentNode(region)
+    region.SetSize(0, 10, 10)
+    press_apply(widget)
+    assert is_one_sentence(widget.ui.statusLabel.text) and widget.ui.applyButton.text == "Apply"
+
+
+def test_a_message_goes_when_something_else_is_chosen(widget: Any, add_volume: AddVolume, child: Child) -> None:
+    add_volume()
+    child("crashes")
+    press_apply(widget)
+    wait_for_the_end(widget)
+    widget.ui.inputSelector.setCurrentNode(add_volume("other"))
+    assert widget.ui.statusLabel.text.startswith("Ready") and not widget.ui.statusButton.visible

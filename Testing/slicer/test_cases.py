@@ -1,0 +1,84 @@
+"""Which volumes a folder holds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from SAMoraSlicer.cases import find_cases
+from Testing.refusals import refusal
+
+SLICE = bytes(128) + b"DICM" + bytes(50)
+
+
+def make(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(SLICE)
+    return folder
+
+
+def names(folder: Path, output: Path, **options: str) -> list[str]:
+    return [case.name for case in find_cases(folder, output, **options)]
+
+
+def test_files_and_series_are_found_in_subfolders(tmp_path: Path) -> None:
+    make(tmp_path / "in", "b.nii.gz", "a.NRRD", "Größe 腹部/ct.mha", "p1/s1/1.dcm", "p1/s1/2", "p1/s2/I", "p2.nii")
+    found = find_cases(tmp_path / "in", tmp_path / "out")
+    assert [case.name for case in found] == ["a", "b", "p2", "Größe 腹部/ct", "p1/s1", "p1/s2"]
+    assert found[3].output == tmp_path / "out/Größe 腹部/ct_segmentation.seg.nrrd"
+    assert [case.input.is_dir() for case in found] == [False] * 4 + [True] * 2
+    assert found[4].output == tmp_path / "out/p1/s1_segmentation.seg.nrrd"
+
+
+def test_what_is_no_volume_is_left_out(tmp_path: Path) -> None:
+    make(tmp_path / "in", "ct.nrrd", "old.seg.nrrd", "._ct.nrrd", ".cache/x.nii", "DICOMDIR")
+    (tmp_path / "in/notes.txt").write_text("no volume")
+    (tmp_path / "in/empty").mkdir()
+    assert names(tmp_path / "in", tmp_path / "out") == ["ct"]
+
+
+def test_results_below_the_input_are_not_taken_for_volumes(tmp_path: Path) -> None:
+    make(tmp_path, "ct.nrrd", "results/ct_segmentation.nii.gz", "results/manifest.json")
+    assert names(tmp_path, tmp_path / "results", ending=".nii.gz") == ["ct"]
+
+
+def test_a_folder_that_is_a_series_itself_is_one_case(tmp_path: Path) -> None:
+    make(tmp_path / "series", "1.dcm", "2.dcm")
+    found = find_cases(tmp_path / "series", tmp_path / "out", ".nii.gz")
+    assert [(case.name, case.output) for case in found] == [("series", tmp_path / "out/series_segmentation.nii.gz")]
+
+
+def test_a_pattern_chooses(tmp_path: Path) -> None:
+    make(tmp_path / "in", "s1/ct.nii.gz", "s1/label.nii.gz", "s2/ct.nii.gz", "s2/parts/liver.nii.gz")
+    assert names(tmp_path / "in", tmp_path / "out", pattern="*/ct.nii.gz") == ["s1/ct", "s2/ct"]
+
+
+def test_an_exchanged_input_has_another_fingerprint(tmp_path: Path) -> None:
+    make(tmp_path / "in", "ct.nii", "series/1", "series/2")
+    before = find_cases(tmp_path / "in", tmp_path / "out")
+    os.utime(tmp_path / "in/ct.nii", ns=(0, 1))
+    make(tmp_path / "in", "series/3")
+    after = find_cases(tmp_path / "in", tmp_path / "out")
+    assert [a.fingerprint != b.fingerprint for a, b in zip(before, after, strict=True)] == [True, True]
+    assert find_cases(tmp_path / "in", tmp_path / "out") == after
+
+
+def test_a_folder_that_cannot_be_segmented_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    make(tmp_path / "same", "ct.nrrd", "CT.nii.gz")
+    out = tmp_path / "out"
+    assert "holds no volume;" in refusal(lambda: find_cases(tmp_path / "empty", out))
+    assert "no volume that fits '*.mha'" in refusal(lambda: find_cases(tmp_path / "same", out, pattern="*.mha"))
+    assert "written to the same file" in refusal(lambda: find_cases(tmp_path / "same", out))
+    assert "choose another output folder" in refusal(lambda: find_cases(tmp_path / "same", tmp_path / "same"))
+    with pytest.raises(FileNotFoundError, match=r"There is no folder .*; give a folder with volumes"):
+        find_cases(tmp_path / "nowhere", tmp_path / "out")
+
+
+@pytest.mark.skipif(os.name != "posix" or os.uname().sysname == "Darwin", reason="names are text on this system")
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller.nrrd")).write_bytes(b"")
+    assert "not valid UTF-8; rename it" in refusal(lambda: find_cases(tmp_path, tmp_path / "out"))

@@ -1,0 +1,58 @@
+"""The program that asks torch for its devices."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from SAMoraSlicer import devices
+from SAMoraSlicer.process import child_environment
+
+
+def answer(**environment: str) -> tuple[int, dict[str, object]]:
+    run = subprocess.run([sys.executable, devices.__file__], env=child_environment() | environment, capture_output=True,
+                         text=True, timeout=120, check=False)
+    return run.returncode, json.loads(run.stdout.splitlines()[-1])
+
+
+def test_the_cpu_is_always_there() -> None:
+    code, event = answer(CUDA_VISIBLE_DEVICES="-1")
+    assert code == 0 and event["event"] == "devices"
+    assert event["devices"][-1][0] == "cpu" and event["devices"][-1][1].startswith("CPU, ")
+
+
+@pytest.mark.parametrize("content", ["", "raise OSError('[WinError 126] c10.dll cannot be found')"])
+def test_a_torch_that_does_not_start_is_one_sentence(tmp_path: Path, content: str) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch/__init__.py").write_text(content)
+    code, event = answer(PYTHONPATH=os.pathsep.join([str(tmp_path), child_environment()["PYTHONPATH"]]))
+    assert code == 1 and event["event"] == "error"
+    assert event["message"].startswith("PyTorch does not start (") and event["message"].endswith("install it again.")
+
+
+class Number:
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def sum(self) -> float:
+        return self.value
+
+
+def test_a_card_that_torch_cannot_compute_on_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A card too old or too new for the build is counted by torch, and fails at the first sum."""
+    def ones(count: int, device: str) -> Number:
+        if device == "cuda:0":
+            raise RuntimeError("no kernel image is available for execution on the device")
+        return Number(count)
+
+    cuda = types.SimpleNamespace(device_count=lambda: 2, get_device_name=lambda number: ["Old", "New"][number])
+    mps = types.SimpleNamespace(mps=types.SimpleNamespace(is_available=lambda: False))
+    torch = types.SimpleNamespace(cuda=cuda, backends=mps, ones=ones)
+    working = [(name, title) for name, title in devices._candidates(torch) if devices._works(torch, name)]
+    assert working[0] == ("cuda:1", "CUDA 1: New") and [name for name, _ in working] == ["cuda:1", "cpu"]

@@ -1,0 +1,187 @@
+"""Downloads against a real server on this machine: resumed, checked, and never a wrong or half file in place."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from SAMoraSlicer import download as program
+from SAMoraSlicer.download import download
+from Testing.slicer.model_server import ModelServer, serving
+
+CONTENT = random.Random(0).randbytes(1_000_000)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def server() -> Iterator[ModelServer]:
+    with serving(CONTENT) as running:
+        yield running
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "modèles 模型" / "abdomen.safetensors"
+
+
+def fetch(server: ModelServer, target: Path, **changes: object) -> Path:
+    arguments = {"urls": [server.url], "target": target, "size": len(CONTENT), "sha256": SHA256} | changes
+    return download(**arguments)  # type: ignore[arg-type]
+
+
+def left(target: Path) -> list[str]:
+    return sorted(path.name for path in target.parent.iterdir())
+
+
+def test_a_file_arrives_whole_and_progress_reaches_its_size(server: ModelServer, target: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    fetch(server, target, progress=lambda there, total: seen.append((there, total)))
+    assert target.read_bytes() == CONTENT and left(target) == [target.name]
+    assert seen == sorted(seen) and seen[-1] == (len(CONTENT), len(CONTENT)) and len(seen) > 3
+
+
+def test_an_interrupted_download_goes_on_where_it_stopped(server: ModelServer, target: Path) -> None:
+    target.parent.mkdir()
+    target.with_name(target.name + ".part").write_bytes(CONTENT[:300_000])
+    fetch(server, target)
+    assert server.ranges == ["bytes=300000-"]
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_server_without_ranges_starts_again(server: ModelServer, target: Path) -> None:
+    server.knows_ranges = False
+    target.parent.mkdir()
+    target.with_name(target.name + ".part").write_bytes(CONTENT[:300_000])
+    assert fetch(server, target).read_bytes() == CONTENT
+
+
+def test_a_cut_connection_is_taken_up_again(server: ModelServer, target: Path) -> None:
+    server.cut_after = 400_000
+    assert fetch(server, target).read_bytes() == CONTENT
+    assert server.ranges == ["", "bytes=400000-", "bytes=800000-"]
+
+
+def test_what_has_come_is_kept_when_the_connection_stays_cut(server: ModelServer, target: Path) -> None:
+    server.cut_after = 0
+    target.parent.mkdir()
+    part = target.with_name(target.name + ".part")
+    part.write_bytes(CONTENT[:300_000])
+    with pytest.raises(ConnectionError, match=r"127\.0\.0\.1 cannot be read \(the connection was cut\)"):
+        fetch(server, target)
+    assert part.read_bytes() == CONTENT[:300_000] and len(server.ranges) == program.ATTEMPTS
+
+
+def test_nobody_answers(target: Path) -> None:
+    with pytest.raises(ConnectionError, match="check the network or the proxy"):
+        download(["http://127.0.0.1:9/model"], target, len(CONTENT), SHA256)
+    assert left(target) == []
+
+
+def test_a_refusal_names_its_code(server: ModelServer, target: Path) -> None:
+    server.status = 403
+    with pytest.raises(ConnectionError, match=r"refused the model \(403 Forbidden\)"):
+        fetch(server, target)
+
+
+def test_the_next_address_serves_where_the_first_fails(server: ModelServer, target: Path) -> None:
+    assert fetch(server, target, urls=["http://127.0.0.1:9/gone", server.url]).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("changes", [{"sha256": "0" * 64}, {"size": len(CONTENT) - 1}, {"size": len(CONTENT) + 1}])
+def test_another_file_is_thrown_away(server: ModelServer, target: Path, changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="install the model from a file"):
+        fetch(server, target, **changes)
+    assert left(target) == []
+
+
+def test_a_mirror_with_the_right_file_makes_up_for_a_wrong_one(server: ModelServer, target: Path) -> None:
+    with serving(b"\0" * len(CONTENT)) as wrong:
+        assert fetch(server, target, urls=[wrong.url, server.url]).read_bytes() == CONTENT
+
+
+def test_a_part_of_another_version_does_not_spoil_the_file(server: ModelServer, target: Path) -> None:
+    target.parent.mkdir()
+    target.with_name(target.name + ".part").write_bytes(b"\0" * (len(CONTENT) + 5))
+    assert fetch(server, target).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/x", "C:/model"])
+def test_only_web_addresses_are_opened(url: str, target: Path) -> None:
+    with pytest.raises(ConnectionError, match="is not a web address"):
+        download([url], target, len(CONTENT), SHA256)
+
+
+def test_a_full_disk_is_refused_before_the_first_byte(server: ModelServer, target: Path,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 500_000))
+    with pytest.raises(OSError, match=r"has 0\.5 MB left and the model needs 1\.0 MB"):
+        fetch(server, target)
+    assert server.ranges == [] and left(target) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk without room")
+def test_a_disk_that_fills_up_on_the_way_gives_one_sentence(server: ModelServer, target: Path) -> None:
+    target.parent.mkdir()
+    target.with_name(target.name + ".part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=rf"\({os.strerror(errno.ENOSPC)}\); check that the disk has room"):
+        fetch(server, target)
+    assert not target.exists()
+
+
+def test_a_folder_that_cannot_be_made_gives_one_sentence(server: ModelServer, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="choose another models folder"):
+        fetch(server, tmp_path / "file" / "models" / "m.safetensors")
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_gives_one_sentence(server: ModelServer, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(OSError, match="that the folder may be written to"):
+        fetch(server, tmp_path / "m.safetensors")
+
+
+def command(server: ModelServer, target: Path) -> list[str]:
+    return [sys.executable, program.__file__, "--to", str(target), "--size", str(len(CONTENT)), "--sha256", SHA256,
+            server.url]
+
+
+def run(server: ModelServer, target: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(server, target), capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_program_tells_its_progress_in_json_lines(server: ModelServer, target: Path) -> None:
+    done = run(server, target)
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, done.stderr
+    assert events[-1] == {"event": "result", "output": str(target)} and events[-2]["fraction"] == 1.0
+    server.status = 404
+    refused = run(server, target.with_name("b"))
+    assert refused.returncode == 1 and refused.stderr == ""
+    assert "404" in json.loads(refused.stdout.splitlines()[-1])["message"]
+
+
+def test_a_killed_program_leaves_what_the_next_one_goes_on_from(server: ModelServer, target: Path) -> None:
+    server.pause = 0.02
+    process = subprocess.Popen(command(server, target), stdout=subprocess.PIPE, text=True)
+    part = target.with_name(target.name + ".part")
+    end = time.monotonic() + 30
+    while not (part.exists() and part.stat().st_size) and time.monotonic() < end:
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert 0 < part.stat().st_size < len(CONTENT) and not target.exists()
+    server.pause = 0.0
+    fetch(server, target)
+    assert server.ranges[1].startswith("bytes=") and target.read_bytes() == CONTENT

@@ -1,0 +1,102 @@
+"""Models that come from a file, and go."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from SAMoraLib.card import file_sha256
+from SAMoraSlicer.model_files import delete, install_from_file, partial_bytes
+from SAMoraSlicer.models import catalogue, find
+from Testing.slicer.bare_checkpoint import write_catalogue, write_checkpoint
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's models folder, not made yet."""
+    place = tmp_path / "modèles 模型"
+    monkeypatch.setenv("SAMORA_WEIGHTS", str(place))
+    return place
+
+
+def ids() -> list[str]:
+    return [model.id for model in catalogue()]
+
+
+def test_install_from_a_file_copies_it(folder: Path, tmp_path: Path) -> None:
+    source = write_checkpoint(tmp_path / "Leber, groß.safetensors")
+    model = install_from_file(source)
+    assert model.path == folder / "Leber-gro.safetensors" and model.path.read_bytes() == source.read_bytes()
+    assert install_from_file(source) == model, "a second time changes nothing"
+
+
+def test_install_from_a_file_recognises_the_catalogues_model(folder: Path, tmp_path: Path) -> None:
+    source = write_checkpoint(tmp_path / "downloaded (1).safetensors")
+    write_catalogue(folder, size_bytes=source.stat().st_size, sha256=hashlib.sha256(source.read_bytes()).hexdigest())
+    assert install_from_file(source).title == "Abdomen CT"
+
+
+def test_install_from_a_file_brings_its_base_along(folder: Path, tmp_path: Path) -> None:
+    base = write_checkpoint(tmp_path / "base.safetensors", kind="base", labels=None, preprocessing=None)
+    reference = {"name": base.name, "sha256": file_sha256(base)}
+    first = install_from_file(write_checkpoint(tmp_path / "a.safetensors", base=reference))
+    other = install_from_file(write_checkpoint(tmp_path / "b.safetensors", base=reference))
+    delete(first)
+    assert (folder / "base.safetensors").exists(), "the other model needs it"
+    delete(other)
+    assert list(folder.iterdir()) == []
+
+
+def test_install_from_a_file_refuses_another_file_of_the_name(folder: Path, tmp_path: Path) -> None:
+    first = install_from_file(write_checkpoint(tmp_path / "a.safetensors"))
+    before = first.path.read_bytes()
+    with pytest.raises(ValueError, match=r"already holds another 'a\.safetensors'"):
+        install_from_file(write_checkpoint(tmp_path / "b/a.safetensors", name="another"))
+    assert first.path.read_bytes() == before
+
+
+@pytest.mark.parametrize(("kind", "reason"), [("expert", "of kind 'expert', which cannot segment"),
+                                              (None, "not a safetensors file")])
+def test_install_from_a_file_refuses_what_is_no_model(folder: Path, tmp_path: Path, kind: str | None,
+                                                      reason: str) -> None:
+    source = tmp_path / "x.safetensors"
+    if kind:
+        write_checkpoint(source, kind=kind, labels=None, preprocessing=None)
+    else:
+        source.write_bytes(b"\x80\x02pickle")
+    with pytest.raises(ValueError, match=reason):
+        install_from_file(source)
+    assert not folder.exists()
+
+
+def test_a_card_cannot_lead_out_of_the_folder(folder: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("keep")
+    write_checkpoint(folder / "evil.safetensors", base={"name": "../secret.txt", "sha256": file_sha256(secret)})
+    delete(catalogue()[1])
+    assert secret.read_text() == "keep"
+
+
+def test_a_folder_that_cannot_be_written_gives_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SAMORA_WEIGHTS", str(tmp_path / "file" / "models"))
+    assert ids() == ["demonstration"]
+    with pytest.raises(OSError, match=r"could not be copied to .* choose another models folder"):
+        install_from_file(write_checkpoint(tmp_path / "a.safetensors"))
+
+
+def test_the_modules_own_model_cannot_be_deleted(folder: Path) -> None:
+    with pytest.raises(ValueError, match="comes with the module"):
+        delete(find("demonstration"))
+    assert find("demonstration").path.is_file()
+
+
+def test_an_unfinished_download_is_known_and_deleted(folder: Path) -> None:
+    write_catalogue(folder)
+    (folder / "abdomen-ct.safetensors.part").write_bytes(b"1234")
+    model = catalogue()[1]
+    assert partial_bytes(model) == 4
+    delete(model)
+    assert partial_bytes(model) == 0 and ids() == ["demonstration", "abdomen-ct"]

@@ -1,0 +1,120 @@
+"""The list of models: what is offered, found, installed and deleted."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from SAMoraLib.card import file_sha256, read_card
+from SAMoraSlicer import models
+from SAMoraSlicer.model_files import delete
+from SAMoraSlicer.models import catalogue, find, titles
+from Testing.slicer.bare_checkpoint import write_catalogue, write_checkpoint
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's models folder, not made yet."""
+    place = tmp_path / "modèles 模型"
+    monkeypatch.setenv("SAMORA_WEIGHTS", str(place))
+    return place
+
+
+def ids() -> list[str]:
+    return [model.id for model in catalogue()]
+
+
+def test_the_demonstration_is_always_there_with_what_its_card_says(folder: Path) -> None:
+    model = find("demonstration")
+    card = read_card(model.path)
+    assert ids() == ["demonstration"] and model.usable
+    assert (model.organs, model.modality, model.licence) == (card.labels.names, "CT", "Apache-2.0")
+    assert model.size_bytes == model.path.stat().st_size
+    assert titles(model)["right_kidney"] == "Right kidney"
+
+
+def test_our_own_catalogue_is_whole() -> None:
+    for entry in json.loads(models.CATALOGUE.read_text(encoding="utf-8"))["models"]:
+        model = models._from_entry(entry)
+        assert model.title and model.description and not model.problem
+        assert (model.cpu_seconds is None and model.gpu_seconds is None) or model.measured_on
+
+
+def test_a_checkpoint_in_the_folder_is_a_model(folder: Path) -> None:
+    write_checkpoint(folder / "leber 1.safetensors", description="Ours.")
+    model = find("leber 1")
+    assert (model.title, model.description, model.modality, model.licence) == ("leber 1", "Ours.", "CT", "CC-BY-4.0")
+    assert model.usable and find(model.path).usable
+
+
+def test_a_model_of_the_catalogue_is_offered_before_it_is_here(folder: Path) -> None:
+    write_catalogue(folder)
+    model = next(model for model in catalogue() if model.id == "abdomen-ct")
+    assert model.path is None and not model.usable and titles(model) == {"liver": "Liver", "spleen": "Spleen"}
+    with pytest.raises(FileNotFoundError, match="'abdomen-ct' is not on this computer; download it"):
+        find("abdomen-ct")
+    path = write_checkpoint(folder / "abdomen-ct.safetensors")
+    write_catalogue(folder, size_bytes=path.stat().st_size)
+    model = find("Abdomen CT")
+    assert model.path == path and model.organs == read_card(path).labels.names
+
+
+def test_a_file_of_another_size_is_not_the_catalogues(folder: Path) -> None:
+    write_catalogue(folder)
+    write_checkpoint(folder / "abdomen-ct.safetensors")
+    assert find("abdomen-ct").title == "abdomen-ct"
+
+
+@pytest.mark.parametrize("changes", [{"id": "../evil"}, {"id": ""}, {"sha256": "abc"}, {"urls": []}, {"size_bytes": 0},
+                                     {"surprise": 1}])
+def test_a_wrong_entry_is_a_sentence_and_the_others_stay(folder: Path, changes: dict[str, Any]) -> None:
+    write_catalogue(folder, **changes)
+    assert ids() == ["demonstration", "Models.json"]
+    assert "cannot be read" in catalogue()[1].problem
+
+
+def test_a_broken_list_is_a_sentence(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "Models.json").write_text("{")
+    assert catalogue()[1].problem.endswith("correct or delete it.")
+
+
+def test_a_corrupt_checkpoint_is_listed_with_its_problem(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "broken.safetensors").write_bytes(b"\xff" * 100)
+    model = catalogue()[1]
+    assert model.id == "broken" and "is not a safetensors file" in model.problem and not model.usable
+    with pytest.raises(ValueError, match="is not a safetensors file"):
+        find("broken")
+    delete(model)
+    assert ids() == ["demonstration"]
+
+
+def test_parts_of_models_are_not_offered(folder: Path) -> None:
+    write_checkpoint(folder / "expert.safetensors", kind="expert", labels=None, preprocessing=None)
+    base = write_checkpoint(folder / "base.safetensors", kind="base", labels=None, preprocessing=None)
+    reference = {"name": base.name, "sha256": file_sha256(base)}
+    write_checkpoint(folder / "needs-base.safetensors", base=reference)
+    assert ids() == ["demonstration", "needs-base"] and find("needs-base").usable
+    base.unlink()
+    with pytest.raises(ValueError, match=r"needs its base weights 'base\.safetensors', which are not beside it"):
+        find("needs-base")
+
+
+def test_an_unknown_name_lists_the_choices(folder: Path) -> None:
+    with pytest.raises(ValueError, match="There is no model 'abdomin'; choose from demonstration, or give the path"):
+        find("abdomin")
+    with pytest.raises(FileNotFoundError, match="There is no checkpoint"):
+        find("nowhere.safetensors")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="XDG folders")
+def test_without_a_choice_models_lie_in_the_users_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("SAMORA_WEIGHTS", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.setattr(models, "_setting", lambda name: "")
+    assert models.models_folder() == tmp_path / "SAMora" / "models"

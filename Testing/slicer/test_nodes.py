@@ -1,0 +1,137 @@
+"""Nodes of a real MRML scene: which can be segmented, as files, and regions in them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from SAMoraLib.volume_io import read_volume
+from Testing.refusals import refusal
+from Testing.slicer.full_disk import full_disk
+from Testing.slicer.scene_volumes import (
+    ORDERS,
+    RAS,
+    ROTATION,
+    STRETCHED,
+    TURNED,
+    add_transform,
+    add_volume,
+    body,
+    stored_otherwise,
+)
+
+
+@pytest.fixture
+def nodes(scene: Any) -> Any:
+    import SAMoraSlicer.nodes
+
+    return SAMoraSlicer.nodes
+
+
+@pytest.mark.parametrize("direction", [np.eye(3), ROTATION, -ROTATION], ids=["straight", "oblique", "left-handed"])
+def test_a_volume_is_written_as_it_is_in_all_48_orders(nodes: Any, tmp_path: Path, direction: np.ndarray) -> None:
+    for order, signs in ORDERS:
+        expected = stored_otherwise(body(direction, (3, 4, 5)), order, signs)
+        nodes.write_volume(add_volume(expected), tmp_path / "volume.nrrd")
+        found = read_volume(tmp_path / "volume.nrrd")
+        assert np.array_equal(found.array, expected.array) and found.array.dtype == np.int16
+        assert np.allclose(found.ijk_to_lps, expected.ijk_to_lps, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int16", "uint16", "int32", "float32", "float64"])
+def test_values_keep_their_type(nodes: Any, tmp_path: Path, kind: str) -> None:
+    volume = body(ROTATION)
+    volume = volume.with_array(np.abs(volume.array).astype(kind))
+    nodes.write_volume(add_volume(volume), tmp_path / "volume.nrrd")
+    found = read_volume(tmp_path / "volume.nrrd").array
+    assert np.array_equal(found, volume.array) and found.dtype == volume.array.dtype
+
+
+def test_a_parent_transform_does_not_reach_the_file(nodes: Any, tmp_path: Path) -> None:
+    node = add_volume(body(ROTATION))
+    node.SetAndObserveTransformNodeID(add_transform(STRETCHED).GetID())
+    path = tmp_path / "患者 é" / "volume.nrrd"
+    nodes.write_volume(node, path)
+    assert np.allclose(read_volume(path).ijk_to_lps, body(ROTATION).ijk_to_lps, rtol=0, atol=1e-9)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of the file size exist on POSIX only")
+def test_a_full_disk_leaves_no_half_file(nodes: Any, tmp_path: Path) -> None:
+    node = add_volume(body(np.eye(3), (20, 60, 60)))
+    with full_disk(20000), pytest.raises(OSError, match="check that the disk has room"):
+        nodes.write_volume(node, tmp_path / "volume.nrrd")
+    assert not list(tmp_path.iterdir())
+
+
+def test_usable_volumes_are_accepted(nodes: Any) -> None:
+    node = add_volume(body(-ROTATION))
+    nodes.check_volume(node)
+    node.SetAndObserveTransformNodeID(add_transform(STRETCHED).GetID())
+    nodes.check_volume(node)
+    nodes.check_volume(add_volume(body(np.eye(3), (1, 24, 28))))
+
+
+def test_what_cannot_be_segmented_is_refused(nodes: Any, scene: Any) -> None:
+    import slicer
+
+    empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty")
+    sheared, bent = add_volume(body(np.eye(3)), "Tilted"), add_volume(body(np.eye(3)), "Bent")
+    sheared.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(
+        np.array([[1, 0, 0, 0], [0, 1, 0.3, 0], [0, 0, 5, 0], [0, 0, 0, 1.0]])))
+    bent.SetAndObserveTransformNodeID(scene.AddNewNodeByClass("vtkMRMLGridTransformNode", "Warp").GetID())
+    colour = scene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "Photo")
+    slicer.util.updateVolumeFromArray(colour, np.zeros((2, 3, 4, 3), np.uint8))
+    label_map = slicer.util.addVolumeFromArray(np.zeros((2, 3, 4), np.uint8), name="Map",
+                                               nodeClassName="vtkMRMLLabelMapVolumeNode")
+    model = scene.AddNewNodeByClass("vtkMRMLModelNode", "Model")
+    for node, message in [(None, "There is no volume"), (model, "There is no volume"),
+                          (empty, "'Empty' holds no image"), (label_map, "'Map' is a label map"),
+                          (sheared, "The axes of 'Tilted' are not at right angles"),
+                          (colour, "'Photo' has 3 values per voxel"), (bent, "'Bent' is under the transform 'Warp'")]:
+        assert refusal(lambda node=node: nodes.check_volume(node)).startswith(message)
+
+
+@pytest.mark.parametrize("roi_transform", [None, TURNED, STRETCHED], ids=["", "roi turned", "roi stretched"])
+@pytest.mark.parametrize("volume_transform", [None, TURNED, STRETCHED], ids=["", "volume turned", "volume stretched"])
+def test_a_region_holds_the_voxels_that_slicer_finds_in_the_roi(nodes: Any, scene: Any, roi_transform: Any,
+                                                                volume_transform: Any) -> None:
+    """Slicer is asked for the box's axes and size in the world."""
+    import slicer
+
+    volume, turned = body(ROTATION), np.eye(4)
+    turned[:3, :3] = [[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]]
+    turned[:3, 3] = (RAS @ volume.ijk_to_lps @ (13.3, 11.2, 3.1, 1))[:3]
+    node, roi = add_volume(volume), scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "ROI")
+    place = np.linalg.inv(roi_transform if roi_transform is not None else np.eye(4)) @ (
+        volume_transform if volume_transform is not None else np.eye(4)) @ turned
+    place[:3, :3], _ = np.linalg.qr(place[:3, :3])
+    roi.SetSize(20, 30, 25)
+    roi.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(place))
+    for moved, matrix in ((roi, roi_transform), (node, volume_transform)):
+        if matrix is not None:
+            moved.SetAndObserveTransformNodeID(add_transform(matrix).GetID())
+    found = nodes.region_of(roi, node).mask(volume)
+    to_world = RAS @ volume.ijk_to_lps
+    if volume_transform is not None:
+        to_world = volume_transform @ to_world
+    axes, size = np.zeros((3, 3)), np.zeros(3)
+    for read, axis in zip((roi.GetXAxisWorld, roi.GetYAxisWorld, roi.GetZAxisWorld), axes, strict=True):
+        read(axis)
+    roi.GetSizeWorld(size)
+    for k, j, i in np.ndindex(*found.shape):
+        off_centre = np.abs(axes @ ((to_world @ (i, j, k, 1))[:3] - roi.GetCenterWorld()))
+        outside = (off_centre - size / 2).max()
+        assert found[k, j, i] == (outside <= 0) or abs(outside) < 1e-3, (k, j, i)
+    assert 20 < found.sum() < found.size / 2
+
+
+def test_regions_that_cannot_be_used_are_refused(nodes: Any, scene: Any) -> None:
+    node, roi = add_volume(body(np.eye(3))), scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "ROI")
+    assert refusal(lambda: nodes.region_of(roi, node)).startswith("The region 'ROI' is empty")
+    roi.SetSize(1, 2, 3)
+    roi.SetAndObserveTransformNodeID(scene.AddNewNodeByClass("vtkMRMLGridTransformNode", "Warp").GetID())
+    assert "not linear" in refusal(lambda: nodes.region_of(roi, node))

@@ -1,0 +1,182 @@
+"""Child processes, real ones: what they say arrives, and nothing of them is left behind."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from SAMoraSlicer.process import LOG_LINES, ChildProcess, child_environment, describe_exit, python_command
+
+needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+SAY = "import json, sys, time\ndef say(**event): print(json.dumps(event), flush=True)\n"
+
+
+def start(code: str) -> ChildProcess:
+    child = ChildProcess()
+    child.start([sys.executable, "-c", SAY + code])
+    return child
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def ended(child: ChildProcess) -> int:
+    wait_until(lambda: child.poll() is not None)
+    return child.poll()
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat")
+    return not state.exists() or state.read_text().rsplit(") ", 1)[1][0] != "Z"
+
+
+def test_events_arrive_in_order_and_the_rest_is_the_log() -> None:
+    child = start("say(event='a', text='é 患者')\nprint('[1, 2]')\nprint('plain')\nsay(event='b')\n"
+                  "print('trouble', file=sys.stderr)\nsys.exit(3)")
+    assert ended(child) == 3
+    assert child.events() == [{"event": "a", "text": "é 患者"}, {"event": "b"}]
+    assert child.events() == []
+    assert sorted(child.log.splitlines()) == ["[1, 2]", "plain", "trouble"]
+
+
+def test_events_are_there_before_the_end_is_seen() -> None:
+    """A thousand events in one breath: whoever sees the exit code has them all."""
+    child = start("for n in range(1000): say(event='n', n=n, text='x' * 500)")
+    assert ended(child) == 0
+    assert [event["n"] for event in child.events()] == list(range(1000))
+
+
+def test_events_arrive_while_it_runs_and_polling_never_waits() -> None:
+    child = start("say(event='started')\ntime.sleep(60)")
+    arrived = []
+    wait_until(lambda: arrived.extend(child.events()) or arrived)
+    begin = time.monotonic()
+    assert child.poll() is None and child.events() == [] and child.log == ""
+    assert time.monotonic() - begin < 0.1
+    child.cancel()
+
+
+def test_bytes_that_are_no_text_do_not_stop_the_reader() -> None:
+    child = start("sys.stdout.buffer.write(b'\\xff\\xfe\\n{\"event\": \"late\"}\\n')\nsys.stdout.flush()")
+    ended(child)
+    assert child.events() == [{"event": "late"}] and child.log
+
+
+def test_a_talkative_child_keeps_only_its_last_words() -> None:
+    child = start("for n in range(5000): print(n, file=sys.stderr)")
+    ended(child)
+    assert child.log.splitlines() == [str(n) for n in range(5000 - LOG_LINES, 5000)]
+
+
+@needs_signals
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_cancel_ends_the_whole_tree_within_two_seconds(stubborn: bool) -> None:
+    """A launcher, its child and its grandchild; the stubborn ones do not listen to an interruption."""
+    ignore = "signal.signal(signal.SIGINT, signal.SIG_IGN); " if stubborn else ""
+    inner = f"import json, os, signal, time; {ignore}print(json.dumps(dict(event='pid', pid=os.getpid())), flush=True)"
+    child = start(f"import signal, subprocess; {ignore}\nsay(event='pid', pid=0)\n"
+                  f"subprocess.Popen([sys.executable, '-c', {inner + '; time.sleep(60)'!r}])\n"
+                  f"subprocess.run([sys.executable, '-c', {inner + '; time.sleep(60)'!r}])")
+    pids: list[int] = []
+    wait_until(lambda: pids.extend(event["pid"] for event in child.events()) or len(pids) == 3)
+    begin = time.monotonic()
+    child.cancel()
+    assert time.monotonic() - begin < 2
+    assert child.poll() is not None
+    wait_until(lambda: not any(map(is_running, [child.pid, *pids[1:]])), 1)
+    child.cancel()  # once more does no harm
+
+
+@needs_signals
+def test_an_interrupted_child_may_clean_up(tmp_path: Path) -> None:
+    half = tmp_path / "half file"
+    child = start(f"from pathlib import Path\npath = Path({str(half)!r})\ntry:\n  path.write_text('x')\n"
+                  "  say(event='written')\n  time.sleep(60)\nfinally:\n  path.unlink()")
+    wait_until(half.exists)
+    wait_until(child.events)
+    child.cancel()
+    assert not half.exists()
+
+
+@needs_signals
+def test_a_killed_child_is_seen_even_if_a_grandchild_holds_its_output() -> None:
+    child = start("import subprocess\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+                  "say(event='ready')\ntime.sleep(60)")
+    wait_until(child.events)
+    os.kill(child.pid, signal.SIGKILL)
+    wait_until(lambda: child.poll() is not None, 3)
+    assert child.poll() == -signal.SIGKILL
+    assert "memory" in describe_exit(child.poll())
+
+
+@needs_signals
+def test_a_child_does_not_outlive_its_object() -> None:
+    child = start("time.sleep(60)")
+    pid = child.pid
+    del child
+    gc.collect()
+    wait_until(lambda: not is_running(pid), 2)
+
+
+@needs_signals
+def test_a_child_does_not_outlive_this_program() -> None:
+    code = ("import sys; from SAMoraSlicer.process import ChildProcess; child = ChildProcess();"
+            "child.start([sys.executable, '-c', 'import time; time.sleep(60)']); print(child.pid)")
+    run = subprocess.run([sys.executable, "-c", code], env=child_environment(), capture_output=True, text=True,
+                         timeout=30, check=True)
+    wait_until(lambda: not is_running(int(run.stdout)), 2)
+
+
+def test_a_program_that_is_not_there_is_one_sentence() -> None:
+    with pytest.raises(OSError, match=r"'no such program' cannot be started \(.*\); check that it is there") as error:
+        ChildProcess().start(["no such program"])
+    assert str(error.value).endswith(".")
+
+
+def test_the_library_is_found_from_anywhere_and_text_is_utf_8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    code = "import SAMoraLib, SAMoraSlicer.process, sys; print(sys.stdout.encoding, sys.flags.utf8_mode)"
+    child = ChildProcess()
+    child.start([*python_command(), "-c", code], child_environment())
+    assert ended(child) == 0 and child.log == "utf-8 1"
+
+
+def test_m_samoralib_runs_even_if_a_launcher_drops_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    child = ChildProcess()
+    child.start([sys.executable, "-m", "SAMoraLib", "--version"], {**os.environ, "PYTHONPATH": ""})
+    assert ended(child) == 0 and child.log.startswith("samora ")
+
+
+def test_the_report_holds_what_a_helper_asks_for() -> None:
+    child = start("print('last words', file=sys.stderr); sys.exit(7)")
+    ended(child)
+    report = child.report(device="cuda:0", volume="512 x 512 x 120")
+    assert "device: cuda:0" in report and "volume: 512 x 512 x 120" in report and "exit code: 7" in report
+    assert report.endswith("log:\nlast words") and json.dumps(report)
+
+
+def test_the_process_of_slicer_stays_light() -> None:
+    code = ("import sys, SAMoraSlicer.process, SAMoraLib.request;"
+            "print([n for n in ('torch', 'SimpleITK', 'slicer', 'qt', 'vtk') if n in sys.modules])")
+    run = subprocess.run([sys.executable, "-c", code], env=child_environment(), capture_output=True, text=True,
+                         timeout=60, check=True)
+    assert run.stdout.strip() == "[]"

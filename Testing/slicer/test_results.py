@@ -1,0 +1,57 @@
+"""The table of organs as text and as a file."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from SAMoraSlicer.results import COLUMNS, Result, cells, headers, write_csv
+
+LIVER = {"name": "liver", "title": "Liver", "voxels": 12345, "volume_ml": 1432.666, "mean_intensity": 104.24,
+         "confidence": 0.934, "found": True}
+SPLEEN = {"name": "spleen", "title": "Spleen", "voxels": 0, "volume_ml": 0.0, "mean_intensity": None,
+          "confidence": None, "found": False}
+
+
+def result(name: str = "CTLiver", **changes: Any) -> Result:
+    return Result(**({"volume": name, "volume_id": "v", "segmentation_id": "s", "modality": "CT",
+                      "organs": (LIVER, SPLEEN)} | changes))
+
+
+def test_cells_are_rounded_and_what_is_absent_is_said() -> None:
+    assert cells(LIVER) == ("Liver", "1432.7", "104.2", "93 %")
+    assert cells(SPLEEN) == ("Spleen", "not found", "-", "-")
+    assert cells({**LIVER, "confidence": None})[-1] == "-"
+    assert result().found == 1
+
+
+def test_only_ct_has_hounsfield_units() -> None:
+    assert headers(result())[2] == "Mean (HU)"
+    assert headers(result(modality="MR"))[2] == "Mean intensity"
+
+
+def test_the_file_has_a_row_for_every_organ_of_every_volume(tmp_path: Path) -> None:
+    path = tmp_path / "größe 表.csv"
+    write_csv([result("Bauch, links"), result("腹部")], path)
+    assert path.read_bytes().startswith(b"\xef\xbb\xbf"), "without the mark spreadsheets garble names"
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS and len(rows) == 4
+    assert rows[0]["volume"] == "Bauch, links" and rows[2]["volume"] == "腹部"
+    assert float(rows[0]["volume_ml"]) == LIVER["volume_ml"] and rows[0]["organ"] == "liver"
+    assert (rows[1]["found"], rows[1]["mean_intensity"], rows[1]["confidence"]) == ("False", "", "")
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"could not be written .* no other program holds the file open\.$"):
+        write_csv([result()], tmp_path / "file" / "a.csv")
+    if os.name != "nt":
+        (tmp_path / "a.csv").mkdir()
+        with pytest.raises(OSError, match="could not be written"):
+            write_csv([result()], tmp_path / "a.csv")
+        assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []

@@ -1,0 +1,312 @@
+"""Batches with real child processes and a small model, in folders whose names hold spaces, accents and CJK."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from SAMoraLib.checkpoint import save_model
+from SAMoraLib.volume import Volume
+from SAMoraLib.volume_io import read_volume, write_volume
+from SAMoraSlicer import batch, segment_batch
+from SAMoraSlicer.process import ChildProcess
+from Testing.library.test_dicom import straight, write_slices
+from Testing.small import small_card, small_model
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "SAMora/SAMoraSlicer/segment_batch.py"
+ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
+ORGANS = 4
+STRAIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+needs_signals = pytest.mark.skipif(os.name != "posix", reason="no SIGKILL on this system")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = small_model("samed")
+    path = tmp_path_factory.mktemp("Modèle 模型") / "petit modèle.safetensors"
+    save_model(path, model, small_card(model.variant))
+    return path
+
+
+@pytest.fixture
+def patients(tmp_path: Path) -> Path:
+    (tmp_path / "Patienten é 腹部").mkdir()
+    return tmp_path / "Patienten é 腹部"
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "Ergebnisse für Ärzte 結果"
+
+
+def write_ct(path: Path, slices: int = 3, seed: int = 0) -> Path:
+    array = np.full((slices, 30, 40), -1000, np.int16)
+    array[:, 5:25, 5:35] = np.random.default_rng(seed).integers(-100, 200, (slices, 20, 30))
+    write_volume(Volume(array, (2.0, 3.0, 5.0), (-12.5, 40.0, 7.0), STRAIGHT), path)
+    return path
+
+
+def run(patients: Path, output: Path, checkpoint: Path, *more: str) -> int:
+    return segment_batch.main(["--input", str(patients), "--output", str(output), "--model", str(checkpoint),
+                               "--device", "cpu", "--batch-size", "1", *more])
+
+
+def finished(said: str) -> list[str]:
+    """The names of the cases that a run says it has segmented."""
+    return [line.split("] ")[1].split(": ")[0] for line in said.splitlines() if " organs found, " in line]
+
+
+def states(output: Path) -> dict[str, str]:
+    cases = json.loads((output / "manifest.json").read_text(encoding="utf-8"))["cases"]
+    return {name: state["status"] for name, state in cases.items()}
+
+
+def results(output: Path) -> dict[str, int]:
+    """Label volumes and when they were written."""
+    return {path.name: path.stat().st_mtime_ns for path in output.rglob("*_segmentation*")}
+
+
+class KilledAtTheLong(ChildProcess):
+    """A child that the system kills in the middle of the case called "long"."""
+
+    killed = False
+
+    def events(self) -> list[dict[str, Any]]:
+        arrived = super().events()
+        if not self.killed and any("long" in event.get("volume", "") and event["stage"] == "segmenting"
+                                   for event in arrived if event["event"] == "progress"):
+            os.kill(self.pid, signal.SIGKILL)
+            self.killed = True
+        return arrived
+
+
+@needs_signals
+def test_twenty_volumes_one_corrupt_and_one_killed(patients: Path, output: Path, checkpoint: Path,
+                                                   monkeypatch: pytest.MonkeyPatch,
+                                                   capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(17):
+        write_ct(patients / f"groupe {number % 3}/cas é {number:02}{ENDINGS[number % 4]}", seed=number)
+    write_slices(patients / "série 腹部", straight)
+    write_ct(patients / "groupe 1/long.nrrd", slices=200)
+    (patients / "corrupt.nii.gz").write_bytes(b"no volume")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "ChildProcess", KilledAtTheLong)
+        assert run(patients, output, checkpoint) == 1
+    first = capsys.readouterr().out
+    before = states(output)
+    assert len(before) == 20 and list(before.values()).count("done") == 18
+    assert before["corrupt"] == before["groupe 1/long"] == "failed"
+    written = results(output)
+    assert len(written) == 18
+
+    assert run(patients, output, checkpoint) == 1
+    second = capsys.readouterr().out
+    assert {name for name, status in states(output).items() if status == "failed"} == {"corrupt"}
+    assert "20 volumes, 18 of them done before" in second
+    assert "corrupt: 'corrupt.nii.gz' cannot be read; it is not a NIfTI-1 file" in first and "corrupt: " in second
+    assert "long: 'long.nrrd' could not be segmented: its process was ended by the system (signal 9)" in first
+    names = finished(first) + finished(second)
+    assert len(names) == len(set(names)) == 19
+    assert {name: at for name, at in results(output).items() if name in written} == written
+    with (output / "statistics.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 19 * ORGANS and {row["volume"] for row in rows} == set(names)
+
+
+def test_results_lie_on_the_inputs_grids_and_are_not_mixed_with_others(patients: Path, output: Path, checkpoint: Path,
+                                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_ct(patients / "a.nrrd")
+    series = write_slices(patients / "série", straight)
+    assert run(patients, output, checkpoint, "--format", ".nii.gz", "--organs", "spleen,liver") == 0
+    for path in (source, series):
+        found = read_volume(output / f"{path.name.removesuffix('.nrrd')}_segmentation.nii.gz")
+        assert found.array.shape == read_volume(path).array.shape and set(np.unique(found.array)) <= {0, 1, 4}
+        assert np.allclose(found.ijk_to_lps, read_volume(path).ijk_to_lps, atol=1e-4)
+    assert sorted(path.name for path in output.iterdir()) == [
+        "a_segmentation.nii.gz", "manifest.json", "statistics.csv", "série_segmentation.nii.gz"]
+    before = results(output)
+    assert run(patients, output, checkpoint, "--format", ".nii.gz", "--organs", "liver") == 2
+    assert "holds results of a run with other organs (liver,spleen, now liver)" in capsys.readouterr().err
+    assert results(output) == before
+
+
+@needs_signals
+def test_a_batch_that_is_killed_itself_goes_on_where_it_was(patients: Path, output: Path, checkpoint: Path,
+                                                            capsys: pytest.CaptureFixture[str]) -> None:
+    write_ct(patients / "a.nrrd")
+    write_ct(patients / "b long.nrrd", slices=200)
+    command = [sys.executable, str(SCRIPT), "--input", str(patients), "--output", str(output), "--model",
+               str(checkpoint), "--device", "cpu", "--batch-size", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=patients) as started:
+        lines = iter(started.stdout.readline, b"")
+        assert any(b"] a: " in line for line in lines)
+        started.kill()
+    written = results(output)
+    assert states(output) == {"a": "done"}
+
+    assert run(patients, output, checkpoint) == 0
+    assert finished(capsys.readouterr().out) == ["b long"]
+    assert results(output)["a_segmentation.seg.nrrd"] == written["a_segmentation.seg.nrrd"]
+    assert states(output) == {"a": "done", "b long": "done"}
+    assert not list(output.glob(".*"))
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--input", "nowhere"], "There is no folder"),
+    (["--model", "nothing"], "There is no model 'nothing'; choose from "),
+    (["--model", "nowhere.safetensors"], "There is no checkpoint"),
+    (["--organs", "heart"], "'heart' is not an organ of this model"),
+    (["--pattern", "*.mha"], "holds no volume that fits '*.mha'"),
+    (["--organs", ","], "no organ is named"),
+    (["--batch-size", "0"], "'0' is not a whole number above 0"),
+    (["--format", ".png"], "invalid choice"),
+    (["--fly"], "unrecognized arguments"),
+])
+def test_wrong_use_ends_with_2_and_writes_nothing(patients: Path, output: Path, checkpoint: Path, arguments: list[str],
+                                                  message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_ct(patients / "a.nrrd")
+    assert run(patients, output, checkpoint, *arguments) == 2
+    said = capsys.readouterr().err
+    assert message in said and "Traceback" not in said
+    assert not output.exists()
+
+
+def test_a_device_that_is_not_there_stops_the_run_with_one_sentence(patients: Path, output: Path, checkpoint: Path,
+                                                                    capsys: pytest.CaptureFixture[str]) -> None:
+    write_ct(patients / "a.nrrd")
+    assert run(patients, output, checkpoint, "--device", "cuda:99") == 1
+    assert "segment_batch.py: Device 'cuda:99' is not on this machine" in capsys.readouterr().err
+
+
+def test_a_python_without_torch_stops_the_run_with_one_sentence(patients: Path, output: Path, checkpoint: Path,
+                                                                monkeypatch: pytest.MonkeyPatch,
+                                                                capsys: pytest.CaptureFixture[str]) -> None:
+    write_ct(patients / "a.nrrd")
+    monkeypatch.setattr(batch, "python_command", lambda: [sys.executable, "-c", "import sys; sys.exit('no torch')"])
+    assert run(patients, output, checkpoint) == 1
+    said = capsys.readouterr().err
+    assert "ended by itself (exit code 1) before its first volume and said: no torch; check that PyTorch" in said
+
+
+def test_an_interruption_ends_with_130_and_no_child(patients: Path, output: Path, checkpoint: Path,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    write_ct(patients / "long.nrrd", slices=200)
+    children = []
+
+    class Interrupted(ChildProcess):
+        def events(self) -> list[dict[str, Any]]:
+            children.append(self)
+            if super().events():
+                raise KeyboardInterrupt
+            return []
+
+    monkeypatch.setattr(batch, "ChildProcess", Interrupted)
+    assert run(patients, output, checkpoint) == 130
+    assert children[-1].poll() is not None
+    assert results(output) == {}
+
+
+REFUSES_ALL = """
+import json, sys
+for job in json.load(open(sys.argv[sys.argv.index("--request") + 1], encoding="utf-8"))["jobs"]:
+    message = f"'{job['input']}' and '{job['output']}' are no good."
+    print("samora:", message, file=sys.stderr)
+    print(json.dumps({"event": "error", "volume": job["input"], "message": message}), flush=True)
+"""
+
+
+def test_the_report_names_no_file(patients: Path, output: Path, checkpoint: Path,
+                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are named after patients, and a report is for the forum."""
+    for name in ("Meyer Älva 1970.nrrd", "Meyer.nrrd"):
+        write_ct(patients / name)
+    monkeypatch.setattr(batch, "python_command", lambda: [sys.executable, "-c", REFUSES_ALL])
+    work = batch.FolderBatch(patients, output, checkpoint)
+    work.start()
+    work.wait()
+    assert work.state == "done" and work.fraction == 1.0 and set(work.errors) == {"Meyer Älva 1970", "Meyer"}
+    report = work.report()
+    assert "samora: 'volume-1' and 'volume-1' are no good." in report and "'volume-2'" in report
+    assert "Meyer" not in report
+
+
+def test_a_full_disk_stops_the_run_with_one_sentence(patients: Path, output: Path, checkpoint: Path,
+                                                     monkeypatch: pytest.MonkeyPatch,
+                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    write_ct(patients / "a.nrrd")
+    monkeypatch.setattr(batch.Request, "write", full)
+    assert run(patients, output, checkpoint) == 1
+    said = capsys.readouterr().err
+    assert "cannot be written to (No space left on device); free some space" in said and "Traceback" not in said
+    assert not output.exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(batch, "python_command", lambda: [sys.executable, "-c", REFUSES_ALL])
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert run(patients, output, checkpoint) == 1
+    said = capsys.readouterr().err
+    assert "manifest.json' could not be written (No space left on device)" in said and "Traceback" not in said
+    assert not any(output.iterdir())
+
+
+AS_SLICER_DOES = """
+# What Slicer's --python-script does: the file is read and run in the main context, and Slicer stays.
+import json, sys
+from Testing.slicer import harness
+harness.start()
+import slicer
+{fault}
+sys.argv = ["Slicer", *json.loads({arguments!r})]
+sys.path.insert(0, {folder!r})
+globals()["__file__"] = {script!r}
+exec(open({script!r}, encoding="ascii").read(), globals())
+widgets = [widget.className() for widget in slicer.app.topLevelWidgets() if widget.visible]
+print(json.dumps([slicer.app.exit_code, "torch" in sys.modules, widgets]))
+"""
+
+
+def in_slicer(arguments: list[str], fault: str = "") -> tuple[list[Any], str]:
+    """Exit code, whether torch was loaded, open windows; and what was said on standard error."""
+    pytest.importorskip("slicer", reason='slicer-core is not installed: pip install -e ".[slicer]"')
+    pytest.importorskip("PySide6", reason='PySide6-Essentials is not installed: pip install -e ".[slicer]"')
+    code = AS_SLICER_DOES.format(arguments=json.dumps(arguments), folder=str(SCRIPT.parent), script=str(SCRIPT),
+                                 fault=fault)
+    process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=200,
+                             check=False)
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout.splitlines()[-1]), process.stderr
+
+
+def test_slicer_is_left_with_the_exit_code(patients: Path, output: Path, checkpoint: Path) -> None:
+    write_ct(patients / "a.nrrd")
+    (patients / "b.nrrd").write_bytes(b"no volume")
+    arguments = ["--input", str(patients), "--output", str(output), "--model", str(checkpoint), "--device", "cpu"]
+    assert in_slicer(arguments)[0] == [1, False, []]
+    assert states(output) == {"a": "done", "b": "failed"}
+
+
+def test_slicer_is_left_after_wrong_use() -> None:
+    ended, said = in_slicer(["--input", "nowhere"])
+    assert ended == [2, False, []] and "the following arguments are required" in said
+
+
+def test_slicer_is_left_after_a_fault_of_ours(patients: Path, output: Path, checkpoint: Path) -> None:
+    """An uncaught exception would leave a process without a window running for ever."""
+    fault = (f"sys.path.insert(0, {str(ROOT / 'SAMora')!r})\n"
+             "import SAMoraSlicer.batch as batch; batch.find_cases = lambda *_: 1 / 0")
+    arguments = ["--input", str(patients), "--output", str(output), "--model", str(checkpoint)]
+    ended, said = in_slicer(arguments, fault)
+    assert ended == [1, False, []] and "ZeroDivisionError" in said
