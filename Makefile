@@ -10,7 +10,7 @@ PICTURES ?= docs/pictures/slicer
 # torch comes first and pinned, so that nothing after it drags in another build (an unpinned torchvision would).
 $(VENV)/.torch: constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -c constraints.txt torch torchvision
+	$(BIN)/python -m pip install -q -c constraints.txt torch torchvision setuptools wheel
 	touch $@
 
 $(VENV)/.library: $(VENV)/.torch pyproject.toml
@@ -19,6 +19,7 @@ $(VENV)/.library: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.test: $(VENV)/.library
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[training,test]"
+	SAM2_BUILD_CUDA=0 $(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e ".[sam2]"
 	touch $@
 
 # Not every machine has wheels of slicer-core and PySide6; without them the Slicer tests are skipped, and say so.
@@ -46,7 +47,7 @@ test-slow: $(VENV)/.test $(VENV)/.slicer
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
-	$(BIN)/lint-imports
+	PYTHONPATH=SAMora $(BIN)/lint-imports
 
 types: $(VENV)/.lint
 	$(BIN)/mypy

@@ -205,7 +205,7 @@ class SAMoraLogic(ScriptedLoadableModuleLogic):
         if missing := dependencies.missing():
             raise RuntimeError(f"{dependencies.sentence(missing)} Press Install in the panel's setup.")
         chosen = find(model) if model is not None else self._firstModel()
-        run = Segmenting([volumeNode], chosen.path, organs=organs, region=region, device=device,
+        run = Segmenting([volumeNode], chosen.checkpoint, organs=organs, region=region, device=device,
                          outputs=[segmentation] if segmentation is not None else None)
         run.start()
         run.wait()

@@ -118,11 +118,12 @@ class FolderBatch:
             self._stop("failed", str(error) if error.errno is None else _no_room(error))
 
     def _take_what_has_arrived(self) -> None:
+        assert self._child is not None
         code = self._child.poll()  # before the events: once it has ended, none comes after them
         for event in self._child.events():
             self._take(event)
         if code is not None:
-            self._child_ended(code)
+            self._child_ended(code, self._child.log)
 
     def _next_child(self) -> None:
         """A child for all that is waiting, or the end of the run."""
@@ -140,12 +141,12 @@ class FolderBatch:
 
     def _take(self, event: dict[str, Any]) -> None:
         """Handle one line of the child."""
-        kind, case = event["event"], self._by_input.get(event.get("volume"))
+        kind, case = event["event"], self._by_input.get(event.get("volume", ""))
         if kind == "progress":
             self.current, self._current_fraction, self.stage = case, event["fraction"], event["stage"]
         elif kind == "notice":
             self.notices.append(event["message"])
-        elif kind == "result":
+        elif kind == "result" and case:
             self._settle(case, DONE, seconds=event["seconds"], organs=event["organs"])
         elif kind == "error" and case:
             self._settle(case, FAILED, message=event["message"])
@@ -165,12 +166,12 @@ class FolderBatch:
             said = f"{sum(organ['found'] for organ in organs)} of {len(organs)} organs found, {values['seconds']:.1f} s"
         self.notices.append(f"[{len(self.cases) - len(self.waiting)}/{len(self.cases)}] {case.name}: {said}")
 
-    def _child_ended(self, code: int) -> None:
+    def _child_ended(self, code: int, log: str) -> None:
         """What to do about what the child left undone."""
         if self.current:
             self._settle(self.current, FAILED, message=_killed(self.current, code))
         if None in self.errors or len(self.waiting) == self._waiting_at_start:  # a new child would fare no better
-            self._stop("failed", self.errors.get(None) or _ended_at_once(code, self._child.log))
+            self._stop("failed", self.errors.get(None) or _ended_at_once(code, log))
         else:
             self._next_child()
 

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from types import ModuleType
 
 CPU, AUTOMATIC = "cpu", "auto"
 
@@ -28,7 +29,7 @@ def main() -> int:
     return 0
 
 
-def _candidates(torch) -> Iterator[tuple[str, str]]:
+def _candidates(torch: ModuleType) -> Iterator[tuple[str, str]]:
     for number in range(torch.cuda.device_count()):
         yield f"cuda:{number}", f"CUDA {number}: {torch.cuda.get_device_name(number)}"
     if torch.backends.mps.is_available():
@@ -36,7 +37,7 @@ def _candidates(torch) -> Iterator[tuple[str, str]]:
     yield CPU, f"CPU, {os.cpu_count()} cores"
 
 
-def _works(torch, name: str) -> bool:
+def _works(torch: ModuleType, name: str) -> bool:
     """A card that this build of torch has no code for is listed, and fails at the first sum."""
     try:
         return float(torch.ones(8, device=name).sum()) == 8

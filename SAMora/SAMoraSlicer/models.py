@@ -62,6 +62,12 @@ class Model:
     def usable(self) -> bool:
         return self.path is not None and not self.problem
 
+    @property
+    def checkpoint(self) -> Path:
+        """The file of a model that is on this computer."""
+        assert self.path is not None
+        return self.path
+
 
 def models_folder() -> Path:
     """Where checkpoints are kept: $SAMORA_WEIGHTS, else the folder chosen in the panel, else the user's data folder."""
@@ -209,7 +215,7 @@ def _read_catalogue(file: Path) -> Iterator[Model]:
 
 
 def _from_entry(entry: Mapping[str, Any]) -> Model:
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
     packaged = values.pop("file", None)
     model = Model(**values)
     if not SAFE_ID.fullmatch(model.id):

@@ -29,6 +29,7 @@ GRACE_SECONDS = 0.5  # for a child to remove its half files, and for what it sta
 LOG_LINES = 400
 LINE_BYTES = 1 << 20
 WINDOWS = sys.platform == "win32"
+NO_WINDOW: int = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # which Windows alone knows
 
 
 def python_command() -> list[str]:
@@ -72,7 +73,7 @@ class ChildProcess:
                 self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 cwd=LIBRARY, env=dict(environment) if environment is not None else child_environment(),
                 start_new_session=not WINDOWS,  # a group of its own, which can be ended as a whole
-                creationflags=subprocess.CREATE_NO_WINDOW if WINDOWS else 0)
+                creationflags=NO_WINDOW)
         except OSError as error:
             raise OSError(f"'{self._command[0]}' cannot be started ({error.strerror}); check that it is there and may "
                           "be run.") from error
@@ -101,8 +102,7 @@ class ChildProcess:
 
     def poll(self) -> int | None:
         """The exit code, once the program has ended and all that it said can be had; None before."""
-        code = self._process.poll() if self._process else None
-        if code is None:
+        if self._process is None or (code := self._process.poll()) is None:
             return None
         self._ended_at = self._ended_at or time.monotonic()
         if self._is_heard:  # something that it started still holds its output
@@ -177,7 +177,7 @@ def _end_group(pid: int) -> None:
     """End a process and all that it started, now."""
     if WINDOWS:
         subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True, check=False,
-                       creationflags=subprocess.CREATE_NO_WINDOW)
+                       creationflags=NO_WINDOW)
     else:
         _signal_group(pid, signal.SIGKILL)
 

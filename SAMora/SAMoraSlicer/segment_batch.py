@@ -17,7 +17,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from SAMoraSlicer.batch import FolderBatch
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def leave(code: int) -> None:
     """End the program: Slicer, which a script does not end by itself, or plain Python."""
-    slicer = sys.modules.get("slicer")
+    slicer: Any = sys.modules.get("slicer")
     if hasattr(slicer, "app"):
         slicer.util.exit(code)
     else:
@@ -118,7 +118,7 @@ def _model_file(name: str) -> Path:
     """The checkpoint of that path, or that of the catalogue's model."""
     from SAMoraSlicer.models import find
 
-    return Path(name) if Path(name).is_file() else find(name).path
+    return Path(name) if Path(name).is_file() else find(name).checkpoint
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -134,7 +134,7 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _say(line: str, stream=None) -> None:
+def _say(line: str, stream: TextIO | None = None) -> None:
     stream = stream or sys.stdout
     try:
         print(line, file=stream, flush=True)

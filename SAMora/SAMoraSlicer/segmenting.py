@@ -15,7 +15,8 @@ from typing import Any
 
 import slicer
 
-from SAMoraLib.card import Card, read_card
+from SAMoraLib.card import read_card
+from SAMoraLib.labels import LabelSet
 from SAMoraLib.request import Job, Request
 from SAMoraLib.volume import Region
 from SAMoraSlicer.nodes import check_volume, geometry_of, import_labels, region_of, write_volume
@@ -89,7 +90,7 @@ class Segmenting:
                  region: Any = None, device: str = "auto", outputs: Sequence[Any] | None = None,
                  command: Sequence[str] | None = None) -> None:
         self._model = Path(model).absolute()
-        self._card = _read_model(self._model, organs)
+        self._name, self._labels = _read_model(self._model, organs)
         self._tasks = _make_tasks(volumes, region, outputs)
         self._organs, self._device, self._command = organs, device, command
         self.state, self.stage, self.fraction, self.running_on = "idle", "", 0.0, ""
@@ -153,7 +154,7 @@ class Segmenting:
         """What happened, for whoever is asked for help; no name of a volume."""
         grids = [" x ".join(f"{size:g}" for size in task.geometry[:3]) for task in self._tasks]
         return self._child.report(
-            slicer=f"{slicer.app.applicationVersion} ({slicer.app.revision})", model=self._card.name,
+            slicer=f"{slicer.app.applicationVersion} ({slicer.app.revision})", model=self._name,
             device=f"{self._device} {self.running_on}", volumes=", ".join(grids),
             state=f"{self.state}, {self.stage} {self.fraction:.0%}", said=" ".join(self._said))
 
@@ -208,7 +209,7 @@ class Segmenting:
         self.stage = "importing"
         try:
             output = slicer.mrmlScene.GetNodeByID(task.output) if task.output else None
-            node = import_labels(self._folder / task.label_name, self._card.labels, task.node(), output, self._organs)
+            node = import_labels(self._folder / task.label_name, self._labels, task.node(), output, self._organs)
         except ValueError as error:
             self.errors[task.volume] = self._with_names(str(error))
             return
@@ -246,7 +247,8 @@ class Segmenting:
         return message
 
 
-def _read_model(model: Path, organs: Sequence[str] | None) -> Card:
+def _read_model(model: Path, organs: Sequence[str] | None) -> tuple[str, LabelSet]:
+    """The model's name and labels."""
     card = read_card(model)
     if card.labels is None:
         raise ValueError(f"'{model.name}' is a checkpoint of kind '{card.kind}', which cannot segment by itself; "
@@ -255,7 +257,7 @@ def _read_model(model: Path, organs: Sequence[str] | None) -> Card:
         raise ValueError("No organ is chosen; choose at least one.")
     for organ in organs or ():
         card.labels.by_name(organ)
-    return card
+    return card.name, card.labels
 
 
 def _make_tasks(volumes: Sequence[Any], region: Any, outputs: Sequence[Any] | None) -> tuple[Task, ...]:

@@ -99,7 +99,7 @@ class DeviceChoice:
         first = f": {found[0][1]}" if found else ""
         blocked = selector.blockSignals(True)
         selector.clear()
-        for name, title in [(AUTOMATIC, _("Automatic") + first), *(found or [(CPU, _("CPU"))])]:
+        for name, title in [[AUTOMATIC, _("Automatic") + first], *(found or [[CPU, _("CPU")]])]:
             selector.addItem(title, name)
         selector.currentIndex = max(0, selector.findData(wanted))
         selector.blockSignals(blocked)

@@ -108,6 +108,7 @@ class Panel:
 
     def _work(self) -> SceneWork | FolderWork:
         model, organs, device = self.models.model, self.models.organs, self.device.name
+        assert model is not None  # Apply is enabled only once there is one
         if self.batch.chosen and self.batch.from_folder:
             return FolderWork(*self.batch.folders, model, organs, device)
         if self.batch.chosen:

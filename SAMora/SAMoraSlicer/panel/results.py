@@ -131,7 +131,7 @@ class ResultSection:
     def _jump(self, row: int, column: int) -> None:
         """Show the middle of an organ in all slice views."""
         result, (segmentation, _volume) = self.shown, self._nodes()
-        if segmentation is None or not result.organs[row]["found"]:
+        if result is None or segmentation is None or not result.organs[row]["found"]:
             return
         middle = segmentation.GetSegmentCenterRAS(result.organs[row]["name"])
         if middle is not None:

@@ -111,12 +111,12 @@ class SetupSection:
         """Start to fetch a model; `step` goes on with it."""
         if self._download is not None:
             return
-        self._download, self._downloading, self.trouble = ChildProcess(), model.id, ""
+        child = ChildProcess()
         self.ui.downloadProgress.value = 0
-        self.trouble = self._tried(lambda: self._download.start([*python_command(), *download_arguments(model)],
-                                                                child_environment()))
-        if self.trouble:
-            self._download, self._downloading = None, ""
+        self.trouble = self._tried(lambda: child.start([*python_command(), *download_arguments(model)],
+                                                       child_environment()))
+        if not self.trouble:
+            self._download, self._downloading = child, model.id
         self._show()
         self._changed()
 
@@ -254,8 +254,8 @@ class SetupSection:
         ui, model = self.ui, self._chosen()
         can_download = model is not None and model.path is None and bool(model.urls)
         ui.setupModelLabel.text = self.trouble or (details(model) if model is not None else "")
-        ui.downloadButton.text = (_("Cancel") if self.busy else _("Resume") if can_download and partial_bytes(model)
-                                  else _("Download"))
+        begun = model is not None and can_download and partial_bytes(model) > 0
+        ui.downloadButton.text = _("Cancel") if self.busy else _("Resume") if begun else _("Download")
         ui.downloadButton.enabled = self.busy or can_download
         ui.downloadProgress.visible = self.busy
         ui.deleteButton.enabled = model is not None and not self.busy and deletable(model)

@@ -29,7 +29,7 @@ class SceneWork:
         self._modality = model.modality
         self._started = time.monotonic()
         self.title = ", ".join(self._names.values())
-        self.run = Segmenting(volumes, model.path, organs=organs, region=region, device=device,
+        self.run = Segmenting(volumes, model.checkpoint, organs=organs, region=region, device=device,
                               outputs=[output] if output is not None else None)
 
     def results(self) -> list[Result]:
@@ -67,7 +67,7 @@ class FolderWork:
 
         self.output = output
         self.title = str(folder)
-        self.run = FolderBatch(folder, output, model.path, organs=organs, device=device)
+        self.run = FolderBatch(folder, output, model.checkpoint, organs=organs, device=device)
         self._count = len(self.run.cases)
 
     def results(self) -> list[Result]:
