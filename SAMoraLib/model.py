@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from SAMoraLib.adapters.experts import add_fusion
 from SAMoraLib.adapters.lora import add_lora_to_decoder, add_lora_to_encoder
-from SAMoraLib.decoders.mask import MaskDecoder, PromptEncoder, build_mask_decoder, build_prompt_encoder, decode
+from SAMoraLib.decoders.decoder import Decoder
+from SAMoraLib.decoders.mask import build_sam_decoder
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
 from SAMoraLib.variants import Variant
 
@@ -20,13 +21,15 @@ class Prediction:
 
     Attributes:
         low_res_logits: (B, K, D, h, w) at the decoder's own resolution.
-        iou_predictions: (B, K, D), the decoder's estimate of its masks' quality.
+        iou_predictions: (B, K, D), the decoder's estimate of its masks' quality; None if it makes none.
         image_size: (H, W) of the input slab.
+        auxiliary: further logits (B, K, D, h', w') for deep supervision; inference does not need them.
     """
 
     low_res_logits: Tensor
-    iou_predictions: Tensor
+    iou_predictions: Tensor | None
     image_size: tuple[int, int]
+    auxiliary: tuple[Tensor, ...] = ()
 
     @property
     def logits(self) -> Tensor:
@@ -41,20 +44,20 @@ class Prediction:
 
 
 class SegmentationModel(nn.Module):
-    """Image encoder, prompt encoder and mask decoder under Meta's names."""
+    """Image encoder and decoder under the names of the published files.
 
-    def __init__(self, image_encoder: SamImageEncoder, prompt_encoder: PromptEncoder,
-                 mask_decoder: MaskDecoder, variant: Variant) -> None:
+    Args:
+        num_classes: foreground classes; the logits have one channel more, background first.
+    """
+
+    def __init__(self, image_encoder: SamImageEncoder, decoder: Decoder, variant: Variant, num_classes: int) -> None:
         super().__init__()
         self.image_encoder = image_encoder
-        self.prompt_encoder = prompt_encoder
-        self.mask_decoder = mask_decoder
+        for name, part in decoder.parts.items():
+            self.add_module(name, part)
+        self._decode = decoder.run
         self.variant = variant
-
-    @property
-    def num_classes(self) -> int:
-        """Foreground classes; the logits have one channel more, background first."""
-        return int(self.mask_decoder.num_mask_tokens) - 1
+        self.num_classes = num_classes
 
     @property
     def image_size(self) -> int:
@@ -73,10 +76,13 @@ class SegmentationModel(nn.Module):
             raise ValueError(f"The slices are {image.shape[-1]} x {image.shape[-2]} pixels, this model takes "
                              f"{self.image_size} x {self.image_size}; resample them first.")
         batch, _, depth, height, width = image.shape
-        slices = as_rgb_slices(image)
-        masks, iou = decode(self.prompt_encoder, self.mask_decoder, self.image_encoder(slices))
-        return Prediction(masks.unflatten(0, (batch, depth)).transpose(1, 2),
-                          iou.unflatten(0, (batch, depth)).transpose(1, 2), (height, width))
+        masks = self._decode(self, self.image_encoder.features(as_rgb_slices(image), depth))
+
+        def slabs(slices: Tensor) -> Tensor:
+            return slices.unflatten(0, (batch, depth)).transpose(1, 2)
+
+        return Prediction(slabs(masks.logits), slabs(masks.iou) if masks.iou is not None else None, (height, width),
+                          tuple(slabs(logits) for logits in masks.auxiliary))
 
 
 def as_rgb_slices(image: Tensor) -> Tensor:
@@ -97,13 +103,23 @@ def build_model(variant: Variant, num_classes: int, image_size: int) -> Segmenta
     """
     if num_classes < 1:
         raise ValueError(f"A model needs at least one class, got {num_classes}.")
-    size = variant.size
-    encoder = SamImageEncoder(size, image_size)
+    return SegmentationModel(build_encoder(variant, image_size), build_decoder(variant, num_classes, image_size),
+                             variant, num_classes)
+
+
+def build_encoder(variant: Variant, image_size: int) -> SamImageEncoder:
+    """The image encoder with the variant's adapters."""
+    encoder = SamImageEncoder(variant.size, image_size)
     if variant.adapters:
         add_lora_to_encoder(encoder, variant.adapters, variant.rank)
     if variant.fusion is not None:
         add_fusion(encoder, variant.fusion)
-    decoder = build_mask_decoder(size, num_classes)
+    return encoder
+
+
+def build_decoder(variant: Variant, num_classes: int, image_size: int) -> Decoder:
+    """The variant's decoder with K = num_classes + 1 outputs."""
+    decoder = build_sam_decoder(variant.size, num_classes, image_size)
     if variant.decoder_lora:
-        add_lora_to_decoder(decoder.transformer, variant.rank)
-    return SegmentationModel(encoder, build_prompt_encoder(size, image_size), decoder, variant)
+        add_lora_to_decoder(decoder.parts["mask_decoder"].transformer, variant.rank)
+    return decoder

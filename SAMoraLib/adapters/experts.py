@@ -23,10 +23,10 @@ class ExpertsBlock(SamBlock):
         self.scope, self.inputs = fusion.scope, fusion.inputs
         self.hl_attn = HLAttention(block.attn.qkv.in_features, fusion)
 
-    def forward(self, x: Tensor, adapter: str | None = None) -> Tensor:
+    def forward(self, x: Tensor, adapter: str | None = None, depth: int = 1) -> Tensor:
         """Fused output O(x) of eq. 7 on (B, H, W, C); with ``adapter`` that expert's stream alone (stage 1)."""
         if adapter is not None:
-            return super().forward(x, adapter)
+            return super().forward(x, adapter, depth)
         streams = x + self._attention_streams(x)
         if self.scope == "attention":
             base, *experts = streams.unbind(0)

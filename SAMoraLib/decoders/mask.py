@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
+from SAMoraLib.decoders.decoder import Decoder, Masks
+from SAMoraLib.encoders.features import Features
 from SAMoraLib.torchvision_nms import ensure_torchvision_imports
 from SAMoraLib.variants import EncoderSize
 
 ensure_torchvision_imports()
 
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer  # noqa: E402
+
+
+def build_sam_decoder(size: EncoderSize, num_classes: int, image_size: int) -> Decoder:
+    """SAM's own decoder, prompt-free (SAMed)."""
+    return Decoder({"prompt_encoder": build_prompt_encoder(size, image_size),
+                    "mask_decoder": build_mask_decoder(size, num_classes)}, _run)
+
+
+def _run(model: Any, features: Features) -> Masks:
+    return Masks(*decode(model.prompt_encoder, model.mask_decoder, features.embedding))
 
 
 def build_prompt_encoder(size: EncoderSize, image_size: int) -> PromptEncoder:

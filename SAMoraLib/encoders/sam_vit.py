@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from SAMoraLib.encoders.features import Features
 from SAMoraLib.torchvision_nms import ensure_torchvision_imports
 from SAMoraLib.variants import EncoderSize
 
@@ -100,8 +101,11 @@ class SamBlock(Block):
         side = window_size or grid
         self.attn = SamAttention(size.embed_dim, size.num_heads, use_rel_pos=True, input_size=(side, side))
 
-    def forward(self, x: Tensor, adapter: str | None = None) -> Tensor:
-        """Attention and MLP with residuals (SAMora eq. 2-3; with ``adapter`` eq. 4-5) on (B, H, W, C)."""
+    def forward(self, x: Tensor, adapter: str | None = None, depth: int = 1) -> Tensor:
+        """Attention and MLP with residuals (SAMora eq. 2-3; with ``adapter`` eq. 4-5) on (B, H, W, C).
+
+        ``depth``: every so many of the B slices follow each other in a slab; blocks with 3D adapters look across them.
+        """
         attended = self.to_windows(self.norm1(x))
         x = x + self.from_windows(self.attn(attended, adapter), x)
         return x + self.mlp(self.norm2(x))
@@ -133,18 +137,22 @@ class SamImageEncoder(ImageEncoderViT):
         grid = image_size // size.patch_size
         self.blocks = nn.ModuleList(SamBlock(size, index, grid) for index in range(size.depth))
 
-    def forward(self, x: Tensor, adapter: str | None = None) -> Tensor:
+    def forward(self, x: Tensor, adapter: str | None = None, depth: int = 1) -> Tensor:
         """Image (B, 3, S, S) -> embedding (B, out_chans, S / patch, S / patch)."""
-        return self.neck(self.tokens(x, adapter).permute(0, 3, 1, 2))
+        return self.neck(self.tokens(x, adapter, depth).permute(0, 3, 1, 2))
 
-    def tokens(self, x: Tensor, adapter: str | None = None) -> Tensor:
+    def features(self, slices: Tensor, depth: int) -> Features:
+        """Slices (N, 3, S, S), ``depth`` of them a slab, as a decoder wants them."""
+        return Features(self(slices, depth=depth), depth)
+
+    def tokens(self, x: Tensor, adapter: str | None = None, depth: int = 1) -> Tensor:
         """The last block's tokens, before the neck: (B, 3, S, S) -> (B, H, W, C)."""
-        return self.run_blocks(self.patch_embed(x) + self.pos_embed, adapter)
+        return self.run_blocks(self.patch_embed(x) + self.pos_embed, adapter, depth)
 
-    def run_blocks(self, x: Tensor, adapter: str | None = None) -> Tensor:
+    def run_blocks(self, x: Tensor, adapter: str | None = None, depth: int = 1) -> Tensor:
         """All blocks on embedded tokens (B, H, W, C)."""
         for block in self.blocks:
-            x = block(x) if adapter is None else block(x, adapter)
+            x = block(x, adapter, depth)
         return x
 
 

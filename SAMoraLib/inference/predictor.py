@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +15,8 @@ from SAMoraLib.labels import LabelSet
 from SAMoraLib.volume import Region, Volume
 
 Progress = Callable[[float, str], None]
+# Some consecutive slices, their classes (N, H, W) uint8 and the probabilities of these, float32.
+Segmented = tuple[slice, np.ndarray, np.ndarray]
 Confidence = dict[str, float]  # of every organ that was found: mean softmax probability of its voxels
 
 
@@ -81,10 +83,9 @@ class Predictor:
             begin, end = int(hit[0]), int(hit[-1]) + 1
         labels = np.zeros(prepared.array.shape, np.uint8)
         counts, sums = np.zeros((2, len(kept)))
-        for first in range(begin, end, self.batch_size):
-            report((first - begin) / (end - begin), "segmenting")
-            batch = slice(first, min(first + self.batch_size, end))
-            classes, probabilities = self._segment(prepared, batch)
+        report(0.0, "segmenting")
+        for batch, classes, probabilities in self._segmented(prepared, begin, end):
+            report((batch.stop - begin) / (end - begin), "segmenting")
             classes = kept[classes]
             if inside is not None:
                 classes[~inside[batch]] = 0
@@ -104,6 +105,12 @@ class Predictor:
             value = self.labels.by_name(name).value
             kept[value] = value
         return kept
+
+    def _segmented(self, prepared: PreparedVolume, begin: int, end: int) -> Iterator[Segmented]:
+        """Slices begin..end (exclusive), batch after batch."""
+        for first in range(begin, end, self.batch_size):
+            batch = slice(first, min(first + self.batch_size, end))
+            yield batch, *self._segment(prepared, batch)
 
     @torch.inference_mode()
     def _segment(self, prepared: PreparedVolume, batch: slice) -> tuple[np.ndarray, np.ndarray]:
