@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from SAMoraLib.encoders.features import Features
+from SAMoraLib.features import Features
 
 
 @dataclass(frozen=True)

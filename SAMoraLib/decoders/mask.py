@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from SAMoraLib.decoders.decoder import Decoder, Masks
-from SAMoraLib.encoders.features import Features
+from SAMoraLib.features import Features
 from SAMoraLib.torchvision_nms import ensure_torchvision_imports
 from SAMoraLib.variants import EncoderSize
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from SAMoraLib.encoders.features import Features
+from SAMoraLib.features import Features
 from SAMoraLib.torchvision_nms import ensure_torchvision_imports
 from SAMoraLib.variants import EncoderSize
 
