@@ -153,7 +153,7 @@ class SAMoraWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Follow the scene's parameter node, with the first volume as the input if none was chosen."""
         self.setParameterNode(self.logic.getParameterNode())
         if self._parameterNode.inputVolume is None:
-            self._parameterNode.inputVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            self._parameterNode.inputVolume = firstVolume()
 
     def setParameterNode(self, parameterNode):
         """Connect the panel to this parameter node; None disconnects it."""
@@ -162,7 +162,10 @@ class SAMoraWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.removeObserver(self._parameterNode.parameterNode, MODIFIED, self.onParametersChanged)
         self._parameterNode = parameterNode
         if parameterNode is not None:
-            self._guiTag = parameterNode.connectGui(self.ui)
+            # Not connectGui, which gives no tag to disconnect by.
+            self._guiTag = parameterNode.connectParametersToGui({
+                "inputVolume": self.ui.inputSelector, "region": self.ui.regionSelector,
+                "outputSegmentation": self.ui.outputSelector})
             self.addObserver(parameterNode.parameterNode, MODIFIED, self.onParametersChanged)
         self._followVolume()
         self.panel.bind(parameterNode)
@@ -177,6 +180,13 @@ class SAMoraWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if volume is not None:
                 self.addObserver(volume, event, self.onVolumeChanged)
         self._volume = volume
+
+
+def firstVolume():
+    """The first volume that the selector can show: no label map, no vector volume, nothing hidden; None without one."""
+    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return next((node for node in volumes
+                 if node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors()), None)
 
 
 class SAMoraLogic(ScriptedLoadableModuleLogic):

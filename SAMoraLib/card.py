@@ -15,7 +15,7 @@ from SAMoraLib.variants import Variant
 
 FORMAT_VERSION = 1
 METADATA_KEY = "samora_card"
-KINDS = ("base", "expert", "model")
+KINDS = ("base", "expert", "model", "teacher")
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors format
 
 
@@ -30,6 +30,8 @@ class Preprocessing:
         image_size: side S of the square slab, pixels.
         neighbours: distance in mm of the slices that fill SAM's first and third channel, below and above the slice
             itself; 0 repeats the slice (SAMed, SAMora).
+        spacing: mm between the voxels of the grid, the same along every axis, that a 3D model slides its window over
+            (TP-Mamba: 1), ``image_size`` being the window's side; 0 takes slices as they lie, at the slab's size.
     """
 
     modality: str
@@ -39,6 +41,7 @@ class Preprocessing:
     crop: str
     image_size: int
     neighbours: float = 0.0
+    spacing: float = 0.0
 
     CHOICES = {"modality": ("CT", "MR"), "intensity": ("hu_window", "percentile"), "crop": ("none", "body")}
 
@@ -51,6 +54,10 @@ class Preprocessing:
         if not self.neighbours >= 0:
             raise ValueError(f"Neighbouring slices cannot lie {self.neighbours} mm away; give a distance, or 0 for "
                              "none.")
+        if not self.spacing >= 0:
+            raise ValueError(f"A grid cannot have steps of {self.spacing} mm; give a distance, or 0 for none.")
+        if self.spacing and self.neighbours:
+            raise ValueError(f"A grid of {self.spacing} mm shows every slice anyway; set neighbours to 0.")
 
     @property
     def channels(self) -> int:
@@ -63,14 +70,16 @@ class Card:
     """Everything needed to use a checkpoint, and where it comes from.
 
     Attributes:
-        kind: "base" (an encoder and decoder as trained whole), "expert" (one LoRA expert) or "model".
+        kind: "base" (an encoder and decoder as trained whole), "expert" (one LoRA expert), "model", or "teacher" (a
+            network that experts are distilled from; its name says which).
+        variant: the row; None of a teacher, which is no SAM.
         base: name and sha256 of the file whose tensors this one leaves out; None when it is self-contained.
         parents: name and sha256 of the files that training started from.
     """
 
     kind: str
     name: str
-    variant: Variant
+    variant: Variant | None
     image_size: int
     labels: LabelSet | None = None
     preprocessing: Preprocessing | None = None
@@ -84,7 +93,7 @@ class Card:
 
     def to_json(self) -> dict[str, Any]:
         data = {f.name: getattr(self, f.name) for f in fields(self)}
-        data["variant"] = self.variant.to_json()
+        data["variant"] = self.variant.to_json() if self.variant else None
         data["labels"] = self.labels.to_json() if self.labels else None
         data["preprocessing"] = asdict(self.preprocessing) if self.preprocessing else None
         data["parents"] = [dict(parent) for parent in self.parents]
@@ -103,7 +112,7 @@ class Card:
                              f"{FORMAT_VERSION}, update SAMora or export the checkpoint again.")
         values = dict(data)
         try:
-            values["variant"] = Variant.from_json(data["variant"])
+            values["variant"] = None if data["kind"] == "teacher" else Variant.from_json(data["variant"])
             values["labels"] = LabelSet.from_json(data["labels"]) if data.get("labels") else None
             values["preprocessing"] = Preprocessing(**data["preprocessing"]) if data.get("preprocessing") else None
             values["parents"] = tuple(data.get("parents", ()))

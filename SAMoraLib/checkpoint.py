@@ -74,7 +74,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu",
         ValueError: not a model, the base is another file than the one trained on, or a tensor is missing.
     """
     card = read_card(path)
-    if card.labels is None or card.kind == "expert":
+    if card.labels is None or card.variant is None or card.kind == "expert":
         raise ValueError(f"'{path}' is a checkpoint of kind '{card.kind}', which cannot segment by itself; "
                          "fine-tune it first (Training.stage2_finetune).")
     model = build_model(card.variant, len(card.labels), card.image_size)
@@ -126,7 +126,8 @@ def load_experts(model: SegmentationModel, paths: Iterable[str | Path], base: st
         Their cards.
 
     Raises:
-        ValueError: not an expert, or of another encoder, rank or base than the others or the model.
+        ValueError: not an expert, damaged, or of another encoder, rank, image size or base than the others or the
+            model.
     """
     cards = [_load_expert(model, path) for path in paths]
     bases = {card.base["sha256"] for card in cards if card.base}
@@ -149,6 +150,9 @@ def _load_expert(model: SegmentationModel, path: str | Path) -> Card:
     if bad:
         raise ValueError(f"The expert '{path}' does not fit {model.variant.name} on {model.variant.encoder} at "
                          f"rank {model.variant.rank} (first '{bad[0]}'); train it with the same encoder and rank.")
+    if card.image_size != model.image_size:
+        raise ValueError(f"The expert '{path}' was trained on slices of {card.image_size} x {card.image_size} pixels, "
+                         f"this model takes {model.image_size} x {model.image_size}; train it at the same size.")
     model.load_state_dict(state, strict=False)
     return card
 

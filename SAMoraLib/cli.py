@@ -12,20 +12,25 @@ import math
 import operator
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from SAMoraLib import __version__
 from SAMoraLib.card import Card, read_card
+from SAMoraLib.inference.sharing import rank_and_world, share_of
+from SAMoraLib.parent import end_with_parent
 from SAMoraLib.request import Request, plan_jobs
 from SAMoraLib.volume import Region
 
 DONE, REFUSED, INTERRUPTED = 0, 1, 130
+CT_ABDOMEN = Path(__file__).with_name("checkpoints") / "ct_abdomen.safetensors"
 FORMATS = (".seg.nrrd", ".nii.gz", ".nrrd", ".mha")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = make_parser().parse_args(arguments)
+    end_with_parent()
     try:
         return int(options.command(options))
     except (ValueError, OSError) as error:
@@ -63,7 +68,8 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("predict", help="segment volumes with a checkpoint")
     parser.add_argument("inputs", nargs="*", type=Path, metavar="VOLUME",
                         help="NIfTI, NRRD or MHA file, or a folder with one DICOM series")
-    parser.add_argument("--model", type=Path, help="checkpoint, .safetensors")
+    parser.add_argument("--model", type=Path, help="checkpoint, .safetensors (default: the CT abdomen model in the "
+                        "package)")
     parser.add_argument("--request", type=Path, metavar="FILE", help="volumes, model and all options but --json from a "
                         "JSON file, in place of the command line")
     parser.add_argument("--base", type=Path, help="base weights, if the checkpoint leaves them out and they are not "
@@ -75,25 +81,38 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--organs", type=_names, help="only these, e.g. liver,spleen (default: all of the model's)")
     parser.add_argument("--region", type=_region, metavar="XMIN,XMAX,YMIN,YMAX,ZMIN,ZMAX",
                         help="only inside this box, mm in LPS; write --region=-50,50,... when it starts with a minus")
+    parser.add_argument("--box", type=_box, action="append", default=[], dest="boxes",
+                        metavar="ORGAN=XMIN,XMAX,YMIN,YMAX,ZMIN,ZMAX", help="where an organ is to be found, mm in LPS, "
+                        "for models that are prompted with boxes; once per organ")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     parser.add_argument("--batch-size", type=_positive, default=8, help="slices at once (default: %(default)s)")
+    parser.add_argument("--resume", action="store_true", help="leave out volumes whose result is there already")
     parser.add_argument("--json", action="store_true", help="progress and results as JSON lines on standard output")
     parser.set_defaults(command=_predict, wrong_use=parser.error)
 
 
 def _predict(options: argparse.Namespace) -> int:
-    wrong = options.inputs or options.model if options.request else not (options.inputs and options.model)
+    wrong = options.inputs or options.model if options.request else not options.inputs
     if wrong:
-        options.wrong_use("give either volumes and --model, or --request")
+        options.wrong_use("give either volumes, or --request")
+    if len(dict(options.boxes)) < len(options.boxes):
+        options.wrong_use("give one --box per organ")
     request = Request.read(options.request) if options.request else _request(options)
+    jobs = share_of(request.jobs, *rank_and_world())
+    if options.resume:
+        jobs = [job for job in jobs if not job.output.exists()]
+    if not jobs:
+        print("Nothing is left to do for this process.", file=sys.stderr)
+        return DONE
+    request = replace(request, jobs=tuple(jobs))
     from SAMoraLib.inference.batch import predict_files  # after the request is found good: torch takes seconds
 
     return REFUSED if predict_files(request, as_json=options.json) else DONE
 
 
 def _request(options: argparse.Namespace) -> Request:
-    jobs = plan_jobs(options.inputs, options.output, options.format, options.region)
-    return Request(jobs, options.model, options.base, options.organs, options.device, options.batch_size)
+    jobs = plan_jobs(options.inputs, options.output, options.format, options.region, dict(options.boxes))
+    return Request(jobs, options.model or CT_ABDOMEN, options.base, options.organs, options.device, options.batch_size)
 
 
 def _add_demo(commands: argparse._SubParsersAction) -> None:
@@ -130,7 +149,8 @@ def describe(card: Card) -> str:
     lines = {
         "name": card.name,
         "kind": card.kind,
-        "variant": f"{variant.name} on {variant.encoder}, rank {variant.rank}, {card.image_size} x {card.image_size}",
+        "variant": f"{variant.name} on {variant.encoder}, rank {variant.rank}" if variant else "",
+        "slices": f"{card.image_size} x {card.image_size}",
         "organs": ", ".join(card.labels.names) if card.labels else "",
         "modality": card.preprocessing.modality if card.preprocessing else "",
         "base": f"{card.base['name']} (sha256 {card.base['sha256'][:12]})" if card.base else "in the file",
@@ -176,6 +196,13 @@ def _names(text: str) -> tuple[str, ...]:
     if not names:
         raise argparse.ArgumentTypeError("no organ is named; give e.g. liver,spleen or leave the option out")
     return names
+
+
+def _box(text: str) -> tuple[str, Region]:
+    name, _, numbers = text.partition("=")
+    if not name:
+        raise argparse.ArgumentTypeError(f"'{text}' names no organ; give e.g. liver=XMIN,XMAX,YMIN,YMAX,ZMIN,ZMAX")
+    return name, _region(numbers)
 
 
 def _region(text: str) -> Region:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +27,47 @@ def read_series(folder: Path) -> Any:
     if len(series) != 1:
         found = f"holds {len(series)} DICOM series" if series else "holds no DICOM series"
         raise ValueError(f"The folder '{folder.name}' {found}; give a folder with exactly one.")
+    return read_slices(folder.name, sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
+
+
+def read_slices(folder: str, names: Sequence[str]) -> Any:
+    """Files of one slice each, in the order of their positions, as a SimpleITK image; ``folder`` is for messages.
+
+    Raises:
+        ValueError: not readable, slices missing or uneven, or tilted (sheared).
+    """
+    import SimpleITK as sitk
+
     reader = sitk.ImageSeriesReader()
-    names = reader.GetGDCMSeriesFileNames(str(folder), series[0])
     reader.SetFileNames(names)
     try:
         if len(names) > 1:
-            _check_stack(folder.name, *_positions(folder.name, names))
+            _check_stack(folder, *_positions(folder, names))
         return reader.Execute()
     except RuntimeError as error:
-        raise ValueError(f"The DICOM series in '{folder.name}' cannot be read: files are damaged or incomplete, or "
-                         "differ in size; export the series again.") from error
+        raise ValueError(_damaged(folder)) from error
 
 
-def _positions(folder: str, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+def order_of_slices(folder: str, names: Sequence[str]) -> list[int]:
+    """Indexes that sort files of one slice each along the normal of the first, as GDCM sorts a series.
+
+    Raises:
+        ValueError: not readable.
+    """
+    try:
+        positions, orientations = _positions(folder, names)
+    except RuntimeError as error:
+        raise ValueError(_damaged(folder)) from error
+    order: list[int] = np.argsort(positions @ np.cross(*orientations[0])).tolist()
+    return order
+
+
+def _damaged(folder: str) -> str:
+    return (f"The DICOM series in '{folder}' cannot be read: files are damaged or incomplete, or differ in size; "
+            "export the series again.")
+
+
+def _positions(folder: str, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Of every file the image position (N, 3) and its orientation (N, 2, 3), row and column direction; LPS mm."""
     import SimpleITK as sitk
 

@@ -16,9 +16,13 @@ class Features:
         depth: D.
         skips: finer maps, the finest first (SAM 2).
         blocks: tokens (N, h, w, C) after the blocks that the decoder asked for.
+        boxes: (B, 4), the prompts of the slabs, if the decoder takes any: x0, y0, x1, y1 in pixels of the slices.
+        noise: (N, h, w), standard deviation of the noise that training adds to H-SAM's mask features.
     """
 
     embedding: Tensor
     depth: int = 1
     skips: tuple[Tensor, ...] = ()
     blocks: tuple[Tensor, ...] = ()
+    boxes: Tensor | None = None
+    noise: Tensor | None = None

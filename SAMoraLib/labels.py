@@ -1,6 +1,7 @@
 """Organs and label sets: numbers, names, colours and terminology codes (torch-free).
 
 Colours are those of 3D Slicer's General Anatomy list; codes are SNOMED CT (coding scheme ``SCT``).
+A label set's organs are what a model segments; ``Training.datasets`` says which numbers they have in whose files.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 class Organ:
     """What an organ is called and looks like, independent of any data set's numbering.
 
-    ``code`` and ``meaning`` are SNOMED CT; ``modifier`` is the laterality as (code, meaning), or None.
+    ``code`` and ``meaning`` are SNOMED CT; ``modifier`` is the laterality as (code, meaning), or None; ``category``
+    says what kind of thing it is, as (code, meaning).
     """
 
     name: str
@@ -23,10 +25,12 @@ class Organ:
     code: str
     meaning: str
     modifier: tuple[str, str] | None = None
+    category: tuple[str, str] = ("123037004", "Anatomical Structure")
 
 
 RIGHT = ("24028007", "Right")
 LEFT = ("7771000", "Left")
+ALTERED = ("49755003", "Morphologically Altered Structure")
 
 ORGANS = {
     organ.name: organ
@@ -39,6 +43,26 @@ ORGANS = {
         Organ("stomach", "Stomach", (216, 132, 105), "69695003", "Stomach"),
         Organ("aorta", "Aorta", (224, 97, 76), "15825003", "Aorta"),
         Organ("pancreas", "Pancreas", (249, 180, 111), "15776009", "Pancreas"),
+        Organ("esophagus", "Esophagus", (211, 171, 143), "32849002", "Esophagus"),
+        Organ("inferior_vena_cava", "Inferior vena cava", (0, 151, 206), "64131007", "Inferior vena cava"),
+        Organ("portal_and_splenic_vein", "Portal and splenic vein", (0, 151, 206), "110765007",
+              "Portal vein and splenic vein"),
+        Organ("right_adrenal_gland", "Right adrenal gland", (249, 186, 150), "23451007", "Adrenal gland", RIGHT),
+        Organ("left_adrenal_gland", "Left adrenal gland", (249, 186, 150), "23451007", "Adrenal gland", LEFT),
+        Organ("adrenal_glands", "Adrenal glands", (249, 186, 150), "23451007", "Adrenal gland"),
+        Organ("duodenum", "Duodenum", (255, 253, 229), "38848004", "Duodenum"),
+        Organ("bladder", "Urinary bladder", (222, 154, 132), "89837001", "Bladder"),
+        # AMOS gives both one number; SNOMED CT has no word for "either", so the code says where it lies.
+        Organ("prostate_or_uterus", "Prostate or uterus", (230, 158, 140), "12921003", "Pelvis"),
+        Organ("prostate", "Prostate", (230, 158, 140), "41216001", "Prostate"),
+        Organ("left_atrium", "Left atrium", (206, 110, 84), "82471001", "Left atrium"),
+        Organ("kidney", "Kidney", (185, 102, 83), "64033007", "Kidney"),
+        Organ("liver_tumour", "Liver tumour", (144, 238, 144), "108369006", "Neoplasm", category=ALTERED),
+        Organ("kidney_tumour", "Kidney tumour", (144, 238, 144), "108369006", "Neoplasm", category=ALTERED),
+        Organ("pancreas_tumour", "Pancreas tumour", (144, 238, 144), "108369006", "Neoplasm", category=ALTERED),
+        Organ("lung_tumour", "Lung tumour", (144, 238, 144), "108369006", "Neoplasm", category=ALTERED),
+        Organ("colon_tumour", "Colon tumour", (144, 238, 144), "108369006", "Neoplasm", category=ALTERED),
+        Organ("hepatic_vessels", "Hepatic vessels", (0, 151, 206), "59820001", "Blood vessel"),
     )
 }
 
@@ -100,9 +124,8 @@ class LabelSet:
 
 
 def _organ_from_json(data: dict[str, Any]) -> Organ:
-    modifier = data.get("modifier")
-    fields = data | {"rgb": tuple(data["rgb"]), "modifier": tuple(modifier) if modifier else None}
-    return Organ(**fields)
+    pairs = {name: tuple(data[name]) for name in ("modifier", "category") if data.get(name)}
+    return Organ(**data | {"rgb": tuple(data["rgb"])} | pairs)
 
 
 def make_label_set(name: str, organs: list[Organ]) -> LabelSet:
@@ -114,6 +137,9 @@ def _named(name: str, *organs: str) -> LabelSet:
     return make_label_set(name, [ORGANS[organ] for organ in organs])
 
 
+BTCV_11 = ("spleen", "right_kidney", "left_kidney", "gallbladder", "esophagus", "liver", "stomach", "aorta",
+           "inferior_vena_cava", "portal_and_splenic_vein", "pancreas")
+
 LABEL_SETS = {
     labels.name: labels
     for labels in (
@@ -121,6 +147,22 @@ LABEL_SETS = {
         _named("synapse", "spleen", "right_kidney", "left_kidney", "gallbladder", "liver", "stomach", "aorta",
                "pancreas"),
         _named("chaos_mr", "liver", "right_kidney", "left_kidney", "spleen"),
+        # The challenge's thirteen (TP-Mamba); MA-SAM makes one organ of both adrenal glands.
+        _named("btcv13", *BTCV_11, "right_adrenal_gland", "left_adrenal_gland"),
+        _named("btcv12", *BTCV_11, "adrenal_glands"),
+        _named("amos15", "spleen", "right_kidney", "left_kidney", "gallbladder", "esophagus", "liver", "stomach",
+               "aorta", "inferior_vena_cava", "pancreas", "right_adrenal_gland", "left_adrenal_gland", "duodenum",
+               "bladder", "prostate_or_uterus"),
+        _named("liver", "liver"),
+        _named("liver_tumour", "liver", "liver_tumour"),
+        _named("kidney_tumour", "kidney", "kidney_tumour"),
+        _named("pancreas_tumour", "pancreas", "pancreas_tumour"),
+        _named("lung_tumour", "lung_tumour"),
+        _named("colon_tumour", "colon_tumour"),
+        _named("hepatic_vessels", "hepatic_vessels", "liver_tumour"),
+        _named("spleen", "spleen"),
+        _named("left_atrium", "left_atrium"),
+        _named("prostate", "prostate"),
     )
 }
 

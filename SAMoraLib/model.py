@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from SAMoraLib.adapters.depth_adapter import add_depth_adapters
+from SAMoraLib.adapters.depth_convolution import add_adapters_after_blocks
 from SAMoraLib.adapters.experts import add_fusion
+from SAMoraLib.adapters.fact import add_fact_to_encoder
 from SAMoraLib.adapters.lora import add_lora_to_decoder, add_lora_to_encoder
+from SAMoraLib.decoders.conv3d import LEVELS, build_conv3d_decoder
 from SAMoraLib.decoders.decoder import Decoder
+from SAMoraLib.decoders.hierarchical import build_hierarchical_decoder
 from SAMoraLib.decoders.mask import build_sam_decoder
-from SAMoraLib.encoders.sam_vit import SamImageEncoder
+from SAMoraLib.decoders.progressive import build_progressive_decoder
+from SAMoraLib.encoders.sam_vit import SamImageEncoder, set_block_eps
+from SAMoraLib.features import Features
 from SAMoraLib.variants import Variant
 
 
@@ -61,13 +68,22 @@ class SegmentationModel(nn.Module):
 
     @property
     def image_size(self) -> int:
-        return self.image_encoder.img_size
+        return self.image_encoder.img_size // self.variant.input_scale
 
-    def forward(self, image: Tensor) -> Prediction:
+    def forward(self, image: Tensor, boxes: Tensor | None = None) -> Prediction:
         """Segment slabs.
 
         Args:
             image: (B, C, D, S, S) in [0, 1]; C is 3, or 1 and then repeated.
+            boxes: (B, 4), where in each slab the target is: x0, y0, x1, y1 in pixels; for models with that prompt.
+
+        Raises:
+            ValueError: the slices do not have the model's size, or it is not prompted with boxes.
+        """
+        return self.decode(replace(self.encode(image), boxes=boxes))
+
+    def encode(self, image: Tensor) -> Features:
+        """What the decoder works from, for slabs (B, C, D, S, S).
 
         Raises:
             ValueError: the slices do not have the model's size.
@@ -75,13 +91,23 @@ class SegmentationModel(nn.Module):
         if tuple(image.shape[-2:]) != (self.image_size, self.image_size):
             raise ValueError(f"The slices are {image.shape[-1]} x {image.shape[-2]} pixels, this model takes "
                              f"{self.image_size} x {self.image_size}; resample them first.")
-        batch, _, depth, height, width = image.shape
-        masks = self._decode(self, self.image_encoder.features(as_rgb_slices(image), depth))
+        return self.image_encoder.features(enlarged(as_rgb_slices(image), self.variant.input_scale), image.shape[2])
+
+    def decode(self, features: Features) -> Prediction:
+        """Segment encoded slabs.
+
+        Raises:
+            ValueError: the model is not prompted with boxes.
+        """
+        if features.boxes is not None and self.variant.prompt != "box":
+            raise ValueError(f"'{self.variant.name}' finds its organs by itself and takes no boxes; leave them out.")
+        masks = self._decode(self, features)
 
         def slabs(slices: Tensor) -> Tensor:
-            return slices.unflatten(0, (batch, depth)).transpose(1, 2)
+            return slices.unflatten(0, (-1, features.depth)).transpose(1, 2)
 
-        return Prediction(slabs(masks.logits), slabs(masks.iou) if masks.iou is not None else None, (height, width),
+        return Prediction(slabs(masks.logits), slabs(masks.iou) if masks.iou is not None else None,
+                          (self.image_size, self.image_size),
                           tuple(slabs(logits) for logits in masks.auxiliary))
 
 
@@ -89,6 +115,11 @@ def as_rgb_slices(image: Tensor) -> Tensor:
     """(B, C, D, H, W) -> (B * D, 3, H, W): every slice an image, a grey one repeated to SAM's three channels."""
     slices = image.transpose(1, 2).flatten(0, 1)
     return slices.expand(-1, 3, -1, -1)
+
+
+def enlarged(slices: Tensor, scale: int) -> Tensor:
+    """(N, C, H, W) -> (N, C, scale * H, scale * W), bilinear (TP-Mamba's released SAM_Mamba)."""
+    return slices if scale == 1 else F.interpolate(slices, scale_factor=scale, mode="bilinear", align_corners=False)
 
 
 def build_model(variant: Variant, num_classes: int, image_size: int) -> SegmentationModel:
@@ -109,16 +140,32 @@ def build_model(variant: Variant, num_classes: int, image_size: int) -> Segmenta
 
 def build_encoder(variant: Variant, image_size: int) -> SamImageEncoder:
     """The image encoder with the variant's adapters."""
-    encoder = SamImageEncoder(variant.size, image_size)
-    if variant.adapters:
-        add_lora_to_encoder(encoder, variant.adapters, variant.rank)
+    encoder = SamImageEncoder(variant.size, image_size * variant.input_scale)
+    if variant.backbone == "timm":
+        set_block_eps(encoder, 1e-5)
+    if variant.low_rank == "fact":
+        add_fact_to_encoder(encoder, variant.rank)
+    elif variant.adapters:
+        add_lora_to_encoder(encoder, variant.adapters, variant.rank, variant.low_rank == "lora_gelu")
     if variant.fusion is not None:
         add_fusion(encoder, variant.fusion)
+    if variant.depth_adapter == "convolution":
+        add_depth_adapters(encoder, variant.size.depth_width)
+    elif variant.depth_adapter != "none":
+        add_adapters_after_blocks(encoder, variant)
+    if variant.decoder == "conv3d":
+        encoder.kept_blocks, encoder.neck = LEVELS, nn.Identity()
     return encoder
 
 
 def build_decoder(variant: Variant, num_classes: int, image_size: int) -> Decoder:
     """The variant's decoder with K = num_classes + 1 outputs."""
+    if variant.decoder == "conv3d":
+        return build_conv3d_decoder(variant.size, num_classes, variant.input_scale)
+    if variant.decoder == "progressive":
+        return build_progressive_decoder(variant.size, num_classes, image_size)
+    if variant.decoder == "hierarchical":
+        return build_hierarchical_decoder(variant.size, num_classes, image_size, variant.cm_attention)
     decoder = build_sam_decoder(variant.size, num_classes, image_size)
     if variant.decoder_lora:
         add_lora_to_decoder(decoder.parts["mask_decoder"].transformer, variant.rank)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,23 @@ from SAMoraLib.whole_file import whole_file
 
 @dataclass(frozen=True)
 class Job:
-    """One volume: a file or a DICOM folder, the label file to write, and where in the patient to look."""
+    """One volume: a file or a DICOM folder, the label file to write, and where in the patient to look.
+
+    Attributes:
+        region: nothing is segmented outside.
+        boxes: organ -> where it is to be found, for models that are prompted with boxes.
+    """
 
     input: Path
     output: Path
     region: Region | None = None
+    boxes: Mapping[str, Region] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Job:
-        region = data.get("region")
-        return cls(Path(data["input"]), Path(data["output"]), Region.from_json(region) if region else None)
+        region, boxes = data.get("region"), data.get("boxes") or {}
+        return cls(Path(data["input"]), Path(data["output"]), Region.from_json(region) if region else None,
+                   {name: Region.from_json(box) for name, box in boxes.items()})
 
 
 @dataclass(frozen=True)
@@ -125,8 +132,8 @@ def _check_outputs(jobs: Sequence[Job]) -> None:
                          "segment them into different folders.")
 
 
-def plan_jobs(inputs: Sequence[Path], output: Path, ending: str = ".seg.nrrd", region: Region | None = None
-              ) -> tuple[Job, ...]:
+def plan_jobs(inputs: Sequence[Path], output: Path, ending: str = ".seg.nrrd", region: Region | None = None,
+              boxes: Mapping[str, Region] | None = None) -> tuple[Job, ...]:
     """A job for every input.
 
     Args:
@@ -138,10 +145,11 @@ def plan_jobs(inputs: Sequence[Path], output: Path, ending: str = ".seg.nrrd", r
     """
     names_a_file = output.name.lower().endswith(WRITABLE)
     if names_a_file and len(inputs) == 1:
-        return (Job(inputs[0], output, region),)
+        return (Job(inputs[0], output, region, boxes or {}),)
     if names_a_file or output.is_file():
         raise ValueError(f"'{output}' names one file for {len(inputs)} inputs; give a folder.")
-    return tuple(Job(source, output / f"{stem(source)}_segmentation{ending}", region) for source in inputs)
+    return tuple(Job(source, output / f"{stem(source)}_segmentation{ending}", region, boxes or {})
+                 for source in inputs)
 
 
 def stem(path: Path) -> str:

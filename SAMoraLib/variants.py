@@ -9,7 +9,15 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 EXPERTS = ("image", "patch", "pixel")
-DECODERS = ("mask",)
+CHOICES = {
+    "decoder": ("mask", "hierarchical", "progressive", "conv3d"),
+    "low_rank": ("lora", "lora_gelu", "fact"),
+    "depth_adapter": ("none", "convolution", "multi_scale", "plane_mamba", "triplane_mamba"),
+    "backbone": ("segment_anything", "timm"),
+    "prompt": ("none", "box"),
+    "cm_attention": ("paper", "released"),
+}
+PLANES = ("volume", "hw", "dw", "dh")
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,8 @@ class EncoderSize:
     decoder_heads: int = 8
     decoder_mlp_dim: int = 2048
     iou_hidden_dim: int = 256
+    depth_width: int = 384  # channels of MA-SAM's 3D adapters, the same for every ViT
+    volume_width: int = 64  # channels of TP-Mamba's 3D decoder
 
     def __post_init__(self) -> None:
         for what, width, heads in (("encoder", self.embed_dim, self.num_heads),
@@ -41,7 +51,7 @@ ENCODER_SIZES = {
     "vit_h": EncoderSize(1280, 32, 16, (7, 15, 23, 31)),
     # For tests, the demo and laptops. No file of Meta's exists: Training/pretrain_base.py makes the base.
     "tiny": EncoderSize(128, 6, 4, (2, 5), window_size=10, patch_size=8, out_chans=128, decoder_heads=4,
-                        decoder_mlp_dim=512, iou_hidden_dim=64),
+                        decoder_mlp_dim=512, iou_hidden_dim=64, depth_width=64, volume_width=16),
 }
 
 
@@ -77,6 +87,20 @@ class Variant:
 
     Attributes:
         adapters: names of the low-rank pairs on q and v of every block; ("default",) is SAMed's single LoRA.
+        low_rank: how the pairs on q and v work: "lora", "lora_gelu" (TP-Mamba: a GELU in between), or "fact" (MA-SAM:
+            two factors shared by all blocks).
+        depth_adapter: what looks across the slices of a slab in every block: "none", "convolution" (MA-SAM),
+            "triplane_mamba" (TP-Mamba), or what TP-Mamba's code was released with, "multi_scale" (SAM_MS) and
+            "plane_mamba" (SAM_Mamba).
+        planes: what the Mambas go along: "volume" (all tokens of a slab), "hw" (a slice), "dw" and "dh" (across
+            slices); their outputs are added.
+        input_scale: how much slices are enlarged before the encoder (SAM_Mamba: 2).
+        backbone: whose ViT the row was published with. "timm" (TP-Mamba) resizes the base's position table bicubically,
+            averaging where it shrinks, where SAMed and its followers do so bilinearly, and its blocks' normalisations
+            have an epsilon of 1e-5, not 1e-6.
+        prompt: "box" for a model that segments what lies in a box, one target at a time (MA-SAM, table 4).
+        cm_attention: of the hierarchical decoder (H-SAM): "paper", or "released" for published files, whose code makes
+            its class attention a no-op.
         decoder_lora: SAMed_s, low-rank pairs inside the mask decoder's transformer, which itself stays frozen.
         trained: the parts that stage 2 trains, see ``SAMoraLib.adapters.trainable``.
     """
@@ -85,10 +109,17 @@ class Variant:
     encoder: str = "vit_b"
     adapters: tuple[str, ...] = ("default",)
     rank: int = 4
+    low_rank: str = "lora"
+    depth_adapter: str = "none"
+    planes: tuple[str, ...] = ("hw", "dw", "dh")
+    input_scale: int = 1
+    backbone: str = "segment_anything"
     fusion: Fusion | None = None
     decoder: str = "mask"
     decoder_lora: bool = False
+    cm_attention: str = "paper"
     depth: int = 1  # slices per slab
+    prompt: str = "none"
     trained: tuple[str, ...] = ("lora", "transformer", "decoder", "prompt")
     paper: str = ""
     encoder_size: EncoderSize | None = field(default=None)  # overrides the named size, e.g. in parity tests
@@ -96,7 +127,10 @@ class Variant:
     def __post_init__(self) -> None:
         if self.encoder_size is None:
             _require("encoder", self.encoder, tuple(ENCODER_SIZES))
-        _require("decoder", self.decoder, DECODERS)
+        for name, choices in CHOICES.items():
+            _require(name.replace("_", " "), getattr(self, name), choices)
+        for plane in self.planes:
+            _require("plane", plane, PLANES)
 
     @property
     def size(self) -> EncoderSize:
@@ -113,7 +147,7 @@ class Variant:
             ValueError: the card names fields that this version does not know.
         """
         values = _known_fields(cls, data)
-        for name in ("adapters", "trained"):
+        for name in ("adapters", "trained", *({"planes"} & set(values))):  # older cards know no planes
             values[name] = tuple(values[name])
         if values.get("fusion"):
             values["fusion"] = Fusion(**_known_fields(Fusion, values["fusion"]))
@@ -137,6 +171,11 @@ def _require(what: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"Unknown {what} '{value}'; choose from {', '.join(choices)}.")
 
 
+_SAMORA = Variant("samora", adapters=EXPERTS, fusion=Fusion(), trained=("fusion", "transformer", "decoder"),
+                  paper="SAMora, eq. 2-8")
+_MA_SAM = Variant("ma_sam", rank=32, low_rank="fact", depth_adapter="convolution", decoder="progressive", depth=5,
+                  trained=("lora", "depth", "transformer", "decoder", "prompt"), paper="arXiv:2309.08842")
+
 VARIANTS = {
     variant.name: variant
     for variant in (
@@ -144,8 +183,14 @@ VARIANTS = {
         Variant("sam", adapters=(), trained=("base", "transformer", "decoder", "prompt"), paper="arXiv:2304.02643"),
         Variant("samed", paper="arXiv:2304.13785"),
         Variant("samed_s", decoder_lora=True, trained=("lora", "decoder", "prompt"), paper="arXiv:2304.13785"),
-        Variant("samora", adapters=EXPERTS, fusion=Fusion(), trained=("fusion", "transformer", "decoder"),
-                paper="SAMora, eq. 2-8"),
+        _SAMORA,
+        Variant("h_sam", decoder="hierarchical", paper="arXiv:2403.18271"),
+        replace(_SAMORA, name="h_samora", decoder="hierarchical"),
+        _MA_SAM,
+        # The same, told by a box which target to segment and where.
+        replace(_MA_SAM, name="ma_sam_box", prompt="box"),
+        Variant("tp_mamba", rank=64, low_rank="lora_gelu", depth_adapter="triplane_mamba", backbone="timm",
+                decoder="conv3d", depth=96, trained=("lora", "depth", "decoder"), paper="TP-Mamba, MICCAI 2024"),
     )
 }
 

@@ -156,7 +156,7 @@ def terminology(label: Label) -> str:
     """Slicer's serialised terminology entry: category, type and laterality of the General Anatomy list."""
     organ = label.organ
     modifier = f"SCT^{organ.modifier[0]}^{organ.modifier[1]}" if organ.modifier else "^^"
-    category = "SCT^123037004^Anatomical Structure"
+    category = f"SCT^{organ.category[0]}^{organ.category[1]}"
     region = "Anatomic codes - DICOM master list~^^~^^"
     return (f"Segmentation category and type - 3D Slicer General Anatomy list~{category}~"
             f"SCT^{organ.code}^{organ.meaning}~{modifier}~{region}")

@@ -12,7 +12,7 @@ from pathlib import Path
 def whole_file(path: str | Path, ending: str = ".tmp") -> Iterator[Path]:
     """A hidden path beside ``path`` to write to; it takes the place of ``path`` at the end of the ``with`` block.
 
-    Whatever goes wrong in the block leaves the old file, or none.
+    Whatever goes wrong in the block leaves the old file, or none; an OSError names it.
 
     Args:
         ending: of the hidden file, for writers that choose the format by it.
@@ -23,5 +23,9 @@ def whole_file(path: str | Path, ending: str = ".tmp") -> Iterator[Path]:
     try:
         yield unfinished
         unfinished.replace(path)
+    except OSError as error:
+        if error.errno and not error.filename:
+            error.filename = str(path)  # the system's, e.g. of a full disk, say only why
+        raise
     finally:
         unfinished.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from SAMoraLib.variants import EncoderSize, Fusion, Variant, get_variant
 
 # Four tokens a side at 32 pixels: windows of three need padding.
 SIZE = EncoderSize(32, 2, 4, (1,), window_size=3, patch_size=8, out_chans=32, mask_in_chans=4, decoder_heads=4,
-                   decoder_mlp_dim=32, iou_hidden_dim=16)
+                   decoder_mlp_dim=32, iou_hidden_dim=16, volume_width=8, depth_width=8)
 FUSION = Fusion(width=8)
 IMAGE_SIZE = 32
 CT = Preprocessing("CT", "hu_window", -125, 275, "body", IMAGE_SIZE)

@@ -13,10 +13,12 @@ from typing import TypeVar
 import jsonargparse
 
 from SAMoraLib.card import Preprocessing
-from SAMoraLib.variants import Fusion
+from SAMoraLib.variants import EXPERTS, Fusion
 from Training.data.augment import AugmentPolicy
+from Training.deep_supervision import DeepSupervision
 from Training.schedule import Schedule
 
+OPTIMISERS = ("adamw", "muon", "lars")
 # SAMed's protocol: clip to [-125, 275] HU and stretch the whole slice.
 SAMED_CT = Preprocessing("CT", "hu_window", -125.0, 275.0, "none", 224)
 
@@ -29,15 +31,23 @@ class Optimisation:
         steps: optimiser steps of the whole run.
         batch_size: slices per step over all processes together.
         schedule: the learning rate as a function of the step.
-        optimiser: "adamw", or "muon" for the matrices of linear layers (AdamW for the rest), faster from scratch.
-        weight_decay: decoupled weight decay.
-        betas: AdamW's momentum terms.
+        optimiser: "adamw", or "muon" for the matrices of linear layers (AdamW for the rest), faster from scratch, or
+            "lars" (SimCLR's large batches).
+        weight_decay: decoupled weight decay; of LARS part of the gradient.
+        betas: AdamW's momentum terms; LARS takes the first.
         clip_norm: the gradient's norm is cut to this; 0 leaves it.
         seed: of the weights' start, the order of the slices and the augmentation.
         precision: lightning-fabric's name, e.g. "32-true" or "bf16-mixed".
         devices: how many devices; "auto" takes all of the accelerator.
+        nodes: computers that take part, each with ``devices``; the launcher starts a process per device.
         accelerator: "cpu", "cuda", "mps" or "auto".
+        strategy: "auto", or "fsdp" to spread the model over the devices where one cannot hold it (ViT-H).
         threads: CPU threads per process; 0 leaves torch's choice.
+        accumulate: parts in which each process computes its share of a batch; more need less memory. Each part has a
+            Dice of its own, as wherever gradients are accumulated.
+        recompute: computes the encoder's activations again in the backward pass instead of keeping them: less memory,
+            the same gradients.
+        workers: processes per device that prepare slices ahead; 0 prepares them in between.
         save_every: steps between two saved states, from which a killed run goes on.
         validate_every: steps between two validations; 0 never validates.
     """
@@ -52,17 +62,44 @@ class Optimisation:
     seed: int = 1234
     precision: str = "32-true"
     devices: int | str = "auto"
+    nodes: int = 1
     accelerator: str = "auto"
+    strategy: str = "auto"
     threads: int = 0
+    accumulate: int = 1
+    recompute: bool = False
+    workers: int = 0
     save_every: int = 200
     validate_every: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "save_every"):
+        for name in ("steps", "batch_size", "nodes", "accumulate", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"optimisation.{name} is {getattr(self, name)}; it must be at least 1.")
-        if self.optimiser not in ("adamw", "muon"):
-            raise ValueError(f"Unknown optimiser '{self.optimiser}'; choose from adamw, muon.")
+        if self.optimiser not in OPTIMISERS:
+            raise ValueError(f"Unknown optimiser '{self.optimiser}'; choose from {', '.join(OPTIMISERS)}.")
+        if self.strategy not in ("auto", "fsdp"):
+            raise ValueError(f"Unknown strategy '{self.strategy}'; choose from auto, fsdp.")
+        if self.strategy == "fsdp" and self.validate_every:
+            raise ValueError("A validation needs the whole model on one device; set optimisation.validate_every to 0, "
+                             "or strategy to auto.")
+
+
+def _refuse_test_cases(splits: tuple[str, ...]) -> None:
+    if "test" in splits:
+        raise ValueError("The test cases must not be seen in training, not even without labels; "
+                         "leave 'test' out of splits.")
+
+
+def _refuse_grid(preprocessing: Preprocessing) -> None:
+    if preprocessing.spacing:
+        raise ValueError(f"This stage sees slices, not a grid of {preprocessing.spacing} mm; set "
+                         "preprocessing.spacing to 0.")
+
+
+def _require_share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} is {value}; it must be between 0 and 1.")
 
 
 @dataclass(frozen=True)
@@ -99,6 +136,42 @@ class PretrainBase:
 
 
 @dataclass(frozen=True)
+class Stage1Teacher:
+    """Training/stage1_teacher.py: continual pre-training (CPT) of a teacher on unlabelled slices.
+
+    Attributes:
+        output: folder of the run; teacher.safetensors is written there.
+        manifest: cases as Training.prepare wrote them; their label files are not read.
+        teacher: a row of Training.teachers.files.TEACHERS, e.g. "simclr_r50_2x_sk" or "mae_vit_large".
+        weights: where it goes on from: a published file, one of ours, or timm:NAME; empty starts anew.
+        preprocessing: how a volume becomes slices; written on the file's card.
+        splits: which of the manifest's splits are used; test cases are refused.
+        temperature: of NT-Xent (SimCLR).
+        mask_ratio: share of the patches that are masked (MAE).
+        cache: folder for the resampled slices.
+        optimisation: steps, batch, learning rate, seed, devices.
+        augment: what is done to each view.
+    """
+
+    output: Path
+    manifest: Path
+    teacher: str
+    weights: str = ""
+    preprocessing: Preprocessing = SAMED_CT
+    splits: tuple[str, ...] = ("train",)
+    temperature: float = 0.1
+    mask_ratio: float = 0.75
+    cache: Path = Path("runs/cache")
+    optimisation: Optimisation = field(default_factory=Optimisation)
+    augment: AugmentPolicy = field(default_factory=AugmentPolicy)
+
+    def __post_init__(self) -> None:
+        _refuse_test_cases(self.splits)
+        _refuse_grid(self.preprocessing)
+        _require_share("mask_ratio", self.mask_ratio)
+
+
+@dataclass(frozen=True)
 class Stage1Expert:
     """Training/stage1_expert.py: one LoRA expert on unlabelled slices.
 
@@ -107,6 +180,12 @@ class Stage1Expert:
         manifest: cases as Training.prepare wrote them; their label files are not read.
         base: base weights, Meta's .pth or our .safetensors.
         level: "image" (contrastive), "patch" (masked autoencoding) or "pixel" (denoising).
+        supervision: "scratch", or "teacher" to distil from a frozen one (levels image and patch; table 5's T-S).
+        teacher: its file: one of Training.stage1_teacher (with CPT), a published one or timm:NAME (without); empty
+            takes the level's published file in weights/.
+        hidden: width of the projector between student and teacher.
+        mask_ratio: share of the patches that the student does not see at the patch level.
+        dice_weight: share of the Dice in the pixel level's loss, the rest is the mean squared error.
         encoder: size of the encoder, as in the base file.
         rank: of the low-rank pairs.
         preprocessing: how a volume becomes slices; written on the checkpoint's card.
@@ -120,6 +199,11 @@ class Stage1Expert:
     manifest: Path
     base: Path
     level: str
+    supervision: str = "scratch"
+    teacher: str = ""
+    hidden: int = 2048
+    mask_ratio: float = 0.75
+    dice_weight: float = 0.0
     encoder: str = "vit_b"
     rank: int = 4
     preprocessing: Preprocessing = SAMED_CT
@@ -129,9 +213,16 @@ class Stage1Expert:
     augment: AugmentPolicy = field(default_factory=AugmentPolicy)
 
     def __post_init__(self) -> None:
-        if "test" in self.splits:
-            raise ValueError("The test cases must not be seen in training, not even without labels; "
-                             "leave 'test' out of splits.")
+        if self.level not in EXPERTS:
+            raise ValueError(f"Unknown level '{self.level}'; choose from {', '.join(EXPERTS)}.")
+        _refuse_test_cases(self.splits)
+        _refuse_grid(self.preprocessing)
+        for name in ("mask_ratio", "dice_weight"):
+            _require_share(name, getattr(self, name))
+        if self.supervision not in ("scratch", "teacher"):
+            raise ValueError(f"Unknown supervision '{self.supervision}'; choose from scratch, teacher.")
+        if self.supervision == "teacher" and self.level == "pixel":
+            raise ValueError("The pixel level has no teacher (table 5); set supervision to scratch.")
 
 
 @dataclass(frozen=True)
@@ -145,15 +236,21 @@ class Stage2:
         variant: a row of SAMoraLib.variants.VARIANTS.
         encoder: size of the encoder, as in the base file.
         rank: of the low-rank pairs.
+        depth: slices per slab, where the row sees slabs; 0 keeps the row's own.
         experts: the three expert files (samora); empty for variants without experts.
+        alone: level of the one expert that samora or h_samora is given, and nothing fused (table 5); empty gives all.
         fusion: how the experts become one, where the variant has a fusion.
         trained: parts to train instead of the variant's own, a control, e.g. [transformer, decoder]; empty keeps them.
         preprocessing: how a volume becomes slices; written on the checkpoint's card.
+        classes: organ, or "background" -> class of the base whose mask token it starts from; others start anew. For
+            bases of Training.pretrain_base, which know tissues by name.
         fraction: share of the training slices that are used, chosen by slices with ``few_shot_seed``.
         few_shot_seed: seed of that choice.
         loss_resolution: "low" compares at the decoder's resolution (SAMed), "full" at the slice's.
         ce_weight: weight of the cross-entropy (eq. 9).
         dice_weight: weight of the Dice loss (eq. 9).
+        class_weights: organ, or "background" -> its weight in the Dice's mean over the classes; 1 if not named.
+        deep_supervision: how the losses of two decoders are weighted (h_sam, h_samora); each has its own resolution.
         cache: folder for the resampled slices.
         optimisation: steps, batch, learning rate, seed, devices.
         augment: what is done to each slice.
@@ -168,15 +265,20 @@ class Stage2:
     variant: str
     encoder: str = "vit_b"
     rank: int = 4
+    depth: int = 0
     experts: tuple[Path, ...] = ()
+    alone: str = ""
     fusion: Fusion = field(default_factory=Fusion)
     trained: tuple[str, ...] = ()
     preprocessing: Preprocessing = SAMED_CT
+    classes: dict[str, str] = field(default_factory=dict)
     fraction: float = 1.0
     few_shot_seed: int = 0
     loss_resolution: str = "low"
     ce_weight: float = 0.2
     dice_weight: float = 0.8
+    class_weights: dict[str, float] = field(default_factory=dict)
+    deep_supervision: DeepSupervision = field(default_factory=DeepSupervision)
     cache: Path = Path("runs/cache")
     optimisation: Optimisation = field(default_factory=Optimisation)
     augment: AugmentPolicy = field(default_factory=AugmentPolicy)
@@ -187,6 +289,10 @@ class Stage2:
     def __post_init__(self) -> None:
         if not 0 < self.fraction <= 1:
             raise ValueError(f"fraction is {self.fraction}; it must be above 0 and at most 1.")
+        if self.depth < 0:
+            raise ValueError(f"depth is {self.depth}; it must be at least 1, or 0 for the row's own.")
+        if self.alone not in ("", *EXPERTS):
+            raise ValueError(f"Unknown level '{self.alone}' in alone; choose from {', '.join(EXPERTS)}.")
         if self.loss_resolution not in ("low", "full"):
             raise ValueError(f"Unknown loss_resolution '{self.loss_resolution}'; choose from low, full.")
 
@@ -217,6 +323,9 @@ class ReferenceUNet:
     optimisation: Optimisation = field(default_factory=Optimisation)
     augment: AugmentPolicy = field(default_factory=AugmentPolicy)
 
+    def __post_init__(self) -> None:
+        _refuse_grid(self.preprocessing)
+
 
 Config = TypeVar("Config")
 
@@ -236,3 +345,13 @@ def from_command_line(config: Callable[..., Config], arguments: Sequence[str] | 
         return config(**values)
     except ValueError as error:
         parser.error(str(error))
+
+
+def command(train: Callable[[Config], object], config: Callable[..., Config],
+            arguments: Sequence[str] | None = None) -> None:
+    """Train as the command line says; what is refused ends the program with exit code 1 and its one sentence."""
+    settings = from_command_line(config, arguments)
+    try:
+        train(settings)
+    except (ValueError, OSError) as error:
+        raise SystemExit(str(error)) from error

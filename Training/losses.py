@@ -2,38 +2,77 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, distributed
 
 SMOOTH = 1e-5
+IGNORED = -100  # a label nobody gave (MA-SAM); torch's cross-entropy leaves out the same number
 
 
-def dice_loss(logits: Tensor, label: Tensor) -> Tensor:
+def dice_loss(logits: Tensor, label: Tensor, class_weights: Tensor | None = None) -> Tensor:
     """SAMed's Dice loss: the mean over all K classes, background included, of 1 - 2|pt| / (|p|^2 + |t|^2).
 
-    Sums run over the batch and all pixels together, so that a class absent from one slice of the batch still
-    has a gradient from the others; denominators are sums of squares (V-Net), not of probabilities.
+    Sums run over the batch of all processes and all pixels together, so that a class absent from one slice of the batch
+    still has a gradient from the others; denominators are sums of squares (V-Net), not of probabilities.
 
     Args:
         logits: (B, K, D, h, w), before softmax.
-        label: (B, D, h, w) int64, values 0..K-1.
+        label: (B, D, h, w) int64, values 0..K-1, or -100 where the pixel does not count.
+        class_weights: (K,), of each class in the mean; all alike by default, as published.
     """
-    probability = logits.softmax(dim=1)
-    target = F.one_hot(label, logits.shape[1]).movedim(-1, 1).to(probability.dtype)
+    known = label != IGNORED
+    probability = logits.softmax(dim=1) * known.unsqueeze(1)
+    classes = F.one_hot(label.masked_fill(~known, 0), logits.shape[1]).movedim(-1, 1)
+    target = classes.to(probability.dtype) * known.unsqueeze(1)
     over = (0, *range(2, logits.ndim))
     intersection = (probability * target).sum(over)
     total = probability.square().sum(over) + target.sum(over)  # a one-hot target is its own square
-    return (1 - (2 * intersection + SMOOTH) / (total + SMOOTH)).mean()
+    intersection, total = summed_over_processes(torch.stack([intersection, total]))
+    losses = 1 - (2 * intersection + SMOOTH) / (total + SMOOTH)
+    return losses.mean() if class_weights is None else (class_weights * losses).sum() / class_weights.sum()
+
+
+def summed_over_processes(values: Tensor) -> Tensor:
+    """The sum over all processes of a run, with its gradient, so that a batch has one Dice wherever its slices are.
+
+    The loss is then the same in every process, and the mean of the gradients that DistributedDataParallel takes is the
+    gradient of that loss.
+    """
+    if not distributed.is_available() or not distributed.is_initialized() or distributed.get_world_size() == 1:
+        return values
+    total: Tensor = _SumOverProcesses.apply(values)
+    return total
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """Every process has the sum, so the gradient of a summand is the sum of the processes' gradients."""
+
+    @staticmethod
+    def forward(_: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        distributed.all_reduce(total)
+        return total
 
 
 def segmentation_loss(
-    low_res_logits: Tensor, label: Tensor, ce_weight: float = 0.2, dice_weight: float = 0.8
+    low_res_logits: Tensor, label: Tensor, ce_weight: float = 0.2, dice_weight: float = 0.8,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """``ce_weight`` x cross-entropy + ``dice_weight`` x Dice at the decoder's resolution (SAMed, section 3.4).
 
     Args:
         low_res_logits: (B, K, D, h, w), before softmax.
-        label: (B, D, h, w) int64, values 0..K-1, already at h x w (``Training.data.slices.low_res_label``).
+        label: (B, D, h, w) int64, values 0..K-1 or -100, already at h x w (``Training.data.slices.low_res_label``).
+        class_weights: (K,), of each class in the Dice's mean.
 
     Raises:
         ValueError: logits and label are not on the same grid.
@@ -42,5 +81,6 @@ def segmentation_loss(
     if tuple(label.shape) != grid:
         raise ValueError(f"The label has shape {tuple(label.shape)} but the logits need {grid}; resize it first.")
     logits = low_res_logits.float()  # under autocast the sums over the batch would overflow half precision
-    loss: Tensor = ce_weight * F.cross_entropy(logits, label) + dice_weight * dice_loss(logits, label)
+    dice = dice_loss(logits, label, class_weights)
+    loss: Tensor = ce_weight * F.cross_entropy(logits, label) + dice_weight * dice
     return loss

@@ -1,6 +1,8 @@
-"""AdamW alone, or Muon for the matrices of linear layers and AdamW for the rest."""
+"""AdamW alone, LARS alone, or Muon for the matrices of linear layers and AdamW for the rest."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,8 @@ def make_optimisers(objective: nn.Module, optimisation: Optimisation) -> list[Op
         ValueError: this torch has no Muon.
     """
     trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+    if optimisation.optimiser == "lars":
+        return [_lars(trained, optimisation)]
     matrices = _matrices(objective) if optimisation.optimiser == "muon" else []
     taken = {id(matrix) for matrix in matrices}
     rest = [parameter for parameter in trained if id(parameter) not in taken]
@@ -30,8 +34,19 @@ def make_optimisers(objective: nn.Module, optimisation: Optimisation) -> list[Op
                              "optimisation.optimiser to adamw.")
         optimisers.append(torch.optim.Muon(matrices, rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
     if rest:
-        optimisers.append(AdamW(rest, rate, betas=optimisation.betas, weight_decay=decay))
+        fused = True if rest[0].is_cuda else None  # one kernel for all parameters; torch's choice on the CPU
+        optimisers.append(AdamW(rest, rate, betas=optimisation.betas, weight_decay=decay, fused=fused))
     return optimisers
+
+
+def _lars(trained: Sequence[Tensor], optimisation: Optimisation) -> Optimizer:
+    """Layer-wise rates and weight decay for matrices and kernels; biases and normalisation take plain SGD (SimCLR)."""
+    from timm.optim import Lars
+
+    groups = [{"params": [p for p in trained if p.ndim > 1], "always_adapt": True},
+              {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0}]
+    return Lars([group for group in groups if group["params"]], lr=optimisation.schedule.base_lr,
+                momentum=optimisation.betas[0], weight_decay=optimisation.weight_decay)
 
 
 def _matrices(objective: nn.Module) -> list[Tensor]:

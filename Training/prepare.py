@@ -1,272 +1,220 @@
-"""A folder of images and labels -> manifest.json. Volumes are read and checked, never copied.
+"""A data set -> manifest.json. Volumes are read and checked; only what is not a volume file is converted.
 
+    python -m Training.prepare synapse --input Abdomen --output runs/synapse
+    python -m Training.prepare chaos --part ct --input CHAOS_Train_Sets --output runs/chaos_ct
     python -m Training.prepare --input DIR --output DIR --labels chaos_mr --modality MR
         --image mr.nii.gz --label label.nii.gz --split train=01,02 validation=21 test=31,32
 
-Two layouts are understood: a sub-folder per case (CASE/IMAGE, CASE/LABEL), and nnU-Net's imagesTr and labelsTr.
-Images are single files; write a DICOM series as one first (3D Slicer does).
+Published data sets are read in their own layouts (docs/datasets.md). Without a name it is one's own folder: a
+sub-folder per case (CASE/IMAGE, CASE/LABEL), or nnU-Net's imagesTr and labelsTr; an image is a single file.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
-from SAMoraLib.card import Preprocessing, file_sha256
+from SAMoraLib.card import Preprocessing
 from SAMoraLib.labels import LABEL_SETS, LabelSet, get_label_set
-from SAMoraLib.volume import Volume, to_canonical
-from SAMoraLib.volume_io import read_volume
-from Training.data.manifest import LABELLED_SPLITS, SPLITS, Case, Manifest, write_manifest
+from Training.data.few_shot import read_slice_list
+from Training.data.manifest import SPLITS, Case, Manifest, write_manifest
+from Training.datasets.cases import Checked, read_case
+from Training.datasets.files import image_and_label
+from Training.datasets.folder import check_label_numbers, find_sources, parse_label_map
+from Training.datasets.protocol import Protocol, Source, complete, label_map_of
+from Training.datasets.splits import few_shot_cases, parse_splits, published_split, random_splits
+from Training.datasets.table import DATA_SETS
 
 MANIFEST_NAME = "manifest.json"
-VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
-GRID_TOLERANCE_MM = 0.05  # origins that went through float32 headers differ by less
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where the files of one case lie."""
-
-    id: str
-    image: Path
-    label: Path | None
-
-
-def find_sources(folder: Path, image: str, label: str) -> list[Source]:
-    """The cases in ``folder``, sorted by id.
-
-    Raises:
-        FileNotFoundError: no such folder.
-        ValueError: neither layout fits.
-    """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"There is no folder '{folder}'; give the folder that holds the cases.")
-    found = _paired_folders(folder) if (folder / "imagesTr").is_dir() else _case_folders(folder, image, label)
-    if not found:
-        raise ValueError(f"'{folder}' has neither sub-folders with '{image}' nor volumes in imagesTr; "
-                         f"check --input and --image.")
-    return sorted(found, key=lambda source: source.id)
-
-
-def _case_folders(folder: Path, image: str, label: str) -> list[Source]:
-    return [Source(case.name, case / image, case / label if (case / label).is_file() else None)
-            for case in folder.iterdir() if (case / image).is_file()]
-
-
-def _paired_folders(folder: Path) -> list[Source]:
-    labels = {_stem(path): path for path in (folder / "labelsTr").glob("*")}
-    images = {_stem(path).removesuffix("_0000"): path for path in (folder / "imagesTr").glob("*") if _stem(path)}
-    return [Source(case, path, labels.get(case)) for case, path in images.items()]
-
-
-def _stem(path: Path) -> str:
-    """The name without its volume suffix; empty for other files, as hidden ones."""
-    for suffix in VOLUME_SUFFIXES:
-        if path.name.endswith(suffix) and not path.name.startswith("."):
-            return path.name.removesuffix(suffix)
-    return ""
-
-
-def parse_splits(arguments: Iterable[str]) -> dict[str, str]:
-    """["train=01,02", "test=31"] -> {"01": "train", "02": "train", "31": "test"}.
-
-    Raises:
-        ValueError: an unknown split, or a case in two splits.
-    """
-    split_of: dict[str, str] = {}
-    for argument in arguments:
-        split, _, cases = argument.partition("=")
-        if split not in SPLITS:
-            raise ValueError(f"Unknown split in '{argument}'; write SPLIT=CASE,CASE with {', '.join(SPLITS)}.")
-        for case in filter(None, cases.split(",")):
-            if split_of.setdefault(case, split) != split:
-                raise ValueError(f"Case '{case}' is in the splits {split_of[case]} and {split}; list it once.")
-    return split_of
-
-
-def random_splits(sources: Sequence[Source], fractions: Sequence[float], seed: int) -> dict[str, str]:
-    """Deal the labelled cases into train, validation and test; those without a label become "unlabelled".
-
-    Raises:
-        ValueError: the fractions do not add up to 1, or there are fewer cases than splits.
-    """
-    if len(fractions) != len(LABELLED_SPLITS) or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise ValueError(f"The fractions {list(fractions)} are not three shares of 1 for train, validation and test.")
-    labelled = sorted(source.id for source in sources if source.label)
-    order = [labelled[i] for i in np.random.default_rng(seed).permutation(len(labelled))]
-    sizes = [max(1, round(fraction * len(order))) if fraction else 0 for fraction in fractions[1:]]
-    if len(order) - sum(sizes) < (1 if fractions[0] else 0):
-        raise ValueError(f"{len(order)} labelled cases are too few for the fractions {list(fractions)}; "
-                         f"add cases or give --split lists.")
-    split_of = {source.id: "unlabelled" for source in sources}
-    for case in order:
-        split_of[case] = "train"
-    for split, size in zip(LABELLED_SPLITS[1:], sizes, strict=True):
-        for case in order[:size]:
-            split_of[case] = split
-        order = order[size:]
-    return split_of
-
-
-def parse_label_map(text: str, labels: LabelSet) -> dict[int, int]:
-    """"1=spleen,2=right_kidney" -> {1: value of spleen, ...}; an empty text maps every number to itself.
-
-    Raises:
-        ValueError: not of this form, or an organ outside ``labels``.
-    """
-    if not text:
-        return {label.value: label.value for label in labels}
-    label_map: dict[int, int] = {}
-    for pair in text.split(","):
-        number, _, organ = pair.partition("=")
-        if not number.strip().isdecimal() or int(number) == 0:
-            raise ValueError(f"'{pair}' is not NUMBER=ORGAN; write --label-map 1=spleen,2=right_kidney.")
-        label_map[int(number)] = labels.by_name(organ.strip()).value
-    return label_map
-
-
-def check_pair(case: str, image: Volume, label: Volume) -> None:
-    """Refuse a label volume on another grid than its image.
-
-    Raises:
-        ValueError: with what differs.
-    """
-    if image.array.shape != label.array.shape:
-        raise ValueError(f"Case '{case}': the label has {label.array.shape} voxels but the image {image.array.shape}; "
-                         f"resample the label to the image's grid.")
-    for name, tolerance in (("spacing", 1e-3), ("origin", GRID_TOLERANCE_MM), ("direction", 1e-3)):
-        ours, theirs = getattr(image, name), getattr(label, name)
-        if not np.allclose(ours, theirs, rtol=0, atol=tolerance):
-            raise ValueError(f"Case '{case}': the {name} of the label is {theirs} but that of the image {ours}; "
-                             f"resample the label to the image's grid.")
-
-
-def label_numbers(case: str, label: Volume) -> set[int]:
-    """The numbers that occur in a label volume, without background.
-
-    Raises:
-        ValueError: a number is negative or not whole.
-    """
-    values = np.unique(label.array)
-    if np.any(values != np.round(values)) or values[0] < 0:
-        raise ValueError(f"Case '{case}': the label volume holds values such as {values[0]:g} and {values[-1]:g} that "
-                         f"are no label numbers; give a volume of whole numbers from 0.")
-    return {int(value) for value in values} - {0}
-
-
-def voxels_sha256(volume: Volume) -> str:
-    """Hash of the voxels in canonical order, the same for a copy in another type, format or orientation."""
-    canonical, _ = to_canonical(volume)
-    digest = hashlib.sha256(repr(canonical.array.shape).encode())
-    digest.update(np.ascontiguousarray(canonical.array, dtype=np.float32).data)
-    return digest.hexdigest()
-
-
-def read_case(source: Source, split: str, root: Path) -> tuple[Case, set[int]]:
-    """Read and check one case; its record, and the label numbers seen in it."""
-    image = read_volume(source.image)
-    numbers: set[int] = set()
-    with_label = source.label if split != "unlabelled" else None
-    if with_label:
-        label = read_volume(with_label)
-        check_pair(source.id, image, label)
-        numbers = label_numbers(source.id, label)
-    shape = (int(image.array.shape[0]), int(image.array.shape[1]), int(image.array.shape[2]))
-    return Case(
-        id=source.id, split=split,
-        image=_relative(source.image, root), label=_relative(with_label, root) if with_label else None,
-        image_sha256=file_sha256(source.image), label_sha256=file_sha256(with_label) if with_label else None,
-        voxels_sha256=voxels_sha256(image), shape=shape, spacing=image.spacing,
-    ), numbers
-
-
-def _relative(path: Path, root: Path) -> str:
-    try:
-        return Path(os.path.relpath(path.resolve(), root.resolve())).as_posix()
-    except ValueError as error:  # Windows: another drive
-        raise ValueError(f"'{path}' is on another drive than '{root}'; put the manifest on the drive of the data.") \
-            from error
-
-
-def check_label_numbers(seen: set[int], label_map: dict[int, int], explicit: bool) -> None:
-    """Refuse numbers that nobody has named, and names for numbers that nobody has.
-
-    Raises:
-        ValueError: without a label map, a number outside the label set; with one, a number that never occurs.
-    """
-    if not explicit and seen - set(label_map):
-        raise ValueError(f"The label volumes hold {sorted(seen)} but the label set knows {sorted(label_map)}; "
-                         f"say what they mean with --label-map, numbers left out become background.")
-    if explicit and seen and set(label_map) - seen:
-        raise ValueError(f"--label-map names {sorted(set(label_map) - seen)} but the label volumes hold "
-                         f"{sorted(seen)}; correct the numbers.")
+FOLDER = "folder"
+FRACTIONS = (0.7, 0.15, 0.15)
 
 
 def prepare(
     sources: Sequence[Source], split_of: dict[str, str], root: Path, modality: str, labels: LabelSet,
     label_map_text: str = "",
 ) -> Manifest:
-    """Read, check and describe the cases that ``split_of`` names.
+    """Read, check and describe the cases of one's own folder that ``split_of`` names.
 
     Raises:
-        ValueError: a case is missing, damaged, on another grid than its label, holds unknown label numbers, or is
-            the copy of one in another split.
+        ValueError: a case is missing, damaged, empty, on another grid than its label, holds unknown label numbers, or
+            is the copy of one in another split.
     """
-    known = {source.id: source for source in sources}
-    missing = sorted(set(split_of) - set(known))
-    if missing:
-        raise ValueError(f"The splits name {', '.join(missing)} but the folder holds {', '.join(known)}.")
     label_map = parse_label_map(label_map_text, labels)
-    cases, seen = [], set()
-    for source in tqdm([known[case] for case in sorted(split_of)], desc="reading", unit="case", disable=None):
-        case, numbers = read_case(source, split_of[source.id], root)
-        cases.append(case)
-        seen |= numbers
+    checked = read_cases(sources, split_of, root, label_map)
+    seen = {number: one.case.label or "" for one in checked for number in sorted(one.numbers)}
     check_label_numbers(seen, label_map, explicit=bool(label_map_text))
-    return Manifest(root, modality, labels, label_map, tuple(cases))
+    return Manifest(root, modality, labels, label_map, with_organs(checked))
+
+
+def read_cases(
+    sources: Sequence[Source], split_of: dict[str, str], root: Path, label_map: dict[int, int],
+    known: Collection[int] | None = None,
+) -> list[Checked]:
+    """The cases that ``split_of`` names, read and checked, in the order of their names."""
+    of_name = {source.id: source for source in sources}
+    if missing := sorted(set(split_of) - set(of_name)):
+        raise ValueError(f"The splits name {', '.join(missing)} but the folder holds {', '.join(of_name)}.")
+    checked = []
+    for name in tqdm(sorted(split_of), desc="reading", unit="case", disable=None):
+        files = image_and_label(of_name[name], root / "volumes")
+        checked.append(read_case(name, files, split_of[name], root, label_map, known))
+    return checked
+
+
+def with_organs(checked: Sequence[Checked]) -> tuple[Case, ...]:
+    """The records.
+
+    Raises:
+        ValueError: a label volume shows none of the organs.
+    """
+    for one in checked:
+        if one.case.label and not one.labelled:
+            raise ValueError(f"Case '{one.case.id}': the label '{Path(one.case.label).name}' shows no organ of the "
+                             f"label set; correct it, or leave the case out, or put it into the split unlabelled.")
+    return tuple(one.case for one in checked)
+
+
+def prepare_published(args: argparse.Namespace) -> tuple[Manifest, int]:
+    """Read, check and describe a published data set; also how many of its cases are left out.
+
+    Raises:
+        FileNotFoundError: no such folder, or without the list of its files.
+        ValueError: files are missing, or as in ``prepare``.
+    """
+    protocol = choose_part(args.data_set, args.part, args.input)
+    labels = get_label_set(args.labels or protocol.labels)
+    label_map = label_map_of(protocol, labels)
+    listed = read_slice_list(args.few_shot_list) if args.few_shot_list else None
+    few = few_shot_cases(protocol.split) if args.few_shot else listed
+    sources = complete(protocol.find(args.input), protocol, args.partial)
+    split_of = few_training_cases(splits_of(sources, protocol, args), few)
+    checked = read_cases(sources, split_of, args.output, label_map, known=protocol.numbers)
+    if protocol.whole_body:
+        checked = [one for one in checked if one.labelled or not one.case.label]
+    chosen = [one if few is None else replace(one, case=few_slices(one, listed)) for one in checked]
+    print(f"{protocol.title}; preprocessing of the papers: {protocol.preprocessing}")
+    manifest = Manifest(args.output, protocol.preprocessing.modality, labels, label_map, with_organs(chosen))
+    return manifest, len(sources) - len(chosen)
+
+
+def choose_part(data_set: str, part: str | None, folder: Path) -> Protocol:
+    """The part of a data set that was named, or the first of which the folder holds a case; or the first.
+
+    Raises:
+        ValueError: an unknown part.
+    """
+    parts = DATA_SETS[data_set]
+    if part is not None:
+        if part not in parts:
+            raise ValueError(f"{data_set} has no part '{part}'; choose from {', '.join(parts)}.")
+        return parts[part]
+    first = next(iter(parts.values()))
+    if folder.is_dir() and len(parts) > 1:
+        return next((protocol for protocol in parts.values() if protocol.find(folder).cases), first)
+    return first
+
+
+def splits_of(sources: Sequence[Source], protocol: Protocol, args: argparse.Namespace) -> dict[str, str]:
+    """Case -> split: one's own, the paper's, the download's, or by chance."""
+    if args.split:
+        return parse_splits(args.split)
+    names = {source.id for source in sources}
+    if args.fractions is None and protocol.split:
+        return {case: split for case, split in published_split(protocol.split).items() if case in names}
+    if args.fractions is None and all(source.split for source in sources):
+        return {source.id: source.split or "" for source in sources}
+    return random_splits(sources, args.fractions or FRACTIONS, args.seed)
+
+
+def few_training_cases(split_of: dict[str, str], few: Collection[str] | None) -> dict[str, str]:
+    """With only ``few`` labelled training cases, if given; the others become unlabelled.
+
+    Raises:
+        ValueError: one of the few is no training case.
+    """
+    if few is None:
+        return split_of
+    if others := sorted(case for case in few if split_of.get(case) != "train"):
+        raise ValueError(f"The few-shot list names {', '.join(others[:3])}, which are no training cases here; correct "
+                         f"the list, or the splits with --split.")
+    return {case: "unlabelled" if split == "train" and case not in few else split for case, split in split_of.items()}
+
+
+def few_slices(one: Checked, listed: dict[str, tuple[int, ...]] | None) -> Case:
+    """A training case with its listed slices, or, without a list, with those that show an organ.
+
+    Raises:
+        ValueError: a listed slice is not there.
+    """
+    if one.case.split != "train":
+        return one.case
+    if listed is None:
+        return replace(one.case, slices=one.labelled)
+    numbers = listed[one.case.id]
+    if max(numbers) >= len(one.from_feet):
+        raise ValueError(f"The few-shot list names slice {max(numbers)} of case '{one.case.id}', which has "
+                         f"{len(one.from_feet)} axial slices; give the list of this data set.")
+    return replace(one.case, slices=tuple(sorted(one.from_feet[number] for number in numbers)))
 
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m Training.prepare", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--input", type=Path, required=True, help="folder of the cases")
-    parser.add_argument("--output", type=Path, required=True, help=f"folder that gets {MANIFEST_NAME}")
-    parser.add_argument("--labels", choices=sorted(LABEL_SETS), required=True, help="the organs to learn")
-    parser.add_argument("--modality", choices=Preprocessing.CHOICES["modality"], required=True)
-    parser.add_argument("--image", default="image.nii.gz", help="name of the image in a case's folder")
-    parser.add_argument("--label", default="label.nii.gz", help="name of the label volume in a case's folder")
-    parser.add_argument("--label-map", default="", metavar="1=spleen,...",
-                        help="what the numbers in the label files mean, if not the label set's own; others: background")
+    parser.add_argument("data_set", nargs="?", default=FOLDER, choices=(*DATA_SETS, FOLDER), metavar="DATA_SET",
+                        help=f"{', '.join(DATA_SETS)}, or {FOLDER} (the default) for one's own")
+    parser.add_argument("--input", type=Path, required=True, help="folder of the cases, or of the unpacked download")
+    parser.add_argument("--output", type=Path, required=True,
+                        help=f"folder that gets {MANIFEST_NAME}, and volumes/ where something must be converted")
+    parser.add_argument("--labels", choices=sorted(LABEL_SETS), help="the organs to learn, if not the data set's own")
     parser.add_argument("--split", nargs="+", default=[], metavar="SPLIT=CASE,...",
                         help=f"cases of {', '.join(SPLITS)}; cases not named are left out")
-    parser.add_argument("--fractions", nargs=3, type=float, default=(0.7, 0.15, 0.15), metavar="SHARE",
-                        help="shares of train, validation and test when no --split is given")
+    parser.add_argument("--fractions", nargs=3, type=float, metavar="SHARE",
+                        help=f"shares of train, validation and test by chance, if no split is published: {FRACTIONS}")
     parser.add_argument("--seed", type=int, default=0, help="of the random split")
+    own = parser.add_argument_group(FOLDER)
+    own.add_argument("--modality", choices=Preprocessing.CHOICES["modality"])
+    own.add_argument("--image", default="image.nii.gz", help="name of the image in a case's folder")
+    own.add_argument("--label", default="label.nii.gz", help="name of the label volume in a case's folder")
+    own.add_argument("--label-map", default="", metavar="1=spleen,...",
+                     help="what the numbers in the label files mean, if not the label set's own; others: background")
+    published = parser.add_argument_group("published data sets")
+    published.add_argument("--part", metavar="PART", help="; ".join(f"{name}: {', '.join(parts)}" for name, parts
+                                                                    in DATA_SETS.items() if len(parts) > 1))
+    published.add_argument("--partial", action="store_true", help="take the complete cases of a partial download")
+    published.add_argument("--few-shot", action="store_true",
+                           help="the papers' few labelled cases alone (la: 4, promise12: 3), others unlabelled")
+    published.add_argument("--few-shot-list", type=Path, metavar="FILE",
+                           help="only the slices of a list, a name per line: case0005_slice067")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    args = parser().parse_args(arguments)
+    options = parser()
+    args = options.parse_args(arguments)
+    if args.data_set == FOLDER and not (args.labels and args.modality):
+        options.error("one's own folder needs --labels and --modality")
     try:
         run(args)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:  # also a full disk
         raise SystemExit(str(error)) from error
 
 
 def run(args: argparse.Namespace) -> None:
-    sources = find_sources(args.input, args.image, args.label)
-    split_of = parse_splits(args.split) or random_splits(sources, args.fractions, args.seed)
-    manifest = prepare(sources, split_of, args.output, args.modality, get_label_set(args.labels), args.label_map)
+    manifest, left_out = prepare_folder(args) if args.data_set == FOLDER else prepare_published(args)
     write_manifest(manifest, args.output / MANIFEST_NAME)
-    counts = {split: sum(case.split == split for case in manifest.cases) for split in SPLITS}
-    left_out = f", {len(sources) - len(split_of)} left out" if len(split_of) < len(sources) else ""
-    print(f"{args.output / MANIFEST_NAME}: " + ", ".join(f"{n} {split}" for split, n in counts.items() if n) + left_out)
+    counts = {split: sum(case.split == split for case in manifest.cases) for split in SPLITS} | {"left out": left_out}
+    print(f"{args.output / MANIFEST_NAME}: " + ", ".join(f"{n} {split}" for split, n in counts.items() if n))
+
+
+def prepare_folder(args: argparse.Namespace) -> tuple[Manifest, int]:
+    sources = find_sources(args.input, args.image, args.label)
+    split_of = parse_splits(args.split) or random_splits(sources, args.fractions or FRACTIONS, args.seed)
+    manifest = prepare(sources, split_of, args.output, args.modality, get_label_set(args.labels), args.label_map)
+    return manifest, len(sources) - len(split_of)
 
 
 if __name__ == "__main__":

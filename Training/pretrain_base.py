@@ -15,7 +15,7 @@ from SAMoraLib.checkpoint import save_model
 from SAMoraLib.demo.phantom import STRUCTURES
 from SAMoraLib.model import build_model
 from SAMoraLib.variants import get_variant
-from Training.config import PretrainBase, from_command_line
+from Training.config import PretrainBase, command
 from Training.data.painted import PaintedSlices, phantom_structures
 from Training.loop import fit, make_fabric
 from Training.objectives.segmentation import SegmentationObjective
@@ -38,11 +38,12 @@ def pretrain_base(config: PretrainBase) -> None:
     fit(fabric, objective, slices, config.optimisation, run)
     card = Card(kind="base", name=f"{config.encoder}-base", variant=variant, image_size=config.image_size,
                 training={"script": "pretrain_base", "steps": config.optimisation.steps,
-                          "batch_size": config.optimisation.batch_size, "phantoms": config.phantoms},
+                          "batch_size": config.optimisation.batch_size, "phantoms": config.phantoms,
+                          "classes": STRUCTURES},
                 licence="Apache-2.0", description="Trained whole on painted phantom abdomens; no real volume was seen.")
     if fabric.is_global_zero:
         save_model(config.output / "base.safetensors", model, card)
 
 
 if __name__ == "__main__":
-    pretrain_base(from_command_line(PretrainBase))
+    command(pretrain_base, PretrainBase)

@@ -13,18 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from SAMoraLib.card import Card
+from SAMoraLib.card import Card, file_sha256
 from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.model import Prediction
 from SAMoraLib.variants import get_variant
 from SAMoraLib.whole_file import whole_file
-from Training.config import ReferenceUNet, from_command_line
-from Training.data.few_shot import choose_slices
+from Training.config import ReferenceUNet, command
+from Training.data.few_shot import choose_listed
 from Training.data.manifest import read_manifest
 from Training.data.slices import SliceDataset, build_cache
-from Training.evaluate import evaluate_cases, table, write_results
+from Training.evaluate import evaluate_cases
 from Training.loop import fit, make_fabric
 from Training.objectives.segmentation import SegmentationObjective
+from Training.results import table, write_results
 from Training.run import Run
 from Training.validation import dice_validation
 
@@ -52,7 +53,7 @@ def train_and_evaluate(config: ReferenceUNet) -> dict[str, Any]:
     fabric = make_fabric(config.optimisation)
     manifest = read_manifest(config.manifest)
     train = build_cache(manifest, manifest.of("train"), config.preprocessing, config.cache)
-    chosen = choose_slices(train.cases, config.fraction, config.few_shot_seed)
+    chosen = choose_listed(train.cases, train.listed, config.fraction, config.few_shot_seed)
     model = SliceUNet(len(manifest.labels), config.channels, config.preprocessing.channels)
     slices = SliceDataset(train, chosen, config.optimisation.seed, config.augment)
     objective = SegmentationObjective(model, "full")
@@ -64,11 +65,12 @@ def train_and_evaluate(config: ReferenceUNet) -> dict[str, Any]:
         torch.save(model.state_dict(), unfinished)
     card = Card("model", "unet", get_variant("sam"), config.preprocessing.image_size, manifest.labels,
                 config.preprocessing)
-    results = evaluate_cases(manifest, "test", Predictor(model, card).predict)
+    results = evaluate_cases(manifest, "test", Predictor(model, card).predict, folder=config.output / "test" / "cases",
+                             key=file_sha256(config.output / "unet.pt"))
     whole = write_results(config.output / "test", results, {"name": "MONAI U-Net", "split": "test"})
     print(table(whole["summary"]))
     return whole
 
 
 if __name__ == "__main__":
-    train_and_evaluate(from_command_line(ReferenceUNet))
+    command(train_and_evaluate, ReferenceUNet)

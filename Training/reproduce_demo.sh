@@ -11,9 +11,9 @@ export OMP_NUM_THREADS=1
 
 expert() { "$python" -m Training.stage1_expert --config $configs/expert.yaml --level "$1" --output "$runs/$1"; }
 
-"$python" -m Training.make_phantoms --output $runs/phantoms --first-seed 20000 --count 136
+"$python" -m Training.make_phantoms --output $runs/phantoms --first-seed 20000 --count 488
 "$python" -m Training.prepare --input $runs/phantoms --output $runs --labels synapse --modality CT \
-    --fractions 0.94 0.06 0 --seed 0
+    --fractions 0.984 0.016 0 --seed 0
 "$python" -m Training.pretrain_base --config $configs/base.yaml
 expert image & (expert pixel; expert patch); wait
 "$python" -m Training.stage2_finetune --config $configs/samora.yaml

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -34,21 +35,38 @@ class Run:
         written = _as_plain(config)
         path = self.folder / "config.yaml"
         # A folder written before a field existed had that field's default.
-        if path.exists() and (old := _defaults(config) | yaml.safe_load(path.read_text())) != written:
+        if path.exists() and (old := _with_defaults(yaml.safe_load(path.read_text()), config)) != written:
             changed = sorted(key for key in {*old, *written} if old.get(key) != written.get(key))
             raise ValueError(f"'{self.folder}' holds a run whose {', '.join(changed)} differ; choose another output "
                              "folder, or delete this one.")
         write_text(path, yaml.safe_dump(written, sort_keys=False))
 
     def save_state(self, state: dict[str, Any]) -> None:
-        """Keep ``state`` (tensors and plain values); the file is written beside and renamed."""
+        """Keep ``state`` (tensors and plain values); the file is written beside and renamed.
+
+        Raises:
+            OSError: it could not be written completely; the old one is still there.
+        """
         with whole_file(self.folder / STATE) as unfinished:
-            torch.save(state, unfinished)
+            try:
+                torch.save(state, unfinished)
+            except RuntimeError as error:  # torch: of a full disk it tells positions in the file
+                raise OSError(f"'{self.folder / STATE}' could not be written; check that the disk has room.") from error
 
     def load_state(self) -> dict[str, Any] | None:
-        """The last saved state, or None at the start."""
+        """The last saved state, or None at the start.
+
+        Raises:
+            ValueError: it is damaged.
+        """
         path = self.folder / STATE
-        return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:  # torch's, of a damaged file
+            raise ValueError(f"'{path}' is damaged; delete it to begin this run anew.") from error
+        return state
 
     def log(self, **values: Any) -> None:
         """Append one line to the log."""
@@ -60,6 +78,14 @@ class Run:
         path = self.folder / LOG
         lines = path.read_text().splitlines() if path.exists() else []
         return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def _with_defaults(plain: dict[str, Any], config: Any) -> dict[str, Any]:
+    """``plain`` as written, and the fields of ``config`` that it lacks at their default, also within its parts."""
+    whole = _defaults(config) | plain
+    parts = {name: part for name in plain if dataclasses.is_dataclass(part := getattr(config, name, None))}
+    return whole | {name: _with_defaults(plain[name], part) for name, part in parts.items()
+                    if isinstance(plain[name], dict)}
 
 
 def _defaults(config: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ class Schedule:
         warmup: optimiser steps of the linear warm-up; 0 starts at ``base_lr``.
         power: exponent of the polynomial decay (SAMed 0.9, MA-SAM 7, SAMora's supplement 1).
         final_lr: where the cosine ends.
+        total: steps that the decay is made for, where the run stops earlier (SAMed); 0 takes the run's own.
     """
 
     form: str = "samed"
@@ -24,6 +25,7 @@ class Schedule:
     warmup: int = 250
     power: float = 0.9
     final_lr: float = 0.0
+    total: int = 0
 
     def __post_init__(self) -> None:
         if self.form not in FORMS:
@@ -61,4 +63,4 @@ def lr_at(step: int, total: int, schedule: Schedule) -> float:
     """
     if step <= schedule.warmup and schedule.warmup > 0:
         return schedule.base_lr * max(step, 1) / schedule.warmup
-    return FORMS[schedule.form](step, total, schedule)
+    return FORMS[schedule.form](step, schedule.total or total, schedule)

@@ -1,4 +1,4 @@
-"""Stage 1 without teachers: one LoRA expert on unlabelled slices (the paper's "Scratch" row).
+"""Stage 1: one LoRA expert on unlabelled slices, by itself or distilled from a teacher (the rows of tables 5 and 15).
 
     python -m Training.stage1_expert --config Training/configs/chaos_mr/expert.yaml --level image --output runs/image
 """
@@ -6,30 +6,37 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from SAMoraLib.adapters.trainable import expert_keys, train_only
 from SAMoraLib.card import Card, reference_to
 from SAMoraLib.checkpoint import save_expert
 from SAMoraLib.importers.sam import load_base, read_tensors
 from SAMoraLib.model import SegmentationModel, build_model
-from SAMoraLib.variants import EXPERTS, get_variant
-from Training.config import Stage1Expert, from_command_line
-from Training.data.augment import View, augment, noisy_and_clean, two_views
+from SAMoraLib.variants import get_variant
+from Training.config import Stage1Expert, command
+from Training.data.augment import View, noisy_and_clean, one_view, two_views
 from Training.data.manifest import read_manifest
 from Training.data.slices import ViewDataset, build_cache
 from Training.loop import fit, make_fabric
 from Training.objectives.contrastive import ContrastiveObjective
 from Training.objectives.denoising import DenoisingObjective
+from Training.objectives.distillation import Frozen, ImageDistillation, PatchDistillation
 from Training.objectives.masked import MaskedObjective
 from Training.run import Run
+from Training.teachers.files import IMAGENET, Teacher, load_teacher, row_of
+from Training.teachers.mae import Mae
+from Training.teachers.simclr import Simclr
+
+PUBLISHED = {"image": "simclr_r50_2x_sk", "patch": "mae_vit_large"}  # the papers' teachers
+STANDARDISED = 64  # views over which a teacher's features are standardised
 
 
 def train_expert(config: Stage1Expert) -> None:
     """Train and write ``expert.safetensors`` into the run's folder."""
-    if config.level not in EXPERTS:
-        raise ValueError(f"Unknown level '{config.level}'; choose from {', '.join(EXPERTS)}.")
     run = Run(config.output, config)
     fabric = make_fabric(config.optimisation)
     manifest = read_manifest(config.manifest)
@@ -40,33 +47,66 @@ def train_expert(config: Stage1Expert) -> None:
     load_base(model, read_tensors(config.base))
     train_only(model, expert_keys(model, config.level))
     views = ViewDataset(cache, make_view(config), config.optimisation.seed)
-    fit(fabric, make_objective(config.level, model), views, config.optimisation, run)
+    fit(fabric, make_objective(config, model, views), views, config.optimisation, run)
     card = Card(kind="expert", name=config.level, variant=variant, image_size=model.image_size,
-                preprocessing=config.preprocessing, base=reference_to(config.base),
-                training={"script": "stage1_expert", "level": config.level, "steps": config.optimisation.steps,
-                          "batch_size": config.optimisation.batch_size, "slices": len(cache)})
+                preprocessing=config.preprocessing, base=reference_to(config.base), parents=teacher_reference(config),
+                training={"script": "stage1_expert", "level": config.level, "supervision": config.supervision,
+                          "steps": config.optimisation.steps, "batch_size": config.optimisation.batch_size,
+                          "slices": len(views)})
     if fabric.is_global_zero:
         save_expert(config.output / "expert.safetensors", model, config.level, card)
 
 
 def make_view(config: Stage1Expert) -> View:
-    """What each level looks at: two views, one view, or a noisy and a clean one."""
-    if config.level == "image":
+    """What each level looks at: one view, two of them to contrast, or a noisy and a clean one."""
+    if config.level == "image" and config.supervision == "scratch":
         return partial(two_views, policy=config.augment)
     if config.level == "pixel":
         return partial(noisy_and_clean, policy=config.augment)
-    return lambda image, rng: (augment(image, None, rng, config.augment)[0],)
+    return partial(one_view, policy=config.augment)
 
 
-def make_objective(level: str, model: SegmentationModel) -> nn.Module:
-    """The level's objective on the model's encoder."""
+def make_objective(config: Stage1Expert, model: SegmentationModel, views: ViewDataset) -> nn.Module:
+    """The level's objective on the model's encoder; the first of ``views`` standardise a teacher's features."""
     size, encoder = model.variant.size, model.image_encoder
-    if level == "image":
+    if config.supervision == "teacher":
+        return _distillation(config, model, torch.stack([views[0, i][0] for i in _spread(len(views))]))
+    if config.level == "image":
         return ContrastiveObjective(encoder, size.out_chans)
-    if level == "patch":
-        return MaskedObjective(encoder, size.embed_dim, size.patch_size)
-    return DenoisingObjective(encoder, size.out_chans, size.patch_size)
+    if config.level == "patch":
+        return MaskedObjective(encoder, size.embed_dim, size.patch_size, config.mask_ratio)
+    return DenoisingObjective(encoder, size.out_chans, size.patch_size, config.dice_weight)
+
+
+def _spread(count: int) -> range:
+    """About STANDARDISED indexes, evenly over all cases."""
+    return range(0, count, max(count // STANDARDISED, 1))
+
+
+def _distillation(config: Stage1Expert, model: SegmentationModel, views: Tensor) -> nn.Module:
+    size, encoder, teacher = model.variant.size, model.image_encoder, find_teacher(config)
+    if config.level == "image" and isinstance(teacher, Simclr):
+        return ImageDistillation(encoder, size.out_chans, Frozen(teacher, views), config.hidden)
+    if config.level == "patch" and isinstance(teacher, Mae):
+        return PatchDistillation(encoder, size.embed_dim, Frozen(teacher, views), config.hidden, config.mask_ratio)
+    raise ValueError(f"'{config.teacher}' cannot teach the {config.level} level; give SimCLR's file for image and "
+                     "MAE's for patch.")
+
+
+def find_teacher(config: Stage1Expert) -> Teacher:
+    """The teacher that the configuration names, or the level's own with its published ImageNet weights."""
+    published = PUBLISHED[config.level]
+    source = config.teacher or IMAGENET[published]
+    return load_teacher(row_of(source) or published, source, config.preprocessing.image_size)
+
+
+def teacher_reference(config: Stage1Expert) -> tuple[dict[str, str], ...]:
+    """The teacher's file for the card, if there is one."""
+    if config.supervision == "scratch":
+        return ()
+    source = config.teacher or IMAGENET[PUBLISHED[config.level]]
+    return (reference_to(source) if Path(source).is_file() else {"name": source, "sha256": ""},)
 
 
 if __name__ == "__main__":
-    train_expert(from_command_line(Stage1Expert))
+    command(train_expert, Stage1Expert)

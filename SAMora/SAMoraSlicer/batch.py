@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -12,11 +13,13 @@ from typing import Any
 from SAMoraLib.card import file_sha256, read_card
 from SAMoraLib.request import Job, Request
 from SAMoraSlicer.cases import SEGMENTATION, Case, find_cases
+from SAMoraSlicer.folder_lock import FolderLock
 from SAMoraSlicer.manifest import DONE, FAILED, Manifest
 from SAMoraSlicer.process import ChildProcess, child_environment, describe_exit, python_command
 
 MANIFEST, TABLE = "manifest.json", "statistics.csv"
 POLL_SECONDS = 0.05
+ENOUGH_TO_GUESS = 0.03  # of the work: before, the time that is left is not told
 
 
 class FolderBatch:
@@ -36,6 +39,7 @@ class FolderBatch:
 
     Attributes:
         state: "idle", "running", "done" (all cases were tried), "cancelled" or "failed" (nothing more can be done).
+        begun: whether a child got as far as its first volume.
         waiting: cases that are not done and, in this run, not yet tried.
         errors: case name -> sentence; under None what stopped the whole run.
         notices: a line for people whenever a case ends or the work goes on in another way.
@@ -60,8 +64,10 @@ class FolderBatch:
         self.current: Case | None = None
         self._child: ChildProcess | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._lock = FolderLock(output)
         self._by_input = {str(case.input): case for case in self.cases}
         self._waiting_at_start = 0
+        self.begun = False
         self._current_fraction = 0.0
         self._fraction_at_start, self._started = self.fraction, 0.0
 
@@ -74,14 +80,16 @@ class FolderBatch:
     def seconds_left(self) -> float | None:
         """How long it will take at the speed so far; None while nothing can be said."""
         gone = self.fraction - self._fraction_at_start
-        return (1 - self.fraction) * (time.monotonic() - self._started) / gone if gone > 0 else None
+        if not self.begun or gone < ENOUGH_TO_GUESS:
+            return None
+        return (1 - self.fraction) * (time.monotonic() - self._started) / gone
 
     def start(self) -> None:
         """Start on what is not done yet."""
         done = len(self.cases) - len(self.waiting)
         self.notices.append(f"{len(self.cases)} volumes" + (f", {done} of them done before" if done else ""))
         self.state, self._started = "running", time.monotonic()
-        self._guarded(self._next_child)
+        self._guarded(self._begin)
 
     def step(self) -> bool:
         """Take in what has arrived; True while running."""
@@ -107,9 +115,8 @@ class FolderBatch:
         text = self._child.report(volumes=len(self.cases), waiting=len(self.waiting))
         names = {name: f"volume-{number}" for number, case in enumerate(self.cases, start=1)
                  for name in (str(case.input), str(case.output), case.input.name)}
-        for name in sorted(names, key=len, reverse=True):
-            text = text.replace(name, names[name])
-        return text
+        longest_first = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+        return re.sub(rf"(?<!\w)(?:{longest_first})(?!\w)", lambda found: names[found[0]], text)
 
     def _guarded(self, action: Callable[[], None]) -> None:
         try:
@@ -124,6 +131,10 @@ class FolderBatch:
             self._take(event)
         if code is not None:
             self._child_ended(code, self._child.log)
+
+    def _begin(self) -> None:
+        self._lock.take()
+        self._next_child()
 
     def _next_child(self) -> None:
         """A child for all that is waiting, or the end of the run."""
@@ -142,6 +153,8 @@ class FolderBatch:
     def _take(self, event: dict[str, Any]) -> None:
         """Handle one line of the child."""
         kind, case = event["event"], self._by_input.get(event.get("volume", ""))
+        if (kind == "ready" or case) and not self.begun:  # loading the model is no part of the speed
+            self.begun, self._started, self._fraction_at_start = True, time.monotonic(), self.fraction
         if kind == "progress":
             self.current, self._current_fraction, self.stage = case, event["fraction"], event["stage"]
         elif kind == "notice":
@@ -155,6 +168,8 @@ class FolderBatch:
 
     def _settle(self, case: Case, status: str, **values: Any) -> None:
         """Note that a case has ended, in the manifest and for people."""
+        if status == FAILED and self.manifest.cases.get(case.name, {}).get("status") == DONE:
+            case.output.unlink(missing_ok=True)  # of the input as it was before it changed
         self.manifest.record(case, status, **values)
         self.waiting.remove(case)
         self.current, self._current_fraction = None, 0.0
@@ -181,6 +196,7 @@ class FolderBatch:
             self._child.cancel()
         if self._temporary:
             self._temporary.cleanup()
+        self._lock.release()
         self.state, self.current = state, None
         try:
             if self.manifest.cases:

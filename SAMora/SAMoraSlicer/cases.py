@@ -12,6 +12,7 @@ from SAMoraLib.volume_io import READABLE
 
 SEGMENTATION = ".seg.nrrd"  # results, of this program or of others: no image
 DICOM_MARK, DICOM_MARK_AT = b"DICM", 128  # the preamble of a DICOM file
+HEADERS = (".mhd", ".nhdr")
 DICOM_INDEX = "DICOMDIR"  # a list of series with the same mark, no slice
 
 
@@ -113,6 +114,8 @@ def _ending(path: Path) -> str:
 
 def _fingerprint(path: Path) -> tuple[int, int, int]:
     files = [path] if path.is_file() else [file for file in path.iterdir() if file.is_file()]
+    if path.suffix.lower() in HEADERS:  # its voxels lie in another file of its name
+        files = [file for file in path.parent.iterdir() if file.is_file() and file.stem == path.stem]
     facts = [file.stat() for file in files]
     return len(facts), sum(fact.st_size for fact in facts), max((fact.st_mtime_ns for fact in facts), default=0)
 

@@ -62,6 +62,25 @@ def install(requirements: Sequence[str]) -> str:
     return ""
 
 
+def remove_torch() -> str:
+    """Take away a torch that is there and does not start: installing over it would change nothing.
+
+    Returns:
+        What is left to do, in one sentence.
+
+    Raises:
+        RuntimeError: one sentence about what failed.
+    """
+    return _tried(TORCH, _uninstall)
+
+
+def _uninstall(names: Sequence[str]) -> str:
+    import slicer
+
+    slicer.util.pip_uninstall(" ".join(names))
+    return "PyTorch was removed; restart Slicer and press Install."
+
+
 def _met(requirement: str) -> bool:
     try:
         # A half-removed package has a folder and no version.
@@ -118,9 +137,12 @@ def _install_extension() -> str:
     import slicer
 
     manager: Any = slicer.app.extensionsManagerModel()
-    manager.interactive = False  # no pop-ups: the person has agreed already
-    if not manager.installExtensionFromServer("PyTorch", False):
-        raise RuntimeError("the extensions server did not give the PyTorch extension")
+    before, manager.interactive = manager.interactive, False  # no pop-ups: the person has agreed already
+    try:
+        if not manager.installExtensionFromServer("PyTorch", False):
+            raise RuntimeError("the extensions server did not give the PyTorch extension")
+    finally:
+        manager.interactive = before
     return RESTART
 
 

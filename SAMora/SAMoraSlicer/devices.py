@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 CPU, AUTOMATIC = "cpu", "auto"
@@ -16,12 +17,17 @@ CPU, AUTOMATIC = "cpu", "auto"
 
 def main() -> int:
     """The program: loads all that a segmentation loads, so that what is broken shows now."""
+    # As a script it would find this folder's modules first, and none beyond where the launcher sets PYTHONPATH anew.
+    sys.path[:1] = [str(Path(__file__).resolve().parents[up]) for up in (1, 2)]
+    from SAMoraLib.parent import end_with_parent
+
+    end_with_parent()
     try:
         import torch
 
         import SAMoraLib.inference.predictor  # noqa: F401
         devices = [(name, title) for name, title in _candidates(torch) if _works(torch, name)]
-    except (ImportError, OSError, RuntimeError, AttributeError) as error:  # half installed, or a library is missing
+    except Exception as error:  # half installed, a library is missing, or built for another numpy
         cause = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         _say("error", message=f"PyTorch does not start ({cause}); press Install to install it again.")
         return 1

@@ -18,6 +18,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from SAMoraLib.parent import end_with_parent
+
 BLOCK = 1 << 18
 TIMEOUT = 30.0  # seconds without a byte
 ATTEMPTS = 3  # in a row that bring nothing new, for one address
@@ -166,6 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=int, required=True)
     parser.add_argument("--sha256", required=True)
     options = parser.parse_args(arguments)
+    end_with_parent()
     said = -1
 
     def progress(there: int, total: int) -> None:

@@ -20,10 +20,14 @@ from SAMoraLib.card import Card, read_card
 from SAMoraLib.labels import ORGANS
 
 CATALOGUE = Path(__file__).resolve().parents[1] / "Resources" / "Models.json"
-PACKAGED = Path(SAMoraLib.__file__).resolve().parent / "demo"
+PACKAGED = Path(SAMoraLib.__file__).resolve().parent
 FOLDER_VARIABLE = "SAMORA_WEIGHTS"
 FOLDER_SETTING = "SAMora/ModelsFolder"
 ENDING = ".safetensors"
+NUMBER = (int, float, type(None))
+ENTRY_TYPES: dict[str, Any] = {  # of an entry in a Models.json
+    "id": str, "title": str, "description": str, "modality": str, "organs": list, "licence": str, "file": str,
+    "size_bytes": int, "sha256": str, "urls": list, "cpu_seconds": NUMBER, "gpu_seconds": NUMBER, "measured_on": str}
 SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # ids become file names
 
 
@@ -72,7 +76,7 @@ class Model:
 def models_folder() -> Path:
     """Where checkpoints are kept: $SAMORA_WEIGHTS, else the folder chosen in the panel, else the user's data folder."""
     chosen = os.environ.get(FOLDER_VARIABLE) or _setting(FOLDER_SETTING)
-    return Path(chosen).expanduser() if chosen else _data_folder() / "SAMora" / "models"
+    return Path(chosen).expanduser().absolute() if chosen else _data_folder() / "SAMora" / "models"
 
 
 def _setting(name: str) -> str:
@@ -101,7 +105,7 @@ def catalogue() -> list[Model]:
     paths = checkpoints(folder)
     bases = {name for path in paths for name in base_names(path)}
     for path in paths:
-        if path.name not in bases and (found := _with_card(_known(models.get(path.stem), path), path)) is not None:
+        if path.name not in bases and (found := _found(models.get(path.stem), path)) is not None:
             models[found.id] = found
     return list(models.values())
 
@@ -179,6 +183,15 @@ def _at(path: Path) -> Model:
     return _described(Model(path.stem, card.name), path, card)
 
 
+def _found(entry: Model | None, path: Path) -> Model | None:
+    try:
+        known = _known(entry, path)
+    except OSError as error:  # a link to nothing
+        known = Model(path.stem, path.stem)
+        return replace(known, path=path, problem=f"'{path.name}' cannot be read ({error.strerror}); delete it.")
+    return _with_card(known, path)
+
+
 def _known(entry: Model | None, path: Path) -> Model:
     """The catalogue's entry that ``path`` is the file of; the user's own may have the same name."""
     if entry is None or entry.path is not None or entry.size_bytes != path.stat().st_size:
@@ -208,13 +221,18 @@ def _read_catalogue(file: Path) -> Iterator[Model]:
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))["models"]
         models = [_from_entry(entry) for entry in entries]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f"The list of models '{file}' cannot be read ({error}); correct or delete it."
         models = [Model(file.name, file.name, problem=problem)]
     yield from models
 
 
 def _from_entry(entry: Mapping[str, Any]) -> Model:
+    if unknown := sorted(set(entry) - set(ENTRY_TYPES)):
+        raise ValueError(f"'{unknown[0]}' is no field of an entry; there are {', '.join(ENTRY_TYPES)}")
+    for name, value in entry.items():
+        if not isinstance(value, ENTRY_TYPES[name]) or isinstance(value, bool):
+            raise ValueError(f"{name} is {value!r}, which is not what belongs there")
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
     packaged = values.pop("file", None)
     model = Model(**values)

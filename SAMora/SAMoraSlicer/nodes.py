@@ -114,17 +114,25 @@ def import_labels(source: str | Path | np.ndarray, labels: LabelSet, volume: Any
     wanted = labels.names if organs is None else organs
     array = _label_values(source, labels, volume)
     found = [name for name in _present(array, labels) if name in wanted]
-    if segmentation is None:
+    is_new, before = segmentation is None, slicer.vtkSegmentation()
+    if is_new:
         segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{volume.GetName()} segmentation")
         segmentation.CreateDefaultDisplayNodes()
     else:
         _require_same_transform(segmentation, volume, wanted)
+        before.DeepCopy(segmentation.GetSegmentation())
     segmentation.SetAndObserveTransformNodeID(None)  # else the import would resample the labels from world to it
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     segments = segmentation.GetSegmentation()
     remove_segments(segments, wanted)
-    slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(
+    arrived = not found or slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(
         _labelmap(array, volume), segmentation, segment_ids(labels, found))
+    if not arrived:
+        if is_new:
+            slicer.mrmlScene.RemoveNode(segmentation)
+        else:
+            segments.DeepCopy(before)
+        raise ValueError(f"Slicer did not take the labels for '{volume.GetName()}'; write to a new segmentation.")
     for name in found:
         describe_segment(segments.GetSegment(name), labels.by_name(name))
     segmentation.SetAndObserveTransformNodeID(volume.GetTransformNodeID())

@@ -22,12 +22,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import SAMoraLib
+from SAMoraLib.parent import VARIABLE as END_WITH_PARENT
 
 LIBRARY = Path(SAMoraLib.__file__).resolve().parents[1]  # the folder that holds SAMoraLib
 MODULE = Path(__file__).resolve().parents[1]  # the folder that holds SAMoraSlicer: the same one when installed
 GRACE_SECONDS = 0.5  # for a child to remove its half files, and for what it started to end with it
 LOG_LINES = 400
 LINE_BYTES = 1 << 20
+LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS",
+                      "SLURM_LOCALID")
 WINDOWS = sys.platform == "win32"
 NO_WINDOW: int = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # which Windows alone knows
 
@@ -38,9 +41,12 @@ def python_command() -> list[str]:
 
 
 def child_environment() -> dict[str, str]:
-    """This process's environment, with the packages of this module importable and every text in UTF-8."""
+    """This process's environment, with the packages of this module importable and every text in UTF-8; without the
+    variables by which a launcher's processes share volumes: a child does all of its own.
+    """
     paths = [str(LIBRARY), str(MODULE), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+    kept = {name: value for name, value in os.environ.items() if name not in LAUNCHER_VARIABLES}
+    return {**kept, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
             "PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}
 
 
@@ -70,8 +76,8 @@ class ChildProcess:
         self._command = list(command)
         try:
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                cwd=LIBRARY, env=dict(environment) if environment is not None else child_environment(),
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                cwd=LIBRARY, env={**(environment or child_environment()), END_WITH_PARENT: "1"},
                 start_new_session=not WINDOWS,  # a group of its own, which can be ended as a whole
                 creationflags=NO_WINDOW)
         except OSError as error:

@@ -12,6 +12,7 @@ from typing import Any
 from SAMoraLib.whole_file import whole_file
 
 COLUMNS = ("volume", "organ", "title", "found", "voxels", "volume_ml", "mean_intensity", "confidence")
+DIGITS = {"volume_ml": 3, "mean_intensity": 2, "confidence": 4}
 NOT_FOUND, NOTHING = "not found", "-"
 
 
@@ -51,6 +52,11 @@ def cells(organ: Mapping[str, Any]) -> tuple[str, ...]:
             NOTHING if confidence is None else f"{100 * confidence:.0f} %")
 
 
+def _rounded(organ: Mapping[str, Any]) -> dict[str, str]:
+    """Volume, mean and confidence with the digits that mean something; empty where nothing was measured."""
+    return {name: "" if organ.get(name) is None else f"{organ[name]:.{digits}f}" for name, digits in DIGITS.items()}
+
+
 def write_csv(results: Sequence[Result], path: str | Path) -> None:
     """All organs of all results, a row each, as UTF-8 with the mark by which spreadsheets know it.
 
@@ -61,10 +67,14 @@ def write_csv(results: Sequence[Result], path: str | Path) -> None:
     writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore")
     writer.writeheader()
     for result in results:
-        writer.writerows({**organ, "volume": result.volume, "organ": organ["name"]} for organ in result.organs)
+        writer.writerows({**organ, **_rounded(organ), "volume": result.volume, "organ": organ["name"]}
+                         for organ in result.organs)
     try:
         with whole_file(path) as unfinished:
             unfinished.write_bytes(("\ufeff" + text.getvalue()).encode())
+    except UnicodeEncodeError as error:  # a volume's name that came from a file's
+        raise OSError(f"'{path}' could not be written, because '{error.object[:40]!a}' is not valid text; rename the "
+                      "volume.") from error
     except OSError as error:
         raise OSError(f"'{path}' could not be written ({error.strerror}); check that the disk has room, that the "
                       "folder may be written to, and that no other program holds the file open.") from error

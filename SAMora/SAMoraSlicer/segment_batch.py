@@ -4,14 +4,15 @@
     python .../SAMoraSlicer/segment_batch.py --input A --output B --model C
 
 Exit codes: 0 every volume is done; 1 some volume failed, or the run broke off; 2 nothing was begun, because an option,
-a folder, the model or an organ is wrong, or a package is missing; 130 interrupted. A run that is started again goes on
-where it was.
+a folder, the model or an organ is wrong, or a package is missing; 130 interrupted, 143 ended by SIGTERM. A run that is
+started again goes on where it was.
 """
 
 # Slicer reads this file in the encoding of the system: ASCII only.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 import traceback
@@ -22,17 +23,18 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from SAMoraSlicer.batch import FolderBatch
 
-DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, WRONG_USE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 POLL_SECONDS = 0.05
 FORMATS = (".seg.nrrd", ".nii.gz", ".nrrd", ".mha")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run a batch and return the exit code; nothing is raised, because Slicer would go on running without a window."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # as a cluster or a container ends a job
     try:
         _make_importable()
         return _run(_options(arguments))
-    except SystemExit as stop:  # argparse: --help, or a wrong option
+    except SystemExit as stop:  # argparse: --help, or a wrong option; or SIGTERM
         return int(stop.code or DONE)
     except KeyboardInterrupt:
         _say("Interrupted; finished volumes are written, and the next run goes on from there.", sys.stderr)
@@ -100,6 +102,8 @@ def _run(options: argparse.Namespace) -> int:
         batch.cancel()  # an interruption or a fault of ours must not leave the child behind
     if None in batch.errors:
         _say(f"segment_batch.py: {batch.errors[None]}", sys.stderr)
+        if not batch.begun:
+            return WRONG_USE
     return FAILED if batch.errors else DONE
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
@@ -19,16 +20,21 @@ DEFAULT = "default"
 
 
 class LowRankPair(nn.Module):
-    """dW = B A with A (r, d) and B (width, r); B starts at zero, so a new pair changes nothing."""
+    """dW = B A with A (r, d) and B (width, r); B starts at zero, so a new pair changes nothing.
 
-    def __init__(self, in_features: int, width: int, rank: int) -> None:
+    With ``gelu`` the pair is B GELU(A x), as in TP-Mamba's released code.
+    """
+
+    def __init__(self, in_features: int, width: int, rank: int, gelu: bool = False) -> None:
         super().__init__()
+        self.gelu = gelu
         self.a = nn.Parameter(torch.empty(rank, in_features))
         self.b = nn.Parameter(torch.zeros(width, rank))
         nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x @ self.a.T) @ self.b.T
+        reduced = x @ self.a.T
+        return (F.gelu(reduced) if self.gelu else reduced) @ self.b.T
 
 
 class LoRALinear(nn.Linear):
@@ -39,17 +45,18 @@ class LoRALinear(nn.Linear):
         names: the adapters that live here, e.g. ("default",) or ("image", "patch", "pixel").
         parts: output part -> its columns (start, stop), e.g. {"q": (0, d), "v": (2d, 3d)} of a fused qkv.
         rank: r.
+        gelu: whether a pair is bent, see ``LowRankPair``.
     """
 
     def __init__(self, linear: nn.Linear, names: Sequence[str], parts: dict[str, tuple[int, int]],
-                 rank: int) -> None:
+                 rank: int, gelu: bool = False) -> None:
         # The parent's constructor would draw weights that the next lines throw away.
         nn.Module.__init__(self)
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight, self.bias = linear.weight, linear.bias
         self.parts = parts
         self.lora = nn.ModuleDict({
-            name: nn.ModuleDict({part: LowRankPair(self.in_features, stop - start, rank)
+            name: nn.ModuleDict({part: LowRankPair(self.in_features, stop - start, rank, gelu)
                                  for part, (start, stop) in parts.items()})
             for name in names
         })
@@ -78,12 +85,12 @@ class LoRALinear(nn.Linear):
         return delta
 
 
-def add_lora_to_encoder(encoder: SamImageEncoder, names: Sequence[str], rank: int) -> None:
+def add_lora_to_encoder(encoder: SamImageEncoder, names: Sequence[str], rank: int, gelu: bool = False) -> None:
     """Put the pairs ``names`` on q and v of the fused qkv of every block (SAMed, section 3.2)."""
     for block in encoder.blocks:
         width = block.attn.qkv.in_features
         parts = {"q": (0, width), "v": (2 * width, 3 * width)}
-        block.attn.qkv = LoRALinear(block.attn.qkv, names, parts, rank)
+        block.attn.qkv = LoRALinear(block.attn.qkv, names, parts, rank, gelu)
 
 
 def add_lora_to_decoder(transformer: Any, rank: int) -> None:

@@ -39,7 +39,7 @@ def run_demo(seed: int, output: Path, as_json: bool = False) -> float:
     write_segmentation(segmentation, predictor.labels, output / "segmentation.seg.nrrd")
     write_segmentation(segmentation, predictor.labels, output / "segmentation.nii.gz")
     write_overlay(phantom.ct, segmentation, predictor.labels, output / "overlay.png", WINDOW,
-                  f"Phantom abdomen {seed}: {card.variant.name}, mean Dice {mean:.3f}")
+                  f"Phantom abdomen {seed}: {model.variant.name}, mean Dice {mean:.3f}")
     rows = organ_table(segmentation, predictor.labels, phantom.ct)
     print(_table(rows, dice))
     print(f"\nMean Dice {mean:.3f}. Written to {output}: ct.nii.gz, segmentation.seg.nrrd, segmentation.nii.gz, "

@@ -6,12 +6,15 @@ Shapes: B images, H x W token grid, N = H * W, C embedding width, h heads, c = C
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from SAMoraLib.features import Features
 from SAMoraLib.torchvision_nms import ensure_torchvision_imports
@@ -126,6 +129,8 @@ class SamBlock(Block):
 class SamImageEncoder(ImageEncoderViT):
     """The package's image encoder with ``SamBlock`` s."""
 
+    recompute = False  # in training: run each block again in the backward pass instead of keeping what it computed
+    kept_blocks = 0  # how many of the last blocks' tokens the decoder wants
     blocks: Any  # a ModuleList of SamBlock; as nn.Module its items would hide their own attributes from the checker
 
     def __init__(self, size: EncoderSize, image_size: int) -> None:
@@ -136,6 +141,7 @@ class SamImageEncoder(ImageEncoderViT):
                          out_chans=size.out_chans)
         grid = image_size // size.patch_size
         self.blocks = nn.ModuleList(SamBlock(size, index, grid) for index in range(size.depth))
+        self.depth_adapters = nn.ModuleList()  # one behind every block, or none: tokens and a slab's depth to tokens
 
     def forward(self, x: Tensor, adapter: str | None = None, depth: int = 1) -> Tensor:
         """Image (B, 3, S, S) -> embedding (B, out_chans, S / patch, S / patch)."""
@@ -143,7 +149,10 @@ class SamImageEncoder(ImageEncoderViT):
 
     def features(self, slices: Tensor, depth: int) -> Features:
         """Slices (N, 3, S, S), ``depth`` of them a slab, as a decoder wants them."""
-        return Features(self(slices, depth=depth), depth)
+        if not self.kept_blocks:
+            return Features(self(slices, depth=depth), depth)
+        outputs = list(self.after_blocks(self.patch_embed(slices) + self.pos_embed, depth=depth))
+        return Features(self.neck(outputs[-1].permute(0, 3, 1, 2)), depth, blocks=tuple(outputs[-self.kept_blocks:]))
 
     def tokens(self, x: Tensor, adapter: str | None = None, depth: int = 1) -> Tensor:
         """The last block's tokens, before the neck: (B, 3, S, S) -> (B, H, W, C)."""
@@ -151,28 +160,56 @@ class SamImageEncoder(ImageEncoderViT):
 
     def run_blocks(self, x: Tensor, adapter: str | None = None, depth: int = 1) -> Tensor:
         """All blocks on embedded tokens (B, H, W, C)."""
-        for block in self.blocks:
-            x = block(x, adapter, depth)
+        for output in self.after_blocks(x, adapter, depth):
+            x = output
         return x
 
+    def after_blocks(self, x: Tensor, adapter: str | None = None, depth: int = 1) -> Iterator[Tensor]:
+        """The tokens after each block, and what stands behind it: (B, H, W, C)."""
+        for block, behind in zip_longest(self.blocks, self.depth_adapters):
+            x = self._computed(block, x, adapter, depth)
+            if behind is not None:
+                x = self._computed(behind, x, depth)
+            yield x
 
-def resize_position_tables(state: dict[str, Tensor], size: EncoderSize, image_size: int) -> dict[str, Tensor]:
+    def _computed(self, module: nn.Module, *inputs: Any) -> Tensor:
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(module, *inputs, use_reentrant=False)
+        output: Tensor = module(*inputs)
+        return output
+
+
+def set_block_eps(encoder: SamImageEncoder, eps: float) -> None:
+    """Another epsilon for the normalisations of all blocks: Meta's is 1e-6, timm's 1e-5."""
+    for block in encoder.blocks:
+        block.norm1.eps = block.norm2.eps = eps
+
+
+def resize_position_tables(state: dict[str, Tensor], size: EncoderSize, image_size: int, mode: str = "bilinear"
+                           ) -> dict[str, Tensor]:
     """Resize position tables of a SAM state dict (keys ``image_encoder.*``) for another image size.
 
     As SAMed, H-SAM and MA-SAM do (their ``load_from``): bilinear, ``align_corners=False``; the absolute table as an
     image, the relative tables of *global* blocks as (1, 1, L, c) images; tables of window blocks keep their length.
+
+    With ``mode`` "bicubic" the absolute table is resized as timm does; its relative tables come out the same.
     """
     grid = image_size // size.patch_size
     resized = dict(state)
-    pos_embed = state["image_encoder.pos_embed"]
-    if pos_embed.shape[1] != grid:
-        image = F.interpolate(pos_embed.permute(0, 3, 1, 2), (grid, grid), mode="bilinear", align_corners=False)
-        resized["image_encoder.pos_embed"] = image.permute(0, 2, 3, 1)
+    resized["image_encoder.pos_embed"] = resize_absolute(state["image_encoder.pos_embed"], (grid, grid), mode)
     for index in size.global_attn_indexes:
         for axis in ("h", "w"):
             key = f"image_encoder.blocks.{index}.attn.rel_pos_{axis}"
             resized[key] = _resize_relative(state[key], 2 * grid - 1)
     return resized
+
+
+def resize_absolute(table: Tensor, grid: tuple[int, int], mode: str) -> Tensor:
+    """Position table (1, h, w, C) -> (1, *grid, C), "bilinear", or "bicubic" and averaged where it shrinks."""
+    if tuple(table.shape[1:3]) == grid:
+        return table
+    image = F.interpolate(table.permute(0, 3, 1, 2), grid, mode=mode, align_corners=False, antialias=mode == "bicubic")
+    return image.permute(0, 2, 3, 1)
 
 
 def _resize_relative(table: Tensor, length: int) -> Tensor:

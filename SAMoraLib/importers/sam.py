@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -14,6 +16,11 @@ from SAMoraLib.model import SegmentationModel
 
 # Their size depends on the number of classes, so SAM's own are dropped (SAMed, H-SAM and MA-SAM: load_from).
 CLASS_DEPENDENT = ("mask_tokens", "output_hypernetworks_mlps", "iou_prediction_head")
+# What SAM does not have: adapters, H-SAM's second decoder and its seven further kinds of points, and the doublings that
+# MA-SAM's decoder adds to SAM's two.
+ADDED = ("mask_decoder2.", "volume_decoder.", *(f"point_embeddings.{index}." for index in range(4, 11)),
+         ".lora.", ".fact.", ".hl_attn.", ".depth_adapters.",
+         *(f"mask_decoder.output_upscaling.{index}." for index in (4, 6, 7, 9)))
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
@@ -28,15 +35,24 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"There is no weights file '{path}'; give the path of a .safetensors or .pth file.")
     if path.suffix == ".safetensors":
         return read_safetensors(path)
+    content = read_plain(path)
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ValueError(f"'{path}' does not hold a flat table of named tensors; export its state dict first.")
+    return {name: value.detach() for name, value in content.items()}
+
+
+def read_plain(path: str | Path) -> Any:
+    """What a ``.pth`` file holds: tensors, numbers and text in tables and lists; nothing in the file is executed.
+
+    Raises:
+        ValueError: the file holds something else, or cannot be read.
+    """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     # A damaged pickle raises almost anything. torch's own message recommends to load it unsafely: it is not repeated.
     except Exception as error:
         raise ValueError(f"'{path}' cannot be read as plain tensors; it is cut short, damaged or carries code: get it "
                          "again from its source.") from error
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ValueError(f"'{path}' does not hold a flat table of named tensors; export its state dict first.")
-    return {name: value.detach() for name, value in content.items()}
 
 
 def read_safetensors(path: str | Path) -> dict[str, Tensor]:
@@ -73,7 +89,8 @@ def load_base(model: SegmentationModel, state: dict[str, Tensor]) -> list[str]:
     if missing := [key for key in wanted if key not in state]:
         raise ValueError(f"The base file lacks '{missing[0]}', so it is not a whole SAM {model.variant.encoder}; "
                          "choose the encoder that the file was made for.")
-    state = resize_position_tables(state, model.variant.size, model.image_size)
+    state = resize_position_tables(state, model.variant.size, model.image_encoder.img_size,
+                                   "bicubic" if model.variant.backbone == "timm" else "bilinear")
     for key in wanted:
         if state[key].shape != target[key].shape:
             raise ValueError(f"'{key}' is {tuple(state[key].shape)} in the base file and {tuple(target[key].shape)} "
@@ -82,8 +99,31 @@ def load_base(model: SegmentationModel, state: dict[str, Tensor]) -> list[str]:
     return wanted
 
 
+def start_classes(model: SegmentationModel, state: Mapping[str, Tensor], pairs: Mapping[int, int]) -> None:
+    """Start the mask tokens of some classes, and their hypernetworks, from those of other classes of the base.
+
+    Args:
+        state: a base whose decoder knows classes of its own.
+        pairs: channel of the model's logits -> channel of the base's.
+
+    Raises:
+        ValueError: a decoder without mask tokens.
+    """
+    own = model.state_dict()
+    if "mask_decoder.mask_tokens.weight" not in own:
+        raise ValueError(f"The decoder of '{model.variant.name}' has no mask tokens that classes could start from; "
+                         "leave the classes out.")
+    tokens = own["mask_decoder.mask_tokens.weight"]
+    for channel, source in pairs.items():
+        tokens[channel] = state["mask_decoder.mask_tokens.weight"][source]
+        to, of = (f"mask_decoder.output_hypernetworks_mlps.{number}." for number in (channel, source))
+        for key in (key for key in own if key.startswith(to)):
+            own[key] = state[key.replace(to, of)]
+    model.load_state_dict(own)
+
+
 def _starts_random(key: str) -> bool:
-    return any(part in key for part in (*CLASS_DEPENDENT, ".lora.", ".hl_attn."))
+    return any(part in key for part in (*CLASS_DEPENDENT, *ADDED))
 
 
 def _check_encoder(model: SegmentationModel, state: dict[str, Tensor]) -> None:

@@ -25,7 +25,8 @@ def predict_files(request: Request, as_json: bool = False) -> int:
         ValueError, FileNotFoundError: before any work, a request that cannot be carried out: model, device or organs.
     """
     card = read_card(request.model)
-    for organ in request.organs or ():
+    boxed = {name for job in request.jobs for name in job.boxes}
+    for organ in (*(request.organs or ()), *sorted(boxed)):
         if card.labels is not None:
             card.labels.by_name(organ)
     device = choose_device(request.device)
@@ -64,5 +65,5 @@ def _predict_one(predictor: Predictor, request: Request, job: Job, reporter: Rep
         predictor, volume, job, request.organs,
         lambda fraction, stage: reporter.progress(name, fraction, stage), reporter.notice)
     write_segmentation(segmentation, predictor.labels, job.output)
-    rows = organ_table(segmentation, predictor.labels, volume, request.organs, confidence)
+    rows = organ_table(segmentation, predictor.labels, volume, request.organs or tuple(job.boxes) or None, confidence)
     reporter.result(name, job.output, rows, time.monotonic() - started)

@@ -14,6 +14,7 @@ AIR_BELOW_HU = -300  # between lung and fat; the skin line is steep
 COARSE_MM = 3.0  # the body is searched on a grid of about this step: fast, and unmoved by noise
 MARGIN = 0.02  # of the body's larger side, on each side
 MIN_SIDE_MM = 50.0
+NECK_MM = 30.0
 OTSU_BINS = 256
 IN_PLANE = ndimage.generate_binary_structure(3, 1) & np.array([False, True, False])[:, None, None]  # maybe one slice
 
@@ -73,11 +74,15 @@ def _coarse(array: np.ndarray, steps: tuple[int, int, int]) -> np.ndarray:
 
 
 def find_body(canonical: Volume, preprocessing: Preprocessing) -> Body:
-    """The largest connected thing that is not air (CT: above -300 HU; MR: above Otsu's threshold)."""
+    """The largest connected thing that is not air (CT: above -300 HU; MR: above Otsu's threshold); in a CT without the
+    arms that touch it.
+    """
     k, j, i = (max(1, round(COARSE_MM / size)) for size in reversed(canonical.spacing))
     coarse = _coarse(canonical.array, (k, j, i))
     threshold = AIR_BELOW_HU if preprocessing.modality == "CT" else background_threshold(coarse)
     mask = _fill_in_plane(_largest_part(_open_in_plane(coarse > threshold)))
+    if preprocessing.modality == "CT":
+        mask = _without_arms(mask)
     return Body(mask if mask.any() else np.ones(coarse.shape, bool), (k, j, i))
 
 
@@ -110,6 +115,17 @@ def _open_in_plane(mask: np.ndarray) -> np.ndarray:
 def _fill_in_plane(mask: np.ndarray) -> np.ndarray:
     """Add what the body encloses: lungs, and in MR the organs where fat alone is bright enough to be seen."""
     return ndimage.binary_fill_holes(mask, IN_PLANE)
+
+
+def _without_arms(mask: np.ndarray) -> np.ndarray:
+    """Cut off what hangs on the trunk by less than twice ``NECK_MM`` in the plane: an arm at its side would make the
+    box larger, and the patient in it smaller.
+    """
+    times = round(NECK_MM / COARSE_MM)
+    trunk = _largest_part(ndimage.binary_erosion(mask, IN_PLANE, times, border_value=1))
+    if not trunk.any():
+        return mask  # nothing so thick
+    return mask & ndimage.binary_dilation(trunk, IN_PLANE, times + 1)
 
 
 def _largest_part(mask: np.ndarray) -> np.ndarray:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor
 
 from SAMoraLib.card import Card
+from SAMoraLib.features import Features
 from SAMoraLib.inference.preprocess import PreparedVolume, prepare_volume
+from SAMoraLib.inference.prompts import Target, decode_targets, find_targets, forbid_outside
+from SAMoraLib.inference.resampled import grid_shape, grid_slices
+from SAMoraLib.inference.slabs import WAYS, Logits, Passes
+from SAMoraLib.inference.sliding_window import Windows, check_grid, sliding_window
 from SAMoraLib.labels import LabelSet
 from SAMoraLib.volume import Region, Volume
 
@@ -27,18 +34,25 @@ class Predictor:
         model: maps slabs (B, 1, 1, S, S) to a ``SAMoraLib.model.Prediction``.
         card: labels and preprocessing of the model.
         batch_size: slices that run at once.
+        slabs: how a model that sees slabs goes through a volume: "streamed", each slice once, or "overlapping", in
+            every slab that holds it, as in MA-SAM's released code.
 
     Attributes:
         half: run in half precision: less memory, and a few voxels differ.
 
     Raises:
-        ValueError: the card has no labels or no preprocessing.
+        ValueError: the card has no labels or no preprocessing, or there is no such way.
     """
 
-    def __init__(self, model: nn.Module, card: Card, device: str | torch.device = "cpu", batch_size: int = 8) -> None:
-        if card.labels is None or card.preprocessing is None:
+    def __init__(self, model: Any, card: Card, device: str | torch.device = "cpu", batch_size: int = 8,
+                 slabs: str = "streamed") -> None:
+        if card.variant is None or card.labels is None or card.preprocessing is None:
             raise ValueError(f"The card of '{card.name}' has no labels or preprocessing; it is not a trained model.")
+        if slabs not in WAYS:
+            raise ValueError(f"Unknown way '{slabs}' through a volume; choose from {', '.join(WAYS)}.")
+        check_grid(card.variant, card.preprocessing)
         self.model = model.eval()
+        self.variant, self.slabs = card.variant, slabs
         self.labels: LabelSet = card.labels
         self.preprocessing = card.preprocessing
         self.batch_size, self.half = batch_size, False
@@ -50,7 +64,7 @@ class Predictor:
         self.model.to(self.device)
 
     def predict(self, volume: Volume, organs: Sequence[str] | None = None, region: Region | None = None,
-                progress: Progress | None = None) -> Volume:
+                progress: Progress | None = None, boxes: Mapping[str, Region] | None = None) -> Volume:
         """Label every voxel.
 
         Args:
@@ -58,33 +72,33 @@ class Predictor:
             region: slices outside are not run and voxels outside are 0. Inside, the result is the same as without a
                 region.
             progress: called with the fraction done and the stage; an exception in it cancels.
+            boxes: organ -> where it is to be found, for a model that is prompted with boxes; only these are segmented.
 
         Returns:
             uint8 label values on the grid of ``volume``.
 
         Raises:
-            ValueError: an unknown organ, or a region that does not meet the volume.
+            ValueError: an unknown organ, a region or box that does not meet the volume, or boxes that are missing or
+                not understood.
         """
-        return self.predict_with_confidence(volume, organs, region, progress)[0]
+        return self.predict_with_confidence(volume, organs, region, progress, boxes)[0]
 
     def predict_with_confidence(self, volume: Volume, organs: Sequence[str] | None = None,
-                                region: Region | None = None, progress: Progress | None = None
-                                ) -> tuple[Volume, Confidence]:
+                                region: Region | None = None, progress: Progress | None = None,
+                                boxes: Mapping[str, Region] | None = None) -> tuple[Volume, Confidence]:
         """As ``predict``; and how sure the model is of what it found."""
         kept = self._kept_values(organs)
         inside = region.mask(volume) if region is not None else None
         report = progress or (lambda fraction, stage: None)
         report(0.0, "preprocessing")
         prepared = prepare_volume(volume, self.preprocessing)
-        begin, end = 0, len(prepared.array)
-        if inside is not None:
-            inside = prepared.reorientation.apply(inside)
-            hit = np.flatnonzero(inside.any(axis=(1, 2)))
-            begin, end = int(hit[0]), int(hit[-1]) + 1
+        targets = self._targets(boxes, volume, prepared)
+        inside = prepared.reorientation.apply(inside) if inside is not None else None
+        begin, end = self._range(inside, targets, len(prepared.array))
         labels = np.zeros(prepared.array.shape, np.uint8)
         counts, sums = np.zeros((2, len(kept)))
         report(0.0, "segmenting")
-        for batch, classes, probabilities in self._segmented(prepared, begin, end):
+        for batch, classes, probabilities in self._segmented(prepared, begin, end, targets):
             report((batch.stop - begin) / (end - begin), "segmenting")
             classes = kept[classes]
             if inside is not None:
@@ -106,26 +120,85 @@ class Predictor:
             kept[value] = value
         return kept
 
-    def _segmented(self, prepared: PreparedVolume, begin: int, end: int) -> Iterator[Segmented]:
-        """Slices begin..end (exclusive), batch after batch."""
-        for first in range(begin, end, self.batch_size):
-            batch = slice(first, min(first + self.batch_size, end))
-            yield batch, *self._segment(prepared, batch)
+    def _targets(self, boxes: Mapping[str, Region] | None, volume: Volume, prepared: PreparedVolume
+                 ) -> tuple[Target, ...]:
+        if self.variant.prompt == "box":
+            return find_targets(boxes or {}, self.labels, volume, prepared)
+        if boxes:
+            raise ValueError("This model finds its organs by itself and takes no boxes; choose a model that is "
+                             "prompted with boxes, or leave them out.")
+        return ()
+
+    @staticmethod
+    def _range(inside: np.ndarray | None, targets: Sequence[Target], count: int) -> tuple[int, int]:
+        """First slice to segment, and the one after the last."""
+        wanted = np.ones(count, bool) if not targets else np.any([t.inside.any(axis=(1, 2)) for t in targets], axis=0)
+        if inside is not None:
+            wanted = wanted & inside.any(axis=(1, 2))
+        hit = np.flatnonzero(wanted)
+        if not len(hit):
+            raise ValueError("The region and the boxes share no slice; move or enlarge one of them.")
+        return int(hit[0]), int(hit[-1]) + 1
 
     @torch.inference_mode()
-    def _segment(self, prepared: PreparedVolume, batch: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Classes (N, H, W) uint8 and their softmax probabilities, float32, of consecutive slices.
+    def _segmented(self, prepared: PreparedVolume, begin: int, end: int, targets: Sequence[Target]
+                   ) -> Iterator[Segmented]:
+        """Slices begin..end (exclusive), some at a time.
 
         Logits go straight to the box's own pixels and are arg-maxed there, so that K float volumes never exist.
         """
-        images = torch.from_numpy(prepared.slices(batch.start, batch.stop)).to(self.device)
-        with torch.autocast(self.device.type, torch.float16, enabled=self.half):
-            prediction = self.model(images[:, :, None])
-        prediction = replace(prediction, low_res_logits=prediction.low_res_logits.float())
-        logits = prediction.resized(prepared.box.shape)[:, :, 0]
-        highest, classes = logits.max(dim=1)
-        in_box = classes.to(torch.uint8), (highest - logits.logsumexp(dim=1)).exp()
-        on_slices = tuple(np.zeros((len(images), *prepared.array.shape[1:]), dtype) for dtype in (np.uint8, np.float32))
-        for cropped, slices in zip(in_box, on_slices, strict=True):
-            prepared.box.paste(cropped.cpu().numpy(), slices)
-        return on_slices[0], on_slices[1]
+        for batch, logits in self._under_autocast(self._logits(prepared, begin, end, targets)):
+            logits = F.interpolate(logits.float(), prepared.box.shape, mode="bilinear", align_corners=False)
+            forbid_outside(logits, targets, batch, prepared)
+            highest, classes = logits.max(dim=1)
+            probabilities = (highest - logits.logsumexp(dim=1)).exp()
+            yield batch, _on_slices(classes.to(torch.uint8), prepared), _on_slices(probabilities, prepared)
+
+    def _logits(self, prepared: PreparedVolume, begin: int, end: int, targets: Sequence[Target]) -> Logits:
+        """Slices begin..end with logits (N, K, s, s) at the decoder's own resolution, as the variant sees a volume."""
+        if self.variant.decoder == "conv3d":
+            return sliding_window(self._windows(prepared), begin, end)
+        images = partial(self._images, prepared)
+        if self.variant.depth == 1:
+            return self._slice_by_slice(images, begin, end)
+        passes = Passes(self.model, images, partial(self._decode, targets), len(prepared.array), self.batch_size)
+        return WAYS[self.slabs](passes, begin, end)
+
+    def _windows(self, prepared: PreparedVolume) -> Windows:
+        spacing = self.preprocessing.spacing
+
+        def images(start: int, stop: int) -> Tensor:
+            return torch.from_numpy(grid_slices(prepared, spacing, start, stop))
+
+        return Windows(self.model, images, grid_shape(prepared, spacing), len(prepared.array), self.batch_size)
+
+    def _images(self, prepared: PreparedVolume, numbers: np.ndarray) -> Tensor:
+        return torch.from_numpy(prepared.slices_of(numbers)).to(self.device)
+
+    def _slice_by_slice(self, images: Callable[[np.ndarray], Tensor], begin: int, end: int) -> Logits:
+        for first in range(begin, end, self.batch_size):
+            numbers = np.arange(first, min(first + self.batch_size, end))
+            prediction = self.model(images(numbers)[:, :, None])
+            yield slice(first, first + len(numbers)), prediction.low_res_logits[:, :, 0]
+
+    def _decode(self, targets: Sequence[Target], features: Features, numbers: np.ndarray) -> Tensor:
+        if targets:
+            return decode_targets(self.model, features, numbers, targets)
+        return self.model.decode(features).low_res_logits[0].transpose(0, 1)
+
+    def _under_autocast(self, steps: Logits) -> Logits:
+        """Each step in half precision if asked for, and nothing of what happens between two steps."""
+        while True:
+            with torch.autocast(self.device.type, torch.float16, enabled=self.half):
+                step = next(steps, None)
+            if step is None:
+                return
+            yield step
+
+
+def _on_slices(in_box: Tensor, prepared: PreparedVolume) -> np.ndarray:
+    """Values (N, h, w) of the box -> (N, H, W), 0 around it."""
+    values = in_box.cpu().numpy()
+    slices = np.zeros((len(values), *prepared.array.shape[1:]), values.dtype)
+    prepared.box.paste(values, slices)
+    return slices

@@ -41,11 +41,15 @@ class PreparedVolume:
         return self.canonical.array
 
     def slices(self, start: int, stop: int) -> np.ndarray:
-        """Slices start..stop (exclusive) as (N, C, S, S) float32 in [0, 1]; what lies beyond the image is 0.
+        """Slices start..stop (exclusive), see ``slices_of``."""
+        return self.slices_of(np.arange(start, stop))
+
+    def slices_of(self, numbers: np.ndarray) -> np.ndarray:
+        """Slices ``numbers`` (N,) as (N, C, S, S) float32 in [0, 1]; what lies beyond the image is 0.
 
         Channel c shows the slice ``offsets[c]`` above, or the volume's last one in that direction.
         """
-        numbers = with_neighbours(np.arange(start, stop), self.offsets, len(self.array))
+        numbers = with_neighbours(numbers, self.offsets, len(self.array))
         wanted, places = np.unique(numbers, return_inverse=True)
         images = [resample_slice(self.box.crop(normalise(self.array[number], self.window)), self.image_size)
                   for number in wanted]
@@ -98,9 +102,9 @@ def normalise(array: np.ndarray, window: tuple[float, float]) -> np.ndarray:
     return ((np.clip(array, low, high) - low) / (high - low)).astype(np.float32)
 
 
-def resample_slice(image: np.ndarray, size: int) -> np.ndarray:
-    """(h, w) float32 in [0, 1] -> (size, size): linear, averaged over the pixels that merge where it shrinks."""
-    resized = F.interpolate(torch.from_numpy(image)[None, None], (size, size), mode="bilinear", align_corners=False,
+def resample_slice(image: np.ndarray, size: int | tuple[int, ...]) -> np.ndarray:
+    """(h, w) float32 in [0, 1] -> ``size``, a number for a square: linear, averaged where it shrinks."""
+    resized = F.interpolate(torch.from_numpy(image)[None, None], size, mode="bilinear", align_corners=False,
                             antialias=True)
     return resized[0, 0].clamp_(0, 1).numpy()  # the weights add up to 1 within rounding
 

@@ -48,7 +48,7 @@ def predict_within_memory(predictor: Predictor, volume: Volume, job: Job, organs
     while True:
         device = predictor.device
         try:
-            return predictor.predict_with_confidence(volume, organs, job.region, progress)
+            return predictor.predict_with_confidence(volume, organs, job.region, progress, job.boxes)
         except (RuntimeError, MemoryError) as error:
             way = lighten(predictor) if is_out_of_memory(error) else None
             if way is None:

@@ -11,7 +11,8 @@ import pytest
 
 from SAMoraLib.card import read_card
 from SAMoraLib.checkpoint import load_model, save_model
-from SAMoraLib.cli import main
+from SAMoraLib.cli import CT_ABDOMEN, main
+from SAMoraLib.labels import get_label_set
 from SAMoraLib.request import Job, Request
 from SAMoraLib.volume import Region, Volume
 from SAMoraLib.volume_io import read_volume, write_volume
@@ -197,10 +198,13 @@ def test_inputs_of_the_same_name_are_refused(checkpoint: Path, tmp_path: Path,
                                        ["predict", "x", "--model", "m", "--batch-size", "0"],
                                        ["predict", "x", "--model", "m", "--batch-size", "-1"],
                                        ["predict", "x", "--model", "m", "--organs", ","],
-                                       ["predict", "x"], ["predict", "--model", "m"],
+                                       ["predict", "--model", "m"],
                                        ["predict", "x", "--request", "r.json"],
                                        ["predict", "--model", "m", "--request", "r.json"],
                                        ["predict", "x", "--model", "m", "--region=nan,1,0,1,0,1"],
+                                       ["predict", "x", "--model", "m", "--box", "-1,1,0,1,0,1"],
+                                       ["predict", "x", "--model", "m", "--box", "liver=1,2"],
+                                       ["predict", "x", "--model", "m", *["--box", "liver=0,1,0,1,0,1"] * 2],
                                        ["demo", "--seed", "-1"]])
 def test_a_wrong_command_line_ends_with_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -233,3 +237,23 @@ def test_merge_halves_the_file(checkpoint: Path, tmp_path: Path) -> None:
     assert (tmp_path / "half.safetensors").stat().st_size < 0.6 * checkpoint.stat().st_size
     model, card = load_model(tmp_path / "half.safetensors")
     assert next(model.parameters()).dtype.is_floating_point and card.base is None
+
+
+def test_without_a_model_the_one_in_the_package_is_taken(tmp_path: Path) -> None:
+    write_volume(ct(), tmp_path / "ct.nrrd")
+    assert main(["predict", str(tmp_path / "ct.nrrd"), "--output", str(tmp_path / "out"), "--json"]) == 0
+    written = (tmp_path / "out" / "ct_segmentation.seg.nrrd").read_bytes()
+    assert b"Pancreas" in written and CT_ABDOMEN.stat().st_size <= 16e6
+
+
+def test_a_box_per_organ_is_all_that_is_segmented(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = small_model("ma_sam_box")
+    save_model(tmp_path / "m.safetensors", model, small_card(model.variant))
+    write_volume(ct(), tmp_path / "ct.nrrd")
+    asked = ["--box", "liver=-60,20,-60,100,-60,40", "--json"]
+    assert main(["predict", str(tmp_path / "ct.nrrd"), "--model", str(tmp_path / "m.safetensors"), "--output",
+                 str(tmp_path / "out.nrrd"), *asked]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [organ["name"] for organ in result["organs"]] == ["liver"]
+    found = read_volume(tmp_path / "out.nrrd").array
+    assert set(np.unique(found)) <= {0, get_label_set("chaos_mr").by_name("liver").value}

@@ -18,13 +18,15 @@ from Testing.refusals import refusal
 from Testing.small import SIZE, randomise, small_card, small_model, small_variant, write_base
 
 
-def write_expert(folder: Path, name: str, base: Path | None = None, size: EncoderSize = SIZE, rank: int = 4) -> Path:
+def write_expert(folder: Path, name: str, base: Path | None = None, size: EncoderSize = SIZE, rank: int = 4,
+                 image_size: int = 32) -> Path:
     """What stage 1 leaves."""
     torch.manual_seed(EXPERTS.index(name))
     variant = get_variant("samed", name=f"expert_{name}", adapters=(name,), rank=rank, encoder_size=size)
-    model = build_model(variant, 1, 32)
+    model = build_model(variant, 1, image_size)
     randomise(model, seed=EXPERTS.index(name))
-    card = replace(small_card(variant, "expert", name), labels=None, base=reference_to(base) if base else None)
+    card = replace(small_card(variant, "expert", name), labels=None, base=reference_to(base) if base else None,
+                   image_size=image_size)
     path = folder / f"{name}.safetensors"
     save_expert(path, model, name, card)
     return path
@@ -65,6 +67,20 @@ def test_experts_of_another_base_are_refused(tmp_path: Path) -> None:
 def test_experts_of_another_encoder_or_rank_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
     model, path = build_model(small_variant("samora"), 4, 32), write_expert(tmp_path, "image", **change)
     assert "does not fit samora on vit_b at rank 4" in refusal(lambda: load_experts(model, [path]))
+
+
+def test_experts_of_another_image_size_are_refused(tmp_path: Path) -> None:
+    model, path = build_model(small_variant("samora"), 4, 32), write_expert(tmp_path, "image", image_size=48)
+    message = refusal(lambda: load_experts(model, [path]))
+    assert "was trained on slices of 48 x 48 pixels, this model takes 32 x 32; train it at the same size" in message
+
+
+@pytest.mark.parametrize("kept", [4, 400, -200])
+def test_a_damaged_expert_is_refused(tmp_path: Path, kept: int) -> None:
+    model, path = build_model(small_variant("samora"), 4, 32), write_expert(tmp_path, "image")
+    path.write_bytes(path.read_bytes()[:kept])
+    message = refusal(lambda: load_experts(model, [path]))
+    assert "image.safetensors" in message and message.endswith(("download or export it again.", "size."))
 
 
 def test_a_model_without_experts_refuses_them(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from SAMoraLib.labels import LABEL_SETS, ORGANS, LabelSet, get_label_set, make_label_set
+from SAMoraLib.volume_io import terminology
 
 
 def test_synapse_has_the_numbers_that_samed_and_transunet_use() -> None:
@@ -57,3 +58,11 @@ def test_unknown_names_are_answered_with_the_choices() -> None:
 def test_own_organs_are_numbered_in_order() -> None:
     labels = make_label_set("two", [ORGANS["aorta"], ORGANS["liver"]])
     assert [(label.value, label.name) for label in labels] == [(1, "aorta"), (2, "liver")]
+
+
+def test_a_tumour_is_no_anatomical_structure() -> None:
+    tumour, liver = get_label_set("liver_tumour").by_name("liver_tumour"), ORGANS["liver"]
+    assert "~SCT^49755003^Morphologically Altered Structure~SCT^108369006^Neoplasm~" in terminology(tumour)
+    data = get_label_set("liver").to_json()
+    del data["organs"][0]["category"]  # cards of before have none
+    assert LabelSet.from_json(data).labels[0].organ == liver

@@ -35,6 +35,7 @@ def test_what_is_left_out_has_defaults() -> None:
     ({"jobs": 5}, "The request is damaged"),
     ({"jobs": [JOB | {"region": [1, 2]}]}, "The request is damaged"),
     ({"jobs": [JOB | {"region": {"centre": [0, 0, 0], "edges": [0] * 9}}]}, "The region is flat"),
+    ({"jobs": [JOB | {"boxes": ["liver"]}]}, "The request is damaged"),
     ({"jobs": [JOB | {"output": "b.txt"}]}, "'b.txt' is not of a format that can be written; choose from"),
     ({"jobs": [JOB | {"output": "a.nrrd"}]}, "The result would overwrite the input 'a.nrrd'"),
     ({"jobs": [JOB, JOB | {"input": "c.nrrd"}]}, "Several inputs have the same name"),
@@ -74,3 +75,11 @@ def test_the_file_is_readable_json(tmp_path: Path) -> None:
     data = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
     assert data["jobs"][0]["region"] == {"centre": list(REGION.centre), "edges": list(REGION.edges)}
     assert data["jobs"][0]["input"] == "ä.nrrd"
+
+
+def test_boxes_go_through_the_file_and_to_every_job(tmp_path: Path) -> None:
+    jobs = plan_jobs([tmp_path / "a.nrrd", tmp_path / "b.nrrd"], tmp_path / "out", boxes={"liver": REGION})
+    request = Request(jobs, tmp_path / "m.safetensors")
+    request.write(tmp_path / "r.json")
+    assert Request.read(tmp_path / "r.json") == request
+    assert [dict(job.boxes) for job in request.jobs] == [{"liver": REGION}] * 2

@@ -45,7 +45,7 @@ def test_an_own_size_takes_the_place_of_the_named_one() -> None:
 
 
 @pytest.mark.parametrize(("make", "message"), [
-    (lambda: get_variant("samed2"), "Unknown variant 'samed2'; choose from sam, samed, samed_s, samora."),
+    (lambda: get_variant("samed2"), f"Unknown variant 'samed2'; choose from {', '.join(VARIANTS)}."),
     (lambda: get_variant("samed", "vit_g"), "Unknown encoder 'vit_g'; choose from vit_b, vit_l, vit_h, tiny."),
     (lambda: Fusion(scope="window"), "Unknown fusion scope 'window'; choose from block, attention."),
     (lambda: Fusion(inputs="sum"), "Unknown fusion inputs 'sum'; choose from difference, stream."),

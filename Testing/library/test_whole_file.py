@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,13 @@ def test_the_file_appears_at_the_end_of_the_block(tmp_path: Path) -> None:
         assert not path.exists() and unfinished.suffix == ".txt" and unfinished.name.startswith(".")
     assert path.read_text() == "all"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with pytest.raises(OSError, match=r"No space left on device: '.*a\.txt'"), whole_file(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])

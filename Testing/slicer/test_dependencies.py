@@ -118,7 +118,7 @@ def test_a_renamed_keyword_of_the_extension_does_no_harm(slicer: types.SimpleNam
 
 def test_without_the_extension_it_is_installed_and_a_restart_asked_for(slicer: types.SimpleNamespace) -> None:
     assert install(["torch>=2.2", "tqdm>=4.60"]) == dependencies.RESTART
-    assert slicer.asked == [("extension", "PyTorch", False)] and slicer.manager.interactive is False
+    assert slicer.asked == [("extension", "PyTorch", False)] and slicer.manager.interactive is True
 
 
 def test_slicer_before_5_12_uses_its_own_pip(slicer: types.SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,8 +73,8 @@ def test_the_table_has_a_row_for_every_organ(path: Path, case: Case) -> None:
     with path.with_name("statistics.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["volume"], row["organ"], row["found"], row["volume_ml"], row["mean_intensity"], row["confidence"])
-            for row in rows] == [("腹部 é", "liver", "True", "0.03", "55.5", "0.9"),
-                                 ("腹部 é", "spleen", "False", "0.0", "", "")]
+            for row in rows] == [("腹部 é", "liver", "True", "0.030", "55.50", "0.9000"),
+                                 ("腹部 é", "spleen", "False", "0.000", "", "")]
 
 
 def test_a_manifest_that_cannot_be_written_leaves_the_old_one(path: Path, case: Case,

@@ -75,14 +75,14 @@ def test_a_card_cannot_lead_out_of_the_folder(folder: Path, tmp_path: Path) -> N
     secret = tmp_path / "secret.txt"
     secret.write_text("keep")
     write_checkpoint(folder / "evil.safetensors", base={"name": "../secret.txt", "sha256": file_sha256(secret)})
-    delete(catalogue()[1])
+    delete(catalogue()[2])
     assert secret.read_text() == "keep"
 
 
 def test_a_folder_that_cannot_be_written_gives_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SAMORA_WEIGHTS", str(tmp_path / "file" / "models"))
-    assert ids() == ["demonstration"]
+    assert ids() == ["ct-abdomen", "demonstration"]
     with pytest.raises(OSError, match=r"could not be copied to .* choose another models folder"):
         install_from_file(write_checkpoint(tmp_path / "a.safetensors"))
 
@@ -96,7 +96,7 @@ def test_the_modules_own_model_cannot_be_deleted(folder: Path) -> None:
 def test_an_unfinished_download_is_known_and_deleted(folder: Path) -> None:
     write_catalogue(folder)
     (folder / "abdomen-ct.safetensors.part").write_bytes(b"1234")
-    model = catalogue()[1]
+    model = catalogue()[2]
     assert partial_bytes(model) == 4
     delete(model)
-    assert partial_bytes(model) == 0 and ids() == ["demonstration", "abdomen-ct"]
+    assert partial_bytes(model) == 0 and ids() == ["ct-abdomen", "demonstration", "abdomen-ct"]

@@ -12,7 +12,7 @@ import pytest
 from SAMoraLib.card import file_sha256, read_card
 from SAMoraSlicer import models
 from SAMoraSlicer.model_files import delete
-from SAMoraSlicer.models import catalogue, find, titles
+from SAMoraSlicer.models import catalogue, find, models_folder, titles
 from Testing.slicer.bare_checkpoint import write_catalogue, write_checkpoint
 
 
@@ -31,7 +31,7 @@ def ids() -> list[str]:
 def test_the_demonstration_is_always_there_with_what_its_card_says(folder: Path) -> None:
     model = find("demonstration")
     card = read_card(model.path)
-    assert ids() == ["demonstration"] and model.usable
+    assert ids() == ["ct-abdomen", "demonstration"] and model.usable
     assert (model.organs, model.modality, model.licence) == (card.labels.names, "CT", "Apache-2.0")
     assert model.size_bytes == model.path.stat().st_size
     assert titles(model)["right_kidney"] == "Right kidney"
@@ -73,25 +73,25 @@ def test_a_file_of_another_size_is_not_the_catalogues(folder: Path) -> None:
                                      {"surprise": 1}])
 def test_a_wrong_entry_is_a_sentence_and_the_others_stay(folder: Path, changes: dict[str, Any]) -> None:
     write_catalogue(folder, **changes)
-    assert ids() == ["demonstration", "Models.json"]
-    assert "cannot be read" in catalogue()[1].problem
+    assert ids() == ["ct-abdomen", "demonstration", "Models.json"]
+    assert "cannot be read" in catalogue()[2].problem
 
 
 def test_a_broken_list_is_a_sentence(folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "Models.json").write_text("{")
-    assert catalogue()[1].problem.endswith("correct or delete it.")
+    assert catalogue()[2].problem.endswith("correct or delete it.")
 
 
 def test_a_corrupt_checkpoint_is_listed_with_its_problem(folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "broken.safetensors").write_bytes(b"\xff" * 100)
-    model = catalogue()[1]
+    model = catalogue()[2]
     assert model.id == "broken" and "is not a safetensors file" in model.problem and not model.usable
     with pytest.raises(ValueError, match="is not a safetensors file"):
         find("broken")
     delete(model)
-    assert ids() == ["demonstration"]
+    assert ids() == ["ct-abdomen", "demonstration"]
 
 
 def test_parts_of_models_are_not_offered(folder: Path) -> None:
@@ -99,14 +99,14 @@ def test_parts_of_models_are_not_offered(folder: Path) -> None:
     base = write_checkpoint(folder / "base.safetensors", kind="base", labels=None, preprocessing=None)
     reference = {"name": base.name, "sha256": file_sha256(base)}
     write_checkpoint(folder / "needs-base.safetensors", base=reference)
-    assert ids() == ["demonstration", "needs-base"] and find("needs-base").usable
+    assert ids() == ["ct-abdomen", "demonstration", "needs-base"] and find("needs-base").usable
     base.unlink()
     with pytest.raises(ValueError, match=r"needs its base weights 'base\.safetensors', which are not beside it"):
         find("needs-base")
 
 
 def test_an_unknown_name_lists_the_choices(folder: Path) -> None:
-    with pytest.raises(ValueError, match="There is no model 'abdomin'; choose from demonstration, or give the path"):
+    with pytest.raises(ValueError, match="no model 'abdomin'; choose from ct-abdomen, demonstration, or give the path"):
         find("abdomin")
     with pytest.raises(FileNotFoundError, match="There is no checkpoint"):
         find("nowhere.safetensors")
@@ -118,3 +118,25 @@ def test_without_a_choice_models_lie_in_the_users_data_folder(monkeypatch: pytes
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.setattr(models, "_setting", lambda name: "")
     assert models.models_folder() == tmp_path / "SAMora" / "models"
+
+
+@pytest.mark.parametrize("content", ['{"models": ["a"]}', '{"models": {"a": 1}}', '[]',
+                                     '{"models": [{"id": "a", "title": "A", "cpu_seconds": "12"}]}',
+                                     '{"models": [{"id": "a", "title": "A", "path": "/etc/passwd"}]}',
+                                     '{"models": [{"id": "a", "title": "A", "problem": "none"}]}'])
+def test_a_list_of_anything_is_a_sentence(folder: Path, content: str) -> None:
+    folder.mkdir(parents=True)
+    (folder / "Models.json").write_text(content)
+    assert ids() == ["ct-abdomen", "demonstration", "Models.json"]
+    assert "cannot be read" in catalogue()[2].problem
+
+
+def test_a_link_to_nothing_is_a_sentence(folder: Path) -> None:
+    write_catalogue(folder)
+    (folder / "abdomen-ct.safetensors").symlink_to(folder / "gone")
+    assert "cannot be read" in catalogue()[2].problem
+
+
+def test_a_relative_folder_is_one_place_for_all_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAMORA_WEIGHTS", "weights")
+    assert models_folder() == Path("weights").absolute()

@@ -85,7 +85,7 @@ def volume(scene: Any) -> Any:
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    ({"model": "abdomin"}, "There is no model 'abdomin'; choose from demonstration"),
+    ({"model": "abdomin"}, "There is no model 'abdomin'; choose from ct-abdomen, demonstration"),
     ({"organs": ["brain"]}, "'brain' is not an organ of this model"),
     ({"organs": []}, "No organ is chosen"),
 ])

@@ -180,3 +180,41 @@ def test_the_process_of_slicer_stays_light() -> None:
     run = subprocess.run([sys.executable, "-c", code], env=child_environment(), capture_output=True, text=True,
                          timeout=60, check=True)
     assert run.stdout.strip() == "[]"
+
+
+ORPHAN = """
+import sys, time
+from SAMoraSlicer.process import ChildProcess
+child = ChildProcess()
+program = "import time; from SAMoraLib.parent import end_with_parent; end_with_parent(); time.sleep(60)"
+child.start([sys.executable, "-c", program])
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_child_ends_with_a_parent_that_was_killed() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, text=True,
+                              env=child_environment())
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    time.sleep(0.5)
+    parent.kill()
+    parent.wait()
+    for _ in range(100):
+        try:
+            os.kill(child, 0)
+        except ProcessLookupError:
+            return
+        if Path(f"/proc/{child}/stat").exists() and Path(f"/proc/{child}/stat").read_text().split()[2] == "Z":
+            return
+        time.sleep(0.1)
+    os.kill(child, 9)
+    pytest.fail("the child outlived its parent")
+
+
+def test_a_child_does_all_its_volumes_inside_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"):
+        monkeypatch.setenv(name, "1")
+    assert not {"RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"} & set(child_environment())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +164,45 @@ def test_a_batch_that_is_killed_itself_goes_on_where_it_was(patients: Path, outp
     assert not list(output.glob(".*"))
 
 
+@needs_signals
+@pytest.mark.parametrize("ended_by", [signal.SIGTERM, signal.SIGKILL])
+def test_no_child_outlives_a_batch_that_is_ended(patients: Path, output: Path, checkpoint: Path, tmp_path: Path,
+                                                 ended_by: signal.Signals) -> None:
+    """As a cluster, a container or the system does it."""
+    write_ct(patients / "long.nrrd", slices=400)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    command = [sys.executable, str(SCRIPT), "--input", str(patients), "--output", str(output), "--model",
+               str(checkpoint), "--device", "cpu", "--batch-size", "1"]
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=patients,
+                               env=os.environ | {"TMPDIR": str(temporary)})
+    for _ in range(600):
+        if children := _running(str(temporary)):
+            break
+        time.sleep(0.05)
+    time.sleep(1)
+    started.send_signal(ended_by)
+    assert started.wait(30) == (143 if ended_by == signal.SIGTERM else -signal.SIGKILL)
+    assert children
+    for _ in range(200):
+        if not _running(str(temporary)):
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("the child outlived the batch")
+    if ended_by == signal.SIGTERM:
+        assert list(temporary.iterdir()) == [] and not list(output.glob(".*"))
+
+
+def _running(of: str) -> list[str]:
+    """Command lines of running programs that name this folder."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return [line for line in lines if of in line and "predict" in line]
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--input", "nowhere"], "There is no folder"),
     (["--model", "nothing"], "There is no model 'nothing'; choose from "),
@@ -185,7 +226,7 @@ def test_wrong_use_ends_with_2_and_writes_nothing(patients: Path, output: Path, 
 def test_a_device_that_is_not_there_stops_the_run_with_one_sentence(patients: Path, output: Path, checkpoint: Path,
                                                                     capsys: pytest.CaptureFixture[str]) -> None:
     write_ct(patients / "a.nrrd")
-    assert run(patients, output, checkpoint, "--device", "cuda:99") == 1
+    assert run(patients, output, checkpoint, "--device", "cuda:99") == 2
     assert "segment_batch.py: Device 'cuda:99' is not on this machine" in capsys.readouterr().err
 
 
@@ -194,7 +235,7 @@ def test_a_python_without_torch_stops_the_run_with_one_sentence(patients: Path, 
                                                                 capsys: pytest.CaptureFixture[str]) -> None:
     write_ct(patients / "a.nrrd")
     monkeypatch.setattr(batch, "python_command", lambda: [sys.executable, "-c", "import sys; sys.exit('no torch')"])
-    assert run(patients, output, checkpoint) == 1
+    assert run(patients, output, checkpoint) == 2
     said = capsys.readouterr().err
     assert "ended by itself (exit code 1) before its first volume and said: no torch; check that PyTorch" in said
 
@@ -249,7 +290,7 @@ def test_a_full_disk_stops_the_run_with_one_sentence(patients: Path, output: Pat
 
     write_ct(patients / "a.nrrd")
     monkeypatch.setattr(batch.Request, "write", full)
-    assert run(patients, output, checkpoint) == 1
+    assert run(patients, output, checkpoint) == 2
     said = capsys.readouterr().err
     assert "cannot be written to (No space left on device); free some space" in said and "Traceback" not in said
     assert not output.exists()

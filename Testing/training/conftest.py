@@ -12,7 +12,8 @@ from SAMoraLib.labels import get_label_set
 from SAMoraLib.volume import Volume
 from SAMoraLib.volume_io import write_volume
 from Training.data.manifest import Manifest, write_manifest
-from Training.prepare import find_sources, prepare
+from Training.datasets.folder import find_sources
+from Training.prepare import prepare
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 

@@ -13,7 +13,9 @@ from safetensors.torch import load_file
 from SAMoraLib.card import read_card
 from SAMoraLib.checkpoint import load_model, merge
 from SAMoraLib.demo.phantom import make_phantom
+from SAMoraLib.demo.tissues import STRUCTURE
 from SAMoraLib.inference.predictor import Predictor
+from SAMoraLib.labels import get_label_set
 from SAMoraLib.variants import EXPERTS
 from SAMoraLib.volume_io import write_volume
 from Training.config import PretrainBase, Stage1Expert, Stage2, from_command_line
@@ -21,7 +23,7 @@ from Training.evaluate import main as evaluate
 from Training.prepare import main as prepare
 from Training.pretrain_base import pretrain_base
 from Training.stage1_expert import train_expert
-from Training.stage2_finetune import finetune
+from Training.stage2_finetune import finetune, make_model
 
 SIZE = 80
 STEPS = ["--optimisation.steps", "2", "--optimisation.batch_size", "2", "--optimisation.accelerator", "cpu",
@@ -53,6 +55,30 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
         finetune(from_command_line(Stage2, ["--output", str(folder / name), "--variant", name,
                                             "--optimisation.validate_every", "2", *more, *common]))
     return folder
+
+
+def test_an_organ_starts_from_the_tissue_that_is_named(chain: Path) -> None:
+    config = stage2_of(chain, "--classes", '{"liver": "liver", "background": "muscle"}')
+    labels, base = get_label_set("synapse"), load_file(config.base)
+    model = make_model(config, labels).state_dict()
+    for channel, name in ((0, "muscle"), (labels.by_name("liver").value, "liver")):
+        for key in ("mask_tokens.weight", "output_hypernetworks_mlps.{}.layers.1.weight"):
+            own, tissue = (f"mask_decoder.{key.format(number)}" for number in (channel, STRUCTURE[name]))
+            rows = (channel, STRUCTURE[name]) if "tokens" in key else (slice(None), slice(None))
+            assert torch.equal(model[own][rows[0]], base[tissue][rows[1]])
+    assert not torch.equal(model["mask_decoder.mask_tokens.weight"][1],
+                           base["mask_decoder.mask_tokens.weight"][STRUCTURE["spleen"]])
+
+
+def test_a_tissue_that_the_base_does_not_know_is_refused(chain: Path) -> None:
+    with pytest.raises(ValueError, match="knows no class 'livver' that liver could start from; choose from air, "):
+        make_model(stage2_of(chain, "--classes", '{"liver": "livver"}'), get_label_set("synapse"))
+
+
+def stage2_of(chain: Path, *more: str) -> Stage2:
+    return from_command_line(Stage2, [
+        "--output", str(chain / "unused"), "--variant", "samed", "--manifest", str(chain / "manifest.json"), "--base",
+        str(chain / "base/base.safetensors"), "--encoder", "tiny", *PREPROCESSING, *more])
 
 
 @pytest.mark.parametrize("name", ["samed", "samora"])

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from Training.config import Optimisation, PretrainBase, ReferenceUNet, Stage1Expert, Stage2, from_command_line
+from Training.config import (
+    Optimisation,
+    PretrainBase,
+    ReferenceUNet,
+    Stage1Expert,
+    Stage1Teacher,
+    Stage2,
+    command,
+    from_command_line,
+)
 
 CONFIGS = Path(__file__).parents[2] / "Training" / "configs"
-KINDS = {"tiny_base": PretrainBase, "base": PretrainBase, "expert": Stage1Expert, "unet": ReferenceUNet}
+KINDS = {"tiny_base": PretrainBase, "base": PretrainBase, "expert": Stage1Expert, "unet": ReferenceUNet,
+         "expert_distilled": Stage1Expert, "teacher_simclr": Stage1Teacher, "teacher_mae": Stage1Teacher,
+         "stage1_simclr": Stage1Teacher, "stage1_mae": Stage1Teacher, "stage1_image": Stage1Expert,
+         "stage1_patch": Stage1Expert, "stage1_pixel": Stage1Expert}
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIGS)))
@@ -51,6 +64,34 @@ def test_test_cases_are_refused_in_stage_1() -> None:
         Stage1Expert(Path("o"), Path("m"), Path("b"), "image", splits=("train", "test"))
 
 
-def test_impossible_optimisation_is_refused() -> None:
-    with pytest.raises(ValueError, match="batch_size is 0"):
-        Optimisation(batch_size=0)
+@pytest.mark.parametrize(("fields", "message"), [
+    ({"supervision": "student"}, "Unknown supervision 'student'; choose from scratch, teacher"),
+    ({"level": "pixel", "supervision": "teacher"}, "pixel level has no teacher"),
+    ({"dice_weight": 1.5}, "dice_weight is 1.5"),
+])
+def test_impossible_experts_are_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Stage1Expert(Path("o"), Path("m"), Path("b"), **({"level": "image"} | fields))
+
+
+def test_teachers_too_do_not_see_test_cases() -> None:
+    with pytest.raises(ValueError, match="test cases must not be seen"):
+        Stage1Teacher(Path("o"), Path("m"), "mae_tiny", splits=("test",))
+
+
+@pytest.mark.parametrize(("fields", "message"), [
+    ({"batch_size": 0}, "batch_size is 0"), ({"nodes": 0}, "nodes is 0"), ({"accumulate": 0}, "accumulate is 0"),
+    ({"strategy": "ddp2"}, "Unknown strategy 'ddp2'; choose from auto, fsdp"),
+])
+def test_impossible_optimisation_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Optimisation(**fields)
+
+
+def test_a_refused_run_ends_with_its_sentence() -> None:
+    def refuse(_: Stage2) -> None:
+        raise FileNotFoundError("There is no manifest 'm'; run Training.prepare.")
+
+    with pytest.raises(SystemExit, match="There is no manifest 'm'; run") as stop:
+        command(refuse, Stage2, ["--output", "o", "--manifest", "m", "--base", "b", "--variant", "samed"])
+    assert str(stop.value.code).endswith("prepare.")

@@ -51,3 +51,12 @@ def test_half_precision_does_not_overflow():
 def test_says_when_the_label_is_on_another_grid():
     with pytest.raises(ValueError, match="resize it first"):
         segmentation_loss(torch.zeros(1, 2, 1, 4, 4), torch.zeros(1, 1, 16, 16, dtype=torch.int64))
+
+
+def test_class_weights_weigh_the_classes_in_the_dice_mean() -> None:
+    torch.manual_seed(0)
+    logits, label = torch.randn(2, 3, 1, 6, 6), torch.randint(0, 3, (2, 1, 6, 6))
+    single = torch.stack([dice_loss(logits, label, weights) for weights in torch.eye(3)])
+    assert torch.allclose(dice_loss(logits, label), single.mean())
+    weights = torch.tensor([1.0, 1.0, 4.0])
+    assert torch.allclose(dice_loss(logits, label, weights), (single * weights).sum() / 6)

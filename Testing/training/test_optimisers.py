@@ -49,8 +49,24 @@ def test_muons_step_is_as_large_as_adamws_and_orthogonal() -> None:
     assert values.max() < 2.5 * values.min()  # a plain gradient's lie a hundredfold apart
 
 
+def test_lars_adapts_kernels_and_leaves_biases_and_norms_to_plain_sgd() -> None:
+    module = objective()
+    rate = Optimisation(optimiser="lars", weight_decay=1e-4, schedule=Schedule(base_lr=0.5))
+    [lars] = make_optimisers(module, rate)
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    for parameter in module.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    lars.step()
+    weight, moved_by = before["0.weight"], before["0.weight"] - module[0].weight
+    gradient = torch.ones_like(weight) + 1e-4 * weight
+    trust = 0.001 * weight.norm() / (torch.ones_like(weight).norm() + 1e-4 * weight.norm())
+    torch.testing.assert_close(moved_by, 0.5 * trust * gradient, rtol=1e-4, atol=1e-9)
+    torch.testing.assert_close(before["3.weight"] - module[3].weight, torch.full((8,), 0.5))
+    assert torch.equal(before["4.weight"], module[4].weight)
+
+
 def test_an_unknown_optimiser_is_refused() -> None:
-    with pytest.raises(ValueError, match="Unknown optimiser 'sgd'; choose from adamw, muon"):
+    with pytest.raises(ValueError, match="Unknown optimiser 'sgd'; choose from adamw, muon, lars"):
         Optimisation(optimiser="sgd")
 
 

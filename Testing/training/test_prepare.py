@@ -10,7 +10,10 @@ from SAMoraLib.labels import get_label_set
 from SAMoraLib.volume import Volume
 from SAMoraLib.volume_io import write_volume
 from Training.data.manifest import read_manifest
-from Training.prepare import Source, find_sources, main, parse_label_map, parse_splits, random_splits
+from Training.datasets.folder import find_sources, parse_label_map
+from Training.datasets.protocol import Source
+from Training.datasets.splits import parse_splits, random_splits
+from Training.prepare import main
 
 CHAOS = Path(__file__).resolve().parents[3] / "shared" / "data" / "chaos_mr_t2"
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from Training.config import Stage2
+from Testing.refusals import refusal
+from Testing.slicer.full_disk import full_disk
+from Training.config import Optimisation, Stage2
 from Training.run import Run
 
 
@@ -30,6 +32,18 @@ def test_a_folder_from_before_a_field_existed_had_its_default(tmp_path: Path) ->
     path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("trained:")))
     with pytest.raises(ValueError, match="whose trained differ"):
         Run(tmp_path, config(trained=("decoder",)))
+
+
+def test_also_in_a_part_of_the_configuration(tmp_path: Path) -> None:
+    Run(tmp_path, config())
+    path = tmp_path / "config.yaml"
+    path.write_text("".join(line for line in path.read_text().splitlines(True)
+                            if line.strip() not in ("workers: 0", "total: 0")))  # optimisation's, and its schedule's
+    Run(tmp_path, config())
+    assert "workers: 0" in path.read_text() and "total: 0" in path.read_text()
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if line.strip() != "workers: 0"))
+    with pytest.raises(ValueError, match="whose optimisation differ"):
+        Run(tmp_path, config(optimisation=Optimisation(workers=2)))
 
 
 def test_another_configuration_in_the_same_folder_is_refused(tmp_path: Path) -> None:
@@ -56,6 +70,23 @@ def test_a_failed_save_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest.
     state = run.load_state()
     assert state == {"step": 1}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "state.pt"]
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_old_state(tmp_path: Path) -> None:
+    run = Run(tmp_path, config())
+    run.save_state({"step": 1})
+    with full_disk(20_000), pytest.raises(OSError, match=r"state\.pt' could not be written; check that the disk has"):
+        run.save_state({"step": 2, "weights": torch.zeros(100_000)})
+    assert run.load_state() == {"step": 1}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "state.pt"]
+
+
+@pytest.mark.parametrize("kept", [0, 5, 300, -1])
+def test_a_damaged_state_is_one_sentence(tmp_path: Path, kept: int) -> None:
+    run = Run(tmp_path, config())
+    run.save_state({"step": 1, "weights": torch.zeros(100)})
+    (tmp_path / "state.pt").write_bytes((tmp_path / "state.pt").read_bytes()[:kept])
+    assert "state.pt' is damaged; delete it to begin this run anew" in refusal(run.load_state)
 
 
 def test_a_log_line_cut_short_is_left_out(tmp_path: Path) -> None:

@@ -46,3 +46,8 @@ def test_rises_then_falls_and_is_never_zero_during_the_run(form, warmup, total):
 def test_refuses_impossible_schedules(wrong):
     with pytest.raises(ValueError, match=r"choose from|needs base_lr"):
         Schedule(**wrong)
+
+
+def test_a_run_that_stops_early_follows_the_schedule_of_the_whole() -> None:
+    whole, early = Schedule(warmup=5), Schedule(warmup=5, total=100)
+    assert [lr_at(step, 100, whole) for step in range(80)] == [lr_at(step, 80, early) for step in range(80)]

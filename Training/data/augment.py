@@ -102,6 +102,11 @@ def augment(
     return change_intensity(image, rng, policy), label
 
 
+def one_view(image: Tensor, rng: np.random.Generator, policy: AugmentPolicy = POLICIES["views"]) -> tuple[Tensor, ...]:
+    """One random version of an image (D, S, S)."""
+    return (augment(image, None, rng, policy)[0],)
+
+
 def two_views(image: Tensor, rng: np.random.Generator, policy: AugmentPolicy = POLICIES["views"]) -> tuple[Tensor, ...]:
     """Two independent random versions of an image (D, S, S), a positive pair for contrastive learning."""
     return augment(image, None, rng, policy)[0], augment(image, None, rng, policy)[0]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -24,9 +27,19 @@ def choose_slices(cases: Sequence[str], fraction: float, seed: int) -> list[int]
     """
     if not 0 < fraction <= 1 or not cases:
         raise ValueError(f"Cannot draw the fraction {fraction} of {len(cases)} slices; give one above 0, up to 1.")
+    return choose_count(cases, max(1, round(fraction * len(cases))), seed)
+
+
+def choose_listed(cases: Sequence[str], listed: Sequence[int], fraction: float, seed: int) -> list[int]:
+    """``choose_slices`` among those slices alone that are ``listed`` (``SliceCache.listed``)."""
+    return [listed[index] for index in choose_slices([cases[index] for index in listed], fraction, seed)]
+
+
+def choose_count(cases: Sequence[str], count: int, seed: int) -> list[int]:
+    """``count`` random slices, spread over the cases as ``choose_slices`` does; sorted indexes."""
     rng = np.random.default_rng(seed)
     names, case_of = np.unique(np.asarray(cases), return_inverse=True)
-    counts = _share(np.bincount(case_of), max(1, round(fraction * len(cases))), rng)
+    counts = _share(np.bincount(case_of), count, rng)
     drawn = [rng.choice(np.flatnonzero(case_of == case), counts[case], replace=False) for case in range(len(names))]
     return sorted(int(index) for index in np.concatenate(drawn))
 
@@ -45,3 +58,27 @@ def _share(sizes: np.ndarray, total: int, rng: np.random.Generator) -> np.ndarra
         gap = np.where(open_cases, step * (ideal - counts), -np.inf)
         counts[int(np.argmax(gap))] += step
     return counts
+
+
+def read_slice_list(path: Path) -> dict[str, tuple[int, ...]]:
+    """Case -> slices of a list with a name per line, such as H-SAM's train_220.txt (221 names): case0005_slice067.
+
+    The number counts from 0 along the third axis of the published volume.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a line of another form, or no line.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no list of slices '{path}'; give a text file with names as "
+                                "case0005_slice067.")
+    slices: dict[str, set[int]] = defaultdict(set)
+    for line in path.read_text(encoding="utf-8").split():
+        match = re.fullmatch(r"(.+)_slice(\d+)(\.np[yz])?", line)
+        if not match:
+            raise ValueError(f"'{path}' has the line '{line}' but a name per line is read, as case0005_slice067; "
+                             f"correct the list.")
+        slices[match[1]].add(int(match[2]))
+    if not slices:
+        raise ValueError(f"'{path}' is empty; give a list with a name per line, as case0005_slice067.")
+    return {case: tuple(sorted(numbers)) for case, numbers in slices.items()}

@@ -30,6 +30,7 @@ class Case:
         voxels_sha256: of the voxels in canonical order, equal for copies in another format or orientation.
         shape: voxels along (k, j, i), as stored.
         spacing: mm along (i, j, k), as stored.
+        slices: the only slices to train on, counted from the feet in canonical order; None for all of them.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Case:
     voxels_sha256: str
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
+    slices: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ def _check_cases(cases: tuple[Case, ...]) -> None:
             raise ValueError(f"Two cases are called '{case.id}'; give each case its own name.")
         seen.add(case.id)
         splits_of_voxels[case.voxels_sha256].setdefault(case.split, case.id)
+        _check_slices(case)
         if case.label is None and case.split != "unlabelled":
             raise ValueError(f"Case '{case.id}' of the split {case.split} has no label; "
                              f"add its label or move it to the split unlabelled.")
@@ -113,6 +116,12 @@ def _check_cases(cases: tuple[Case, ...]) -> None:
         if len(copies) > 1:
             where = " and ".join(f"'{case}' ({split})" for split, case in copies.items())
             raise ValueError(f"The same image is in several splits as {where}; keep one of them, or results on it lie.")
+
+
+def _check_slices(case: Case) -> None:
+    if case.slices is not None and not (case.slices and set(case.slices) <= set(range(max(case.shape)))):
+        raise ValueError(f"Case '{case.id}' lists {len(case.slices)} slices, some outside its {max(case.shape)} or "
+                         f"none at all; list those to train on, or leave the list out for all.")
 
 
 def check_unchanged(manifest: Manifest, case: Case) -> None:
@@ -148,8 +157,15 @@ def write_manifest(manifest: Manifest, path: str | Path) -> None:
         "modality": manifest.modality,
         "labels": manifest.labels.name,
         "label_map": {str(number): value for number, value in manifest.label_map.items()},
-        "cases": [asdict(case) for case in manifest.cases],
+        "cases": [_case_to_json(case) for case in manifest.cases],
     })
+
+
+def _case_to_json(case: Case) -> dict[str, Any]:
+    values = asdict(case)
+    if case.slices is None:
+        del values["slices"]
+    return values
 
 
 def read_manifest(path: str | Path) -> Manifest:
@@ -173,7 +189,11 @@ def read_manifest(path: str | Path) -> Manifest:
 
 
 def _from_json(data: dict[str, Any], root: Path) -> Manifest:
-    cases = tuple(Case(**{**case, "shape": tuple(case["shape"]), "spacing": tuple(case["spacing"])})
-                  for case in data["cases"])
+    cases = tuple(_case_from_json(case) for case in data["cases"])
     label_map = {int(number): int(value) for number, value in data["label_map"].items()}
     return Manifest(root, data["modality"], get_label_set(data["labels"]), label_map, cases)
+
+
+def _case_from_json(data: dict[str, Any]) -> Case:
+    slices = {"slices": tuple(data["slices"])} if data.get("slices") is not None else {}
+    return Case(**data | {"shape": tuple(data["shape"]), "spacing": tuple(data["spacing"])} | slices)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -22,10 +22,12 @@ from tqdm import tqdm
 
 from SAMoraLib.card import Preprocessing
 from SAMoraLib.inference.preprocess import prepare_volume, resample_labels, with_neighbours
+from SAMoraLib.inference.resampled import grid_labels, grid_shape, grid_slices
 from SAMoraLib.volume import to_canonical
 from SAMoraLib.volume_io import read_volume
 from Training.data.augment import POLICIES, AugmentPolicy, View, augment
 from Training.data.manifest import Case, Manifest, check_unchanged, relabel
+from Training.losses import IGNORED
 
 CACHE_VERSION = 3  # raise it when preprocessing changes what it computes from the same settings
 
@@ -43,13 +45,16 @@ class SliceCache:
     """The slices of some cases at S x S, memory-mapped; indexes run through the cases in order.
 
     ``image(i)`` is (C, S, S) float32 in [0, 1], ``label(i)`` (S, S) uint8 in the label set's numbers, ``cases[i]`` the
-    case of slice i.
+    case of slice i; ``listed`` are the indexes that the manifest lets train (``Case.slices``), all where it says none.
     """
 
-    def __init__(self, folders: dict[str, Path]) -> None:
+    def __init__(self, folders: dict[str, Path], chosen: Mapping[str, Collection[int]] | None = None) -> None:
         self.refs = tuple(SliceRef(case, number, folder) for case, folder in folders.items()
                           for number in range(len(_open(folder / "images.npy"))))
         self.cases = tuple(ref.case for ref in self.refs)
+        numbers = {case: frozenset(slices) for case, slices in (chosen or {}).items()}
+        self.listed = tuple(index for index, ref in enumerate(self.refs)
+                            if ref.case not in numbers or ref.number in numbers[ref.case])
 
     def __len__(self) -> int:
         return len(self.refs)
@@ -64,8 +69,19 @@ class SliceCache:
         ref = self.refs[index]
         return np.array(_open(ref.folder / "labels.npy")[ref.number])
 
+    def outline(self, index: int, value: int) -> np.ndarray:
+        """Where an organ is in any slice of the case of slice ``index``: (S, S) uint8."""
+        labels = _open(self.refs[index].folder / "labels.npy")
+        return (labels == value).any(axis=0).astype(np.uint8)
 
-@lru_cache(maxsize=256)  # an open file each
+    def slab(self, index: int, depth: int) -> np.ndarray:
+        """Indexes of the ``depth`` slices around slice ``index``; the case's last one stands for those beyond it."""
+        ref = self.refs[index]
+        numbers = ref.number + np.arange(depth) - depth // 2
+        return index - ref.number + np.clip(numbers, 0, len(_open(ref.folder / "images.npy")) - 1)
+
+
+@lru_cache(maxsize=4096)  # a mapping each, no open file
 def _open(path: Path) -> np.ndarray:
     array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
@@ -89,7 +105,7 @@ def build_cache(
     missing = [case for case in cases if not entries[case.id].is_dir()]
     for case in tqdm(missing, desc="slicing", unit="case", disable=None if missing else True):
         _write_entry(manifest, case, preprocessing, entries[case.id])
-    return SliceCache(entries)
+    return SliceCache(entries, {case.id: case.slices for case in cases if case.slices is not None})
 
 
 def _key(manifest: Manifest, case: Case, preprocessing: Preprocessing) -> str:
@@ -113,50 +129,68 @@ def _write_entry(manifest: Manifest, case: Case, preprocessing: Preprocessing, e
 
 
 def slice_case(manifest: Manifest, case: Case, preprocessing: Preprocessing) -> dict[str, np.ndarray]:
-    """One case: "images" (N, S, S) float16 in [0, 1], "offsets" (C,), and "labels" (N, S, S) uint8 if it has any."""
+    """One case: "images" (N, S, S) float16 in [0, 1], "offsets" (C,), and "labels" (N, S, S) uint8 if it has any.
+
+    With a spacing all are on the volume's grid, (d, h, w), see ``SAMoraLib.inference.resampled``.
+    """
     volume = read_volume(manifest.image_path(case))
     prepared = prepare_volume(volume, preprocessing)
     alone = replace(prepared, offsets=(0,))  # neighbours are put together when a slice is read
-    arrays = {"images": alone.slices(0, len(prepared.array))[:, 0].astype(np.float16),
+    depth, *_ = grid_shape(prepared, preprocessing.spacing)
+    arrays = {"images": grid_slices(alone, preprocessing.spacing, 0, depth)[:, 0].astype(np.float16),
               "offsets": np.array(prepared.offsets)}
     if case.label:
         numbers = relabel(read_volume(manifest.label_path(case)).array, manifest.label_map)
         # With the image's geometry, so that rounding in the label's header cannot orient it differently.
         canonical, _ = to_canonical(volume.with_array(numbers))
-        arrays["labels"] = resample_labels(canonical.array, prepared.box, preprocessing.image_size)
+        arrays["labels"] = (grid_labels(canonical.array, prepared, preprocessing.spacing) if preprocessing.spacing else
+                            resample_labels(canonical.array, prepared.box, preprocessing.image_size))
     return arrays
 
 
 class SliceDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Slices with labels for stage 2: image (C, D=1, S, S) float32 and label (D=1, S, S) int64.
+    """Slabs with labels for stage 2: image (C, D, S, S) float32 and label (D, S, S) int64, one around every slice.
 
     An item is ``slices[epoch, index]``. Its augmentation depends on seed, epoch and index alone, so a resumed run
     sees the same pixels; the epoch travels with the index because a worker process would not see an attribute change.
 
     Args:
-        indexes: the slices to use, as from ``few_shot.choose_slices``; all if None.
+        indexes: the slices to use, as from ``few_shot.choose_listed``; all that are listed if None. The others, where a
+            slab shows them, are labelled ``IGNORED``.
+        depth: D.
     """
 
     def __init__(
         self, cache: SliceCache, indexes: Sequence[int] | None = None, seed: int = 0,
-        policy: AugmentPolicy = POLICIES["none"],
+        policy: AugmentPolicy = POLICIES["none"], depth: int = 1,
     ) -> None:
         self.cache = cache
-        self.indexes = list(range(len(cache)) if indexes is None else indexes)
+        self.indexes = list(cache.listed if indexes is None else indexes)
+        self.labelled = frozenset(self.indexes)
         self.seed = seed
         self.policy = policy
+        self.depth = depth
 
     def __len__(self) -> int:
         return len(self.indexes)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        image, label, _ = self.with_outlines(key, np.zeros((0, 1, 1), np.uint8))
+        return image, label
+
+    def with_outlines(self, key: tuple[int, int], outlines: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """An item, and further masks (M, S, S) uint8 moved as its labels are."""
         epoch, index = key
         at = self.indexes[index]
-        image = torch.from_numpy(self.cache.image(at))
-        label = torch.from_numpy(self.cache.label(at))[None]
-        image, moved = augment(image, label, np.random.default_rng([self.seed, epoch, at]), self.policy)
+        slab = self.cache.slab(at, self.depth)
+        image = torch.from_numpy(np.concatenate([self.cache.image(number) for number in slab]))
+        labels = [torch.from_numpy(self.cache.label(number)) for number in slab]
+        masks = torch.stack([*labels, *torch.from_numpy(outlines)])
+        image, moved = augment(image, masks, np.random.default_rng([self.seed, epoch, at]), self.policy)
         assert moved is not None
-        return image[:, None], moved.long()
+        labelled = torch.tensor([number in self.labelled for number in slab.tolist()])
+        label = moved[:self.depth].long().masked_fill(~labelled[:, None, None], IGNORED)
+        return image.unflatten(0, (self.depth, -1)).transpose(0, 1), label, moved[self.depth:]
 
 
 class ViewDataset(Dataset[tuple[Tensor, ...]]):
@@ -174,12 +208,12 @@ class ViewDataset(Dataset[tuple[Tensor, ...]]):
         self.seed = seed
 
     def __len__(self) -> int:
-        return len(self.cache)
+        return len(self.cache.listed)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, ...]:
-        epoch, index = key
-        image = torch.from_numpy(self.cache.image(index))
-        return tuple(view[:, None] for view in self.view(image, np.random.default_rng([self.seed, epoch, index])))
+        epoch, at = key[0], self.cache.listed[key[1]]
+        image = torch.from_numpy(self.cache.image(at))
+        return tuple(view[:, None] for view in self.view(image, np.random.default_rng([self.seed, epoch, at])))
 
 
 def low_res_label(label: Tensor, size: int) -> Tensor:

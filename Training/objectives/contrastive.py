@@ -1,31 +1,20 @@
-"""Image level without a teacher: contrast two views of a slice (SimCLR's NT-Xent; the paper's "Scratch" row)."""
+"""Contrast two views of a slice (SimCLR's NT-Xent): the teacher itself, and the expert of the paper's "Scratch" row."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
 from SAMoraLib.model import as_rgb_slices
-
-
-def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
-    """Normalised temperature-scaled cross-entropy (Chen et al. 2020, eq. 1).
-
-    Args:
-        first, second: projections (B, C) of the two views; row i of both is the positive pair.
-    """
-    views = F.normalize(torch.cat([first, second]), dim=1)
-    similarity = views @ views.T / temperature
-    similarity.fill_diagonal_(float("-inf"))
-    count = len(first)
-    positive = torch.arange(2 * count, device=views.device).roll(count)
-    return F.cross_entropy(similarity, positive)
+from Training.objectives.nt_xent import nt_xent
+from Training.teachers.simclr import Simclr
 
 
 class ContrastiveObjective(nn.Module):
     """NT-Xent between pooled embeddings of two views, through a projector that is thrown away afterwards."""
+
+    compares_the_batch = True  # so it cannot be computed in parts
 
     def __init__(self, encoder: SamImageEncoder, out_chans: int, hidden: int = 512, temperature: float = 0.2) -> None:
         super().__init__()
@@ -40,3 +29,21 @@ class ContrastiveObjective(nn.Module):
         embedding = self.encoder(slices, "image").mean(dim=(2, 3))
         first, second = self.projector(embedding).chunk(2)
         return nt_xent(first, second, self.temperature)
+
+
+class SimclrObjective(nn.Module):
+    """NT-Xent between the teacher's own projections of two views: SimCLRv2's pre-training, continued."""
+
+    compares_the_batch = True  # so it cannot be computed in parts
+
+    def __init__(self, teacher: Simclr, temperature: float) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self.temperature = temperature
+
+    def forward(self, views: list[Tensor]) -> Tensor:
+        """Loss of two views (B, C, D, S, S) each; both pass in one batch, so they share its statistics."""
+        slices = torch.cat([as_rgb_slices(view) for view in views])
+        first, second = self.teacher(slices).chunk(2)
+        with torch.autocast(first.device.type, enabled=False):  # a tenth as temperature asks for all digits
+            return nt_xent(first.float(), second.float(), self.temperature)

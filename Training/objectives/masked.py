@@ -1,7 +1,7 @@
-"""Patch level without a teacher: rebuild masked patches (MAE's task; the paper's "Scratch" row).
+"""Rebuild masked patches (MAE's task): the teacher itself, and the expert of the paper's "Scratch" row.
 
-SAM's windows need the whole token grid, so masked patches are replaced by a learnt token (as SimMIM does) instead of
-being left out.
+SAM's windows need the whole token grid, so there masked patches are replaced by a learnt token (as SimMIM does) instead
+of being left out.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
 from SAMoraLib.model import as_rgb_slices
+from Training.teachers.mae import Mae, rgb_patches
 
 
 def random_mask(batch: int, grid: int, ratio: float, device: torch.device) -> Tensor:
@@ -23,6 +24,20 @@ def random_mask(batch: int, grid: int, ratio: float, device: torch.device) -> Te
 def patches_of(slices: Tensor, patch: int) -> Tensor:
     """The slice itself, the middle channel of (B, 3, S, S) -> (B, S / patch, S / patch, patch^2)."""
     return slices[:, 1].unfold(1, patch, patch).unfold(2, patch, patch).flatten(3)
+
+
+def normalised(patches: Tensor) -> Tensor:
+    """Each patch (..., values) less its own mean, by its own deviation (MAE, section 3)."""
+    # The deviation's floor keeps patches of pure background, which carry only noise, from dominating.
+    return (patches - patches.mean(-1, keepdim=True)) / (patches.std(-1, keepdim=True) + 0.02)
+
+
+def masked_tokens(encoder: SamImageEncoder, slices: Tensor, mask_token: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
+    """Embedded tokens (B, H, W, C) with ``mask_token`` (C) on a share ``ratio`` of them, and the mask (B, H, W)."""
+    tokens = encoder.patch_embed(slices)
+    mask = random_mask(len(tokens), tokens.shape[1], ratio, tokens.device)
+    tokens = torch.where(mask[..., None], mask_token.to(tokens.dtype), tokens)
+    return tokens + encoder.pos_embed, mask
 
 
 class MaskedObjective(nn.Module):
@@ -39,11 +54,23 @@ class MaskedObjective(nn.Module):
     def forward(self, views: list[Tensor]) -> Tensor:
         """Loss of one view (B, C, D, S, S)."""
         slices = as_rgb_slices(views[0])
-        tokens = self.encoder.patch_embed(slices)
-        mask = random_mask(len(tokens), tokens.shape[1], self.ratio, tokens.device)
-        tokens = torch.where(mask[..., None], self.mask_token.to(tokens.dtype), tokens)
-        rebuilt = self.head(self.encoder.run_blocks(tokens + self.encoder.pos_embed, "patch"))
-        target = patches_of(slices, self.patch_size)
-        # The deviation's floor keeps patches of pure background, which carry only noise, from dominating.
-        target = (target - target.mean(-1, keepdim=True)) / (target.std(-1, keepdim=True) + 0.02)
+        tokens, mask = masked_tokens(self.encoder, slices, self.mask_token, self.ratio)
+        rebuilt = self.head(self.encoder.run_blocks(tokens, "patch"))
+        target = normalised(patches_of(slices, self.patch_size))
         return (rebuilt - target).square().mean(-1)[mask].mean()
+
+
+class MaeObjective(nn.Module):
+    """MAE's pre-training, continued: the encoder sees the unmasked patches alone, the decoder rebuilds the rest."""
+
+    def __init__(self, teacher: Mae, ratio: float) -> None:
+        super().__init__()
+        self.teacher = teacher
+        self.ratio = ratio
+
+    def forward(self, views: list[Tensor]) -> Tensor:
+        """Loss of one view (B, C, D, S, S)."""
+        slices = as_rgb_slices(views[0])
+        mask = random_mask(len(slices), self.teacher.grid, self.ratio, slices.device)
+        target = normalised(rgb_patches(slices, self.teacher.patch_size))
+        return (self.teacher(slices, mask) - target).square().mean(-1)[mask.flatten(1)].mean()

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from SAMoraSlicer import devices
 from SAMoraSlicer.devices import AUTOMATIC, CPU
-from SAMoraSlicer.process import ChildProcess, child_environment, python_command
+from SAMoraSlicer.process import ChildProcess, child_environment, describe_exit, python_command
 
 DEVICE_SETTING, KNOWN_SETTING = "SAMora/Device", "SAMora/KnownDevices"
 
@@ -29,6 +29,7 @@ class DeviceChoice:
     def __init__(self, ui: Any, broken: Callable[[str], None], started: Callable[[], None]) -> None:
         self.ui, self._broken, self._started = ui, broken, started
         self._child: ChildProcess | None = None
+        self._heard = False  # whether it has answered
         ui.refreshDevicesButton.setIcon(qt.QApplication.style().standardIcon(qt.QStyle.SP_BrowserReload))
         self._show(self._remembered())
         ui.deviceSelector.connect("currentIndexChanged(int)", self._chosen)
@@ -52,7 +53,7 @@ class DeviceChoice:
         """Start the child; `step` takes its answer."""
         if self._child is not None:
             return
-        self._child = ChildProcess()
+        self._child, self._heard = ChildProcess(), False
         try:
             self._child.start([*python_command(), devices.__file__], child_environment())
         except OSError as error:
@@ -68,6 +69,7 @@ class DeviceChoice:
             return
         code = self._child.poll()
         for event in self._child.events():
+            self._heard = True
             if event["event"] == "devices":
                 found = {"torch": _torch_version(), "devices": event["devices"]}
                 qt.QSettings().setValue(KNOWN_SETTING, json.dumps(found))
@@ -78,6 +80,9 @@ class DeviceChoice:
                 self._broken(event["message"])
         if code is not None:
             self.stop()
+            if not self._heard:  # not even an error: a driver that took the program down
+                self._broken(_("PyTorch does not start: its test {how}; press Install to install it again.").format(
+                    how=describe_exit(code)))
 
     def stop(self) -> None:
         """End the child, if one is running."""

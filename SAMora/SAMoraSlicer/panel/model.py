@@ -19,6 +19,9 @@ class ModelChoice:
     """Combo box of models, and the check list of the chosen one's organs.
 
     The choice belongs to the case and is kept in the parameter node; the last one is the next case's default.
+
+    Attributes:
+        absent: id of the model that the scene has chosen and that is not on this computer; "" otherwise.
     """
 
     def __init__(self, ui: Any, changed: Callable[[], None]) -> None:
@@ -26,6 +29,7 @@ class ModelChoice:
         self._parameters: Any = None
         self._models: list[Model] = []
         self._listed: Model | None = None
+        self.absent = ""
         ui.modelSelector.connect("currentIndexChanged(int)", self._model_chosen)
         ui.organsList.connect("itemChanged(QListWidgetItem*)", self._organ_changed)
         ui.allOrgansButton.connect("clicked(bool)", lambda: self._check(qt.Qt.Checked))
@@ -48,8 +52,11 @@ class ModelChoice:
         self.read()
 
     def offer(self, models: Sequence[Model]) -> None:
-        """Show these models; the choice stays if it is among them."""
+        """Show these models; the choice stays if it is among them, and is forgotten if it was deleted here."""
+        gone = {model.id for model in self._models} - {model.id for model in models}
         self._models = list(models)
+        if self._parameters is not None and self._parameters.model in gone:
+            self._parameters.model = ""
         selector = self.ui.modelSelector
         blocked = selector.blockSignals(True)
         selector.clear()
@@ -71,8 +78,12 @@ class ModelChoice:
     def read(self) -> None:
         """Show what the parameter node says: a saved scene may have been loaded."""
         selector = self.ui.modelSelector
-        wanted = (self._parameters.model if self._parameters else "") or qt.QSettings().value(MODEL_SETTING, "")
-        index = max(0, selector.findData(wanted))
+        of_scene = self._parameters.model if self._parameters else ""
+        wanted = of_scene or qt.QSettings().value(MODEL_SETTING, "")
+        index = selector.findData(wanted)
+        self.absent = of_scene if index < 0 else ""  # another one must not take its place without a word
+        if not self.absent:
+            index = max(0, index)
         blocked = selector.blockSignals(True)
         selector.currentIndex = index if self._models else -1
         selector.blockSignals(blocked)
@@ -104,9 +115,10 @@ class ModelChoice:
         organs = self.ui.organsList
         organs.clear()
         for name, title in named.items():
-            item = qt.QListWidgetItem(title, organs)
+            item = qt.QListWidgetItem(title)
             item.setData(qt.Qt.UserRole, name)
             item.setCheckState(qt.Qt.Checked)
+            organs.addItem(item)  # now the list's: not every PythonQt gives it away in the constructor
         rows = max(FEWEST_ROWS, len(named) // 2 + 1)  # two columns, and room for a scroll bar below
         organs.setFixedHeight(rows * max(LINE_PIXELS, organs.sizeHintForRow(0)) + 2 * organs.frameWidth)
 

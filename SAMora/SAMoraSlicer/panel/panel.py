@@ -63,8 +63,8 @@ class Panel:
         self._chosen()
 
     def scene_closes(self) -> None:
-        """Everything that the results refer to goes away."""
-        if self.run.busy:
+        """Everything that the results refer to goes away; a folder is another matter."""
+        if isinstance(self.run.work, SceneWork):
             self.run.cancel()
             self.run.tell(_("Cancelled, because the scene was closed."))
         self.results.clear()
@@ -80,7 +80,7 @@ class Panel:
         """Apply, or Cancel while something runs."""
         if self.run.busy:
             self.run.cancel()
-        else:
+        elif self._hint().ready:  # asked again: a path that was emptied tells nobody
             self.run.start(self._work)
         self._poll()
         self.refresh()
@@ -145,6 +145,9 @@ class Panel:
         setup, model = self.setup, self.models.model
         if setup.missing or setup.broken:
             return setup.install_hint()
+        if self.models.absent:
+            return Hint(_("The scene's model '{id}' is not on this computer; choose another, or install it.").format(
+                id=self.models.absent), _("From file..."), setup.install_file)
         if model is None:
             return Hint(_("No model is installed."), _("From file..."), setup.install_file)
         if not model.usable:

@@ -15,6 +15,7 @@ from SAMoraSlicer.models import ENDING, FOLDER_SETTING, Model, catalogue, models
 from SAMoraSlicer.panel.hint import Hint, duration, megabytes
 from SAMoraSlicer.process import ChildProcess, child_environment, describe_exit, python_command
 
+PACKAGES = " packages"  # no id of a model begins with a space
 FEWEST_LINES, MOST_LINES = 2, 8  # of the list of models, without scrolling
 
 
@@ -30,13 +31,14 @@ class SetupSection:
         missing: requirements that are not met.
         models: the catalogue.
         trouble: the sentence of what failed last, "" after a success.
+        trouble_of: what it is about: a model's id, or `PACKAGES`.
     """
 
     def __init__(self, ui: Any, changed: Callable[[], None], arrived: Callable[[str], None]) -> None:
         self.ui, self._changed, self._arrived = ui, changed, arrived
         self.missing: list[str] = []
         self.models: list[Model] = []
-        self.trouble = self.broken = ""
+        self.trouble = self.trouble_of = self.broken = ""
         self._download: ChildProcess | None = None
         self._downloading = ""
         self._was_ready: bool | None = None
@@ -78,7 +80,7 @@ class SetupSection:
 
     def install_hint(self) -> Hint:
         """What to say while packages are missing."""
-        sentence = self.trouble or self.broken or _("Python packages are missing; Setup lists them.")
+        sentence = self._trouble_with(PACKAGES) or self.broken or _("Python packages are missing; Setup lists them.")
         return Hint(sentence, _("Install"), self.install)
 
     def model_hint(self, model: Model) -> Hint:
@@ -94,7 +96,8 @@ class SetupSection:
         sentence = (_("{there} of {size} of '{title}' are on this computer.") if there else
                     _("'{title}' is not on this computer yet ({size})."))
         sentence = sentence.format(title=model.title, size=megabytes(model.size_bytes), there=megabytes(there))
-        return Hint(self.trouble or sentence, _("Resume") if there else _("Download"), lambda: self.download(model))
+        button = _("Resume") if there else _("Download")
+        return Hint(self._trouble_with(model.id) or sentence, button, lambda: self.download(model))
 
     def install(self) -> None:
         """Install the missing packages, after asking once."""
@@ -103,7 +106,9 @@ class SetupSection:
             sentence=dependencies.sentence(wanted))
         if not agreed(question):
             return
-        self.trouble = self._tried(lambda: dependencies.install(wanted))
+        again = bool(self.broken) and not self.missing  # they are there and do not work
+        self.trouble_of = PACKAGES
+        self.trouble = self._tried(dependencies.remove_torch if again else lambda: dependencies.install(wanted))
         self.broken = ""
         self.look()
 
@@ -111,7 +116,7 @@ class SetupSection:
         """Start to fetch a model; `step` goes on with it."""
         if self._download is not None:
             return
-        child = ChildProcess()
+        child, self.trouble_of = ChildProcess(), model.id
         self.ui.downloadProgress.value = 0
         self.trouble = self._tried(lambda: child.start([*python_command(), *download_arguments(model)],
                                                        child_environment()))
@@ -156,6 +161,7 @@ class SetupSection:
     def delete(self, model: Model) -> None:
         """Remove a model's file, after asking."""
         if agreed(_("Delete the model '{title}' from this computer?").format(title=model.title)):
+            self.trouble_of = model.id
             self.trouble = self._tried(lambda: delete(model))
             self.look()
 
@@ -213,7 +219,8 @@ class SetupSection:
         blocked = tree.blockSignals(True)
         tree.clear()
         for model in self.models:
-            item = qt.QTreeWidgetItem(tree)
+            item = qt.QTreeWidgetItem()
+            tree.addTopLevelItem(item)  # now the tree's: not every PythonQt gives it away in the constructor
             item.setText(0, model.title)
             item.setText(1, _state(model))
             item.setToolTip(0, model.title)
@@ -245,6 +252,9 @@ class SetupSection:
         else:
             self.ui.setupButton.text = _("Setup: packages are missing") if not installed else _("Setup: no model yet")
         self._show_chosen()
+
+    def _trouble_with(self, what: str) -> str:
+        return self.trouble if self.trouble_of == what else ""
 
     def _other_chosen(self) -> None:
         self.trouble = ""

@@ -16,9 +16,13 @@ EVERY_VARIANT = pytest.mark.parametrize("name", VARIANTS)
     ("image_encoder.blocks.0.attn.qkv.weight", "base"),
     ("image_encoder.blocks.0.attn.qkv.lora.image.q.a", "lora"),
     ("image_encoder.blocks.0.hl_attn.low.q.weight", "fusion"),
+    ("image_encoder.fact.u.weight", "lora"),
+    ("image_encoder.blocks.0.attn.qkv.fact.q.weight", "lora"),
+    ("image_encoder.blocks.0.depth_adapters.1.conv.bias", "depth"),
     ("mask_decoder.transformer.final_attn_token_to_image.q_proj.lora.default.q.b", "lora"),
     ("mask_decoder.transformer.final_attn_token_to_image.q_proj.weight", "transformer"),
     ("mask_decoder.mask_tokens.weight", "decoder"),
+    ("mask_decoder2.transformer2.layers.0.self_attn.q_proj.weight", "decoder"),
     ("prompt_encoder.no_mask_embed.weight", "prompt"),
 ])
 def test_parts(key: str, part: str) -> None:
@@ -65,5 +69,5 @@ def test_an_experts_keys() -> None:
 
 
 def test_an_unknown_part_is_answered_with_the_choices() -> None:
-    with pytest.raises(ValueError, match="Unknown part 'neck'; choose from base, lora, fusion, transformer, decoder"):
+    with pytest.raises(ValueError, match=f"Unknown part 'neck'; choose from {', '.join(PARTS)}"):
         own_keys(small_model("sam"), ["neck", "lora"])

@@ -42,18 +42,14 @@ def test_the_demo_writes_labels_and_picture_and_ends_with_a_json_line(tmp_path: 
 
 
 def test_the_shipped_checkpoint_keeps_its_measured_quality_on_unseen_seeds() -> None:
-    """At most 8 MB; measured 0.910 over 8 organs and 5 seeds, lowest the pancreas at 0.780, the next at 0.875.
-
-    The goal is 0.90 with no organ below 0.80, which the pancreas does not reach (docs/results.md).
-    """
+    """At most 8 MB; a mean of 0.90 with no organ below 0.80. Measured 0.915, lowest the pancreas at 0.806."""
     torch.set_num_threads(2)
     assert CHECKPOINT.stat().st_size <= 8e6
     model, card = load_model(CHECKPOINT)
     predictor = Predictor(model, card)
     dice = np.array([_dice(predictor, seed) for seed in UNSEEN])
     assert dice.mean() >= 0.90, dice.round(3)
-    assert np.sort(dice.mean(axis=0))[0] >= 0.77, dice.mean(axis=0).round(3)
-    assert np.sort(dice.mean(axis=0))[1] >= 0.86, dice.mean(axis=0).round(3)
+    assert dice.mean(axis=0).min() >= 0.80, dice.mean(axis=0).round(3)
 
 
 def _dice(predictor: Predictor, seed: int) -> list[float]:

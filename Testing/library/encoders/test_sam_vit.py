@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from SAMoraLib.encoders.sam_vit import SamAttention, SamImageEncoder, attention, resize_position_tables
 from SAMoraLib.variants import EncoderSize
 from Testing.golden import Golden, assert_golden, fixtures, sam_size
-from Testing.small import SIZE, randomise
+from Testing.small import IMAGE_SIZE, SIZE, randomise, small_model
 
 DEEP = replace(SIZE, depth=3)
 
@@ -139,3 +139,15 @@ def test_published_numbers(golden: Golden) -> None:
     assert len(seen) == 2 + len(encoder.blocks)
     for name, value in seen.items():
         assert_golden(value, golden.io[name])
+
+
+def test_recomputed_blocks_have_the_same_gradients() -> None:
+    encoder = small_model("samed").image_encoder
+    image = torch.rand(2, 3, IMAGE_SIZE, IMAGE_SIZE, generator=torch.Generator().manual_seed(1))
+    gradients = []
+    for recompute in (False, True):
+        encoder.recompute = recompute
+        encoder.zero_grad()
+        encoder(image).square().mean().backward()
+        gradients.append([parameter.grad.clone() for parameter in encoder.parameters() if parameter.grad is not None])
+    assert all(torch.equal(kept, again) for kept, again in zip(*gradients, strict=True))

@@ -71,6 +71,20 @@ def test_table_arm_and_noise_do_not_widen_the_box() -> None:
                               (expected.y0, expected.y1, expected.x0, expected.x1))).max() <= 2  # one coarse voxel
 
 
+@pytest.mark.parametrize("side", [-1, 1])
+def test_an_arm_that_touches_the_trunk_does_not_widen_the_box(side: int) -> None:
+    """As in a CT with the arms down: joined over 36 mm, which would show the patient a fifth smaller."""
+    bare = ct((6, 120, 170), (3.0, 3.0, 5.0))
+    y, x = np.mgrid[:120, :170]
+    trunk = ((y - 60) / 35) ** 2 + ((x - 85) / 50) ** 2 < 1
+    arm = ((y - 65) / 13) ** 2 + ((x - 85 - side * 58) / 11) ** 2 < 1
+    assert 5 < (trunk & arm).any(axis=1).sum() < 20, "it touches"
+    bare.array[:, trunk] = LIVER
+    expected = box_of(bare)
+    found = box_of(bare.with_array(np.where(arm, LIVER, bare.array)))
+    assert found.shape[1] - expected.shape[1] <= 8  # of the arm's 19 voxels beyond the trunk
+
+
 def test_one_box_serves_all_slices() -> None:
     volume = ct((6, 100, 100), (3.0, 3.0, 5.0))
     volume.array[:3, 30:60, 30:60] = LIVER

@@ -215,11 +215,11 @@ class Wrapper:
     def RemoveObserver(self, tag: int) -> None:
         self.parameterNode.RemoveObserver(tag)
 
-    def connectGui(self, gui: Any) -> int:
-        """Binds every widget whose dynamic property SlicerParameterName names a parameter; returns a tag to undo it."""
+    def connectGui(self, gui: Any) -> None:
+        """Binds every widget whose dynamic property SlicerParameterName names a parameter; as in Slicer, no tag."""
         widgets = gui.findChildren(qt.QWidget) if hasattr(gui, "isWidgetType") else vars(gui).values()
         named = {widget.property("SlicerParameterName"): widget for widget in widgets}
-        return self.connectParametersToGui({name: widget for name, widget in named.items() if name})
+        self.connectParametersToGui({name: widget for name, widget in named.items() if name})
 
     def connectParametersToGui(self, widgets: dict[str, Any]) -> int:
         unknown = set(widgets) - set(self.allParameters)

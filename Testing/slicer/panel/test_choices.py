@@ -136,8 +136,11 @@ def test_the_last_model_is_the_next_scenes_default(widget: Any, scene: Any, mode
     assert "CT · 8 organs" in widget.ui.modelInfo.text and "CC-BY-4.0" in widget.ui.modelInfo.text
 
 
-def test_a_model_that_is_no_longer_there_is_replaced_by_the_first(widget: Any) -> None:
+def test_a_model_of_the_scene_that_is_not_here_is_asked_for_and_not_exchanged(widget: Any) -> None:
     widget.panel.parameters.model = "gone"
+    assert widget.panel.models.model is None and not widget.ui.applyButton.enabled
+    assert widget.ui.statusLabel.text.startswith("The scene's model 'gone' is not on this computer; choose another")
+    widget.panel.models.select("demonstration")
     assert widget.panel.models.model.id == "demonstration"
 
 

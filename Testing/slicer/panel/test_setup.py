@@ -215,7 +215,7 @@ def test_a_model_comes_from_a_file_and_goes(widget: Any, models_folder: Path, tm
     assert ui.statusLabel.text == "Load a CT or MR volume."
     harness.click(ui.deleteButton)
     assert "Leber" not in listed(widget) and list(models_folder.iterdir()) == []
-    assert widget.panel.models.model.id == "demonstration"
+    assert widget.panel.models.model.id == "ct-abdomen"
     choose_in_list(widget, "Demonstration (CT, not for patients)")
     assert not ui.deleteButton.enabled
 
@@ -231,7 +231,7 @@ def test_a_file_that_is_no_model_is_one_sentence(widget: Any, models_folder: Pat
     assert "is not a safetensors file" in widget.ui.setupModelLabel.text and not models_folder.exists()
     monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", lambda *arguments: "")
     harness.click(widget.ui.installFileButton)
-    assert listed(widget) == {"Demonstration (CT, not for patients)": listed(widget).popitem()[1]}
+    assert set(listed(widget)) == {"CT abdomen, 8 organs (research only)", "Demonstration (CT, not for patients)"}
 
 
 def test_a_corrupt_checkpoint_can_be_deleted_from_the_status_line(widget: Any, models_folder: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from Training.data.few_shot import choose_slices
+from Training.data.few_shot import choose_listed, choose_slices, read_slice_list
 
 SYNAPSE = [f"case{case:02d}" for case in range(18) for _ in range(138 if case == 17 else 122)]  # 2,212 slices
 
@@ -43,3 +43,19 @@ def test_slices_of_a_case_need_not_be_neighbours_in_the_list():
 def test_refuses_an_impossible_share(cases, fraction):
     with pytest.raises(ValueError, match="above 0, up to 1"):
         choose_slices(cases, fraction, 0)
+
+
+def test_draws_among_listed_slices_alone():
+    cases, listed = ["a"] * 10 + ["b"] * 10, [1, 3, 5, 12, 14, 16]
+    assert choose_listed(cases, listed, 1.0, 0) == listed
+    half = choose_listed(cases, listed, 0.5, 0)
+    assert len(half) == 3 and set(half) < set(listed)
+    assert choose_listed(cases, range(20), 0.3, 7) == choose_slices(cases, 0.3, 7)
+
+
+def test_reads_the_names_of_a_list(tmp_path):
+    path = tmp_path / "train.txt"
+    path.write_text("case0005_slice067\ncase0005_slice002.npz\n06SR5_slice011\n")
+    assert read_slice_list(path) == {"case0005": (2, 67), "06SR5": (11,)}
+    with pytest.raises(FileNotFoundError, match="no list of slices"):
+        read_slice_list(tmp_path / "none.txt")

@@ -6,7 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from Training.data.manifest import check_unchanged, read_manifest, relabel
+from SAMoraLib.card import Preprocessing
+from Training.data.manifest import check_unchanged, read_manifest, relabel, write_manifest
+from Training.data.slices import SliceDataset, build_cache
+from Training.losses import IGNORED
 
 
 @pytest.fixture
@@ -99,3 +102,23 @@ def test_relabel_maps_and_drops():
     found = relabel(source, {1: 1, 52: 7, 6: 6, 300: 2})
     assert found.dtype == np.uint8
     assert found.tolist() == [[0, 1, 0], [7, 6, 0]]
+
+
+def test_slices_to_train_on(manifest, tmp_path):
+    listed = replace(manifest, cases=(replace(manifest.cases[0], slices=(0, 5)), *manifest.cases[1:]))
+    write_manifest(listed, tmp_path / "out" / "listed.json")
+    assert read_manifest(tmp_path / "out" / "listed.json") == listed
+    assert '"slices"' not in (tmp_path / "out" / "manifest.json").read_text()  # files of before stay as they were
+    for wrong in ((), (3, 99), (-1,)):
+        with pytest.raises(ValueError, match=f"'a' lists {len(wrong)} slices"):
+            replace(manifest, cases=(replace(manifest.cases[0], slices=wrong),))
+
+
+def test_training_sees_the_listed_slices_alone(manifest, tmp_path):
+    train = tuple(replace(case, slices=(1, 3)) for case in manifest.of("train"))
+    cache = build_cache(manifest, train, Preprocessing("CT", "hu_window", -125, 275, "none", 16), tmp_path / "cache")
+    assert [(cache.refs[at].case, cache.refs[at].number) for at in cache.listed] == [
+        ("a", 1), ("a", 3), ("b", 1), ("b", 3)]
+    assert SliceDataset(cache).indexes == list(cache.listed) and len(cache) == 12
+    _, labels = SliceDataset(cache, depth=3)[0, 0]  # slice 1 with its neighbours, whose labels were not listed
+    assert [bool((label == IGNORED).all()) for label in labels] == [True, False, True]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,12 +11,14 @@ import torch.nn.functional as F
 from SAMoraLib.adapters.trainable import expert_keys, train_only
 from SAMoraLib.model import SegmentationModel, build_model
 from SAMoraLib.variants import EncoderSize, get_variant
+from Training.config import Stage1Expert
 from Training.losses import segmentation_loss
-from Training.objectives.contrastive import ContrastiveObjective, nt_xent
-from Training.objectives.denoising import DenoisingObjective
-from Training.objectives.masked import MaskedObjective, patches_of, random_mask
+from Training.objectives.contrastive import ContrastiveObjective
+from Training.objectives.denoising import DenoisingObjective, image_dice
+from Training.objectives.masked import MaeObjective, MaskedObjective, patches_of, random_mask
 from Training.objectives.segmentation import SegmentationObjective
 from Training.stage1_expert import make_objective
+from Training.teachers.mae import Mae, MaeSize, rgb_patches
 
 SIZE = EncoderSize(32, 2, 4, (1,), window_size=3, patch_size=8, out_chans=32, decoder_mlp_dim=32, decoder_heads=4,
                    iou_hidden_dim=16)
@@ -30,6 +32,11 @@ def expert_model(level: str) -> SegmentationModel:
     return model
 
 
+def scratch(level: str, model: SegmentationModel, dice_weight: float = 0.0) -> torch.nn.Module:
+    config = Stage1Expert(Path("o"), Path("m"), Path("b"), level, dice_weight=dice_weight)
+    return make_objective(config, model, [])  # no teacher, so no view is looked at
+
+
 def batch(level: str) -> list[torch.Tensor]:
     return list(torch.rand(2 if level != "patch" else 1, 3, 1, 1, 32, 32))
 
@@ -37,7 +44,7 @@ def batch(level: str) -> list[torch.Tensor]:
 @pytest.mark.parametrize("level", ["image", "patch", "pixel"])
 def test_the_gradient_reaches_the_expert_and_the_head_alone(level: str) -> None:
     model = expert_model(level)
-    objective = make_objective(level, model)
+    objective = scratch(level, model)
     objective(batch(level)).backward()
     reached = {name for name, parameter in objective.named_parameters() if parameter.grad is not None}
     encoder = {name for name in reached if name.startswith("encoder.")}
@@ -48,9 +55,9 @@ def test_the_gradient_reaches_the_expert_and_the_head_alone(level: str) -> None:
                if name in encoder and name.endswith(".b"))
 
 
-@pytest.mark.parametrize("level", ["image", "patch", "pixel"])
-def test_a_few_steps_lower_the_loss(level: str) -> None:
-    objective = make_objective(level, expert_model(level))
+@pytest.mark.parametrize(("level", "dice_weight"), [("image", 0.0), ("patch", 0.0), ("pixel", 0.0), ("pixel", 0.9)])
+def test_a_few_steps_lower_the_loss(level: str, dice_weight: float) -> None:
+    objective = scratch(level, expert_model(level), dice_weight)
     optimizer = torch.optim.AdamW([p for p in objective.parameters() if p.requires_grad], lr=1e-2)
     samples = batch(level)
 
@@ -64,23 +71,6 @@ def test_a_few_steps_lower_the_loss(level: str) -> None:
         loss().backward()
         optimizer.step()
     assert loss().item() < 0.9 * before
-
-
-def test_nt_xent_against_its_definition() -> None:
-    torch.manual_seed(0)
-    first, second = torch.randn(4, 8), torch.randn(4, 8)
-    views = [F.normalize(view, dim=0) for view in (*first, *second)]
-    total = 0.0
-    for i in range(8):
-        j = (i + 4) % 8
-        similarity = [math.exp(float(views[i] @ views[k]) / 0.5) for k in range(8)]
-        total -= math.log(similarity[j] / (sum(similarity) - similarity[i]))
-    assert nt_xent(first, second, 0.5).item() == pytest.approx(total / 8, rel=1e-5)
-
-
-def test_equal_views_are_the_best_and_shuffled_ones_are_not() -> None:
-    views = torch.randn(6, 16, generator=torch.Generator().manual_seed(0))
-    assert nt_xent(views, views, 0.2) < nt_xent(views, views.roll(1, 0), 0.2)
 
 
 def test_masks_cover_the_ratio_and_differ() -> None:
@@ -126,6 +116,38 @@ def test_denoising_compares_with_the_slice_itself_not_its_neighbours() -> None:
     others[:, [0, 2]] += 1
     assert torch.equal(objective([noisy, clean]), objective([noisy, others]))
     assert not torch.equal(objective([noisy, clean]), objective([noisy, clean + 1]))
+
+
+def test_the_dice_of_images_is_a_relative_squared_error() -> None:
+    rebuilt, clean = torch.rand(2, 3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    relative = (rebuilt - clean).square().sum() / (rebuilt.square() + clean.square()).sum()
+    assert image_dice(rebuilt, clean).item() == pytest.approx(relative.item(), rel=1e-5)
+    assert image_dice(clean, clean).item() == pytest.approx(0, abs=1e-6)
+    assert image_dice(torch.zeros_like(clean), torch.zeros_like(clean)).item() == 0  # black on black
+
+
+def test_the_supplements_denoising_loss_weighs_dice_and_error() -> None:
+    objective = DenoisingObjective(expert_model("pixel").image_encoder, 32, 8, dice_weight=0.9)
+    noisy, clean = torch.rand(2, 2, 1, 1, 32, 32)
+    loss = objective([noisy, clean])
+    rebuilt = objective.decoder(objective.encoder(noisy[:, 0].expand(-1, 3, -1, -1), "pixel")).sigmoid()
+    expected = 0.9 * image_dice(rebuilt, clean[:, 0]) + 0.1 * F.mse_loss(rebuilt, clean[:, 0])
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_visible_patches_do_not_count_in_maes_loss() -> None:
+    torch.manual_seed(0)
+    objective = MaeObjective(Mae(MaeSize(8, 24, 1, 2, 16, 1, 2), 32), ratio=0.75)
+    view = torch.rand(2, 1, 1, 32, 32)
+    captured = {}
+    objective.teacher.register_forward_hook(lambda _, inputs, output: captured.update(mask=inputs[1], rebuilt=output))
+    loss = objective([view])
+    mask = captured["mask"].flatten(1)
+    assert mask.sum(1).tolist() == [12, 12]
+    target = rgb_patches(view[:, 0].expand(-1, 3, -1, -1), 8)
+    target = (target - target.mean(-1, keepdim=True)) / (target.std(-1, keepdim=True) + 0.02)
+    error = (captured["rebuilt"] - target).square().mean(-1)
+    assert loss.item() == pytest.approx(error[mask].mean().item(), rel=1e-5)
 
 
 def test_contrast_sees_both_views() -> None:

@@ -1,0 +1,30 @@
+"""End with the program that started this one, also when that was killed and could end nothing itself (torch-free)."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import sys
+import threading
+import time
+
+VARIABLE = "SAMORA_END_WITH_PARENT"  # set by a parent that holds the other end of standard input as long as it lives
+GRACE_SECONDS = 2.0  # to remove half files
+INTERRUPTED = 130
+
+
+def end_with_parent() -> None:
+    """Watch standard input, where the parent asked for it: its end is the parent's."""
+    if os.environ.pop(VARIABLE, ""):
+        threading.Thread(target=_watch, daemon=True).start()
+
+
+def _watch() -> None:
+    try:
+        while sys.stdin.buffer.read(1):
+            pass
+    except (OSError, ValueError):
+        pass  # closed is ended, too
+    _thread.interrupt_main()
+    time.sleep(GRACE_SECONDS)
+    os._exit(INTERRUPTED)  # whatever the main thread is busy with

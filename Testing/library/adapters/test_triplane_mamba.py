@@ -1,0 +1,72 @@
+"""Mamba along planes: which tokens see which, and what a new adapter changes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from SAMoraLib.adapters.depth_convolution import DepthConvolution
+from SAMoraLib.adapters.mamba import STEPS, Mamba
+from SAMoraLib.adapters.triplane_mamba import ORDERS, PlaneMamba, Planes, along
+from SAMoraLib.variants import PLANES
+from Testing.small import randomise
+
+SHAPE = (2, 3, 4, 5)  # B, D, h, w
+# The axes of (D, h, w) in the order in which a plane is gone through, outer first.
+SEQUENCE = {"volume": "dhw", "hw": "hw", "dw": "dw", "dh": "dh"}
+
+
+def seen_by(plane: str, at: tuple[int, int, int, int]) -> Tensor:
+    """(B, D, h, w): the tokens on which the output at ``at`` depends."""
+    torch.manual_seed(0)
+    x = torch.randn(*SHAPE, 16, requires_grad=True)
+    along(x, plane, Mamba(16))[at].sum().backward()
+    assert x.grad is not None
+    return x.grad.abs().sum(-1) > 0
+
+
+@pytest.mark.parametrize("plane", PLANES)
+def test_a_token_sees_those_before_it_in_its_plane(plane: str) -> None:
+    at = (1, 1, 2, 3)
+    position = dict(zip("dhw", at[1:], strict=True))
+    expected = torch.zeros(SHAPE, dtype=torch.bool)
+    for token in torch.cartesian_prod(*(torch.arange(size) for size in SHAPE[1:])).tolist():
+        there = dict(zip("dhw", token, strict=True))
+        same = all(there[axis] == position[axis] for axis in "dhw" if axis not in SEQUENCE[plane])
+        before = [there[axis] for axis in SEQUENCE[plane]] <= [position[axis] for axis in SEQUENCE[plane]]
+        expected[(at[0], *token)] = same and before
+    assert torch.equal(seen_by(plane, at), expected)
+    assert set(ORDERS) == set(PLANES)
+
+
+def test_mamba_starts_with_the_steps_of_the_paper() -> None:
+    torch.manual_seed(0)
+    mamba = Mamba(64)
+    steps = torch.nn.functional.softplus(mamba.dt_proj.bias.detach())
+    assert STEPS[0] * 0.99 <= float(steps.min()) < 0.002 and 0.05 < float(steps.max()) <= STEPS[1] * 1.01
+    assert torch.equal(mamba.A_log[0].exp().round(), torch.arange(1, 17.0))
+
+
+@pytest.mark.parametrize("adapter", [PlaneMamba(16, 4, ("hw",)), DepthConvolution(16, 4),
+                                     DepthConvolution(16, 4, Planes(4, ("hw", "dw", "dh")))])
+def test_a_new_adapter_changes_nothing_and_a_trained_one_looks_across(adapter: torch.nn.Module) -> None:
+    x = torch.randn(6, 4, 5, 16)
+    assert torch.equal(adapter(x, 3), x)
+    randomise(adapter)
+    changed = adapter(x, 3)
+    assert changed.shape == x.shape and not torch.allclose(changed, x)
+    torch.testing.assert_close(adapter(x[3:], 3), changed[3:])  # slabs do not see each other
+    other = x.clone()
+    other[0] += 1
+    moved = (adapter(other, 3) - changed).abs().amax(dim=(1, 2, 3)) > 1e-6
+    across = not isinstance(adapter, PlaneMamba)  # along hw alone no slice sees another
+    assert moved.tolist() == [True, across, across, False, False, False]
+
+
+def test_dilations_reach_as_far_as_the_paper_says() -> None:
+    torch.manual_seed(0)
+    adapter = DepthConvolution(16, 4)
+    for scale, dilation in zip(adapter.scales, (1, 2, 4, 8), strict=True):
+        assert scale.kernel_size == (3, 1, 1) and scale.dilation == (dilation, 1, 1)
+        assert scale(torch.zeros(1, 4, 20, 2, 2)).shape == (1, 1, 20, 2, 2)
