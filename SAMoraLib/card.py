@@ -116,6 +116,9 @@ class Card:
             values["labels"] = LabelSet.from_json(data["labels"]) if data.get("labels") else None
             values["preprocessing"] = Preprocessing(**data["preprocessing"]) if data.get("preprocessing") else None
             values["parents"] = tuple(data.get("parents", ()))
+            base = data.get("base")
+            if base is not None and not all(isinstance(base[key], str) for key in ("name", "sha256")):
+                raise TypeError("its base has no name and sha256")
             return cls(**values)
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"The checkpoint's card is damaged ({error}); export the checkpoint again.") from error

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 NAME = ".samora.lock"
+HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 
 
 class FolderLock:
@@ -25,12 +27,18 @@ class FolderLock:
             OSError: another run holds it, or it cannot be written to.
         """
         self._made = not self.folder.exists()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        file = (self.folder / NAME).open("a")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = (self.folder / NAME).open("a")
+        except OSError as error:
+            raise OSError(f"The output folder '{self.folder}' cannot be written to ({error.strerror}); choose another "
+                          "one.") from error
         try:
             _lock(file)
         except OSError as error:
             file.close()
+            if error.errno not in HELD:  # a disk without locks: as before there were any
+                return
             raise OSError(f"Another run is writing to '{self.folder}'; wait until it has ended, or choose another "
                           "output folder.") from error
         self._file = file

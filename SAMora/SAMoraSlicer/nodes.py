@@ -121,6 +121,7 @@ def import_labels(source: str | Path | np.ndarray, labels: LabelSet, volume: Any
     else:
         _require_same_transform(segmentation, volume, wanted)
         before.DeepCopy(segmentation.GetSegmentation())
+    transform = segmentation.GetTransformNodeID()
     segmentation.SetAndObserveTransformNodeID(None)  # else the import would resample the labels from world to it
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     segments = segmentation.GetSegmentation()
@@ -132,6 +133,7 @@ def import_labels(source: str | Path | np.ndarray, labels: LabelSet, volume: Any
             slicer.mrmlScene.RemoveNode(segmentation)
         else:
             segments.DeepCopy(before)
+            segmentation.SetAndObserveTransformNodeID(transform)
         raise ValueError(f"Slicer did not take the labels for '{volume.GetName()}'; write to a new segmentation.")
     for name in found:
         describe_segment(segments.GetSegment(name), labels.by_name(name))

@@ -75,7 +75,9 @@ def test_a_newer_format_asks_for_an_update(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", [{"variant": None}, {"variant": {"name": "x"}}, {"labels": {"name": "x"}},
                                     {"labels": {"name": "x", "organs": [3]}}, {"preprocessing": {"low": 1}},
-                                    {"preprocessing": 7}, {"parents": 5}, {"unheard": "of"}])
+                                    {"preprocessing": 7}, {"parents": 5}, {"unheard": "of"},
+                                    {"base": "sam.pth"}, {"base": {"sha256": "0"}},
+                                    {"base": {"name": 3, "sha256": "0"}}])
 def test_a_damaged_card_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
     data = full_card("samora").to_json() | change
     assert "card is damaged" in refusal_of(write_bare(tmp_path / "m.safetensors", json.dumps(data)))

@@ -82,3 +82,12 @@ def test_a_folder_that_cannot_be_segmented_is_refused_in_one_sentence(tmp_path: 
 def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller.nrrd")).write_bytes(b"")
     assert "not valid UTF-8; rename it" in refusal(lambda: find_cases(tmp_path, tmp_path / "out"))
+
+
+def test_a_header_whose_voxels_were_exchanged_is_another_input(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.mhd").write_text("ElementDataFile = a.raw")
+    (tmp_path / "in" / "a.raw").write_bytes(b"1234")
+    before = find_cases(tmp_path / "in", tmp_path / "out")[0].fingerprint
+    (tmp_path / "in" / "a.raw").write_bytes(b"12345")
+    assert find_cases(tmp_path / "in", tmp_path / "out")[0].fingerprint != before

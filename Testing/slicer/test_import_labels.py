@@ -196,3 +196,23 @@ def test_thirteen_organs_enter_the_scene_at_once(nodes: Any, capsys: pytest.Capt
     with capsys.disabled():
         print(f"\n13 organs into the scene: {min(seconds)[0]:.3f} s computing, {min(s[1] for s in seconds):.3f} s wall")
     assert min(seconds)[0] <= 0.1
+
+
+def test_an_import_that_fails_leaves_everything_as_it_was(nodes: Any, scene: Any,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    import slicer
+
+    class Refusing:
+        def ImportLabelmapToSegmentationNode(self, *_: Any) -> bool:
+            return False
+
+    node = add_volume(body(np.eye(3)))
+    before = nodes.import_labels(some_labels((7, 24, 28)), LABELS, node)
+    ids = list(before.GetSegmentation().GetSegmentIDs())
+    monkeypatch.setattr(slicer.modules.segmentations, "logic", Refusing)
+    count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
+    for segmentation in (before, None):
+        assert "did not take the labels" in refusal(
+            lambda into=segmentation: nodes.import_labels(some_labels((7, 24, 28)), LABELS, node, into))
+    assert list(before.GetSegmentation().GetSegmentIDs()) == ids
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == count
