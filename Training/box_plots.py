@@ -37,7 +37,7 @@ def draw_box_plots(path: Path, rows: Sequence[Row], metric: str, convention: str
     for place, (row, row_values) in enumerate(zip(rows, values, strict=True)):
         _draw_row(axis, place, len(rows), row_values, f"{row.name} ({_runs(row)})")
     _label(axis, organs, AXES[metric].format(unit=CONVENTIONS[convention].unit), metric != "hd95")
-    figure.legend(loc="outside upper center", ncols=min(3, len(rows)), frameon=False, fontsize=9)
+    figure.legend(loc="outside upper center", ncols=min(2, len(rows)), frameon=False, fontsize=9)
     with whole_file(path) as unfinished:
         figure.savefig(unfinished, format="png")
     return True

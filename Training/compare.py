@@ -1,66 +1,129 @@
-"""One Markdown table of several runs' test results; runs that differ in the seed alone become one row.
+"""One table of several runs' test results; runs that differ in the seed alone become one row.
 
-    python -m Training.compare runs/chaos_mr/samed runs/chaos_mr/samed_10_seed*
+    python -m Training.compare runs/chaos_mr/samed_10_seed* runs/chaos_mr/samora_10_seed* --baseline samed_10
+    python -m Training.compare samora_10=runs/mine_seed1 --paper-table 1 --format latex
+    python -m Training.compare runs/a runs/b --pictures runs/compare --manifest runs/manifest.json
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-SEED = re.compile(r"_seed\d+$")
+from Training.metrics import CONVENTIONS
+from Training.paper_tables import beside_ours, paper_tables, read_paper_table
+from Training.results import COLUMNS, number
+from Training.rows import Row, difference, read_rows, require_same_organs
+from Training.statistics import Difference
+from Training.tables import FORMATS, Table
+
+HEADINGS = {"dice": "mean Dice", "hd95": "mean HD95", "nsd": "mean NSD"}
+DIGITS = {"dice": 3, "hd95": 1, "nsd": 3}
 
 
-def compare(folders: Sequence[Path], convention: str = "strict") -> str:
-    """A row per run, or per group NAME_seed1, NAME_seed2, ...: Dice by organ, mean Dice with its deviation, HD95.
+def compare(rows: Sequence[Row], convention: str = "strict", baseline: Row | None = None) -> Table:
+    """A line per row: Dice by organ, the means with their deviation over the seeds, and the gain over ``baseline``.
 
     Args:
-        folders: runs that hold ``test/results.json`` as ``Training.evaluate`` writes it.
         convention: how empty masks count, see ``Training.metrics``.
+        baseline: what each other row is paired with, case by case.
 
     Raises:
-        ValueError: a run has no test results, or the runs do not share their organs.
+        ValueError: the rows do not share their organs, or with a baseline their cases.
     """
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for folder in folders:
-        groups.setdefault(SEED.sub("", folder.name), []).append(_summary(folder, convention))
-    organs = list(next(iter(groups.values()))[0]["organs"])
-    if any(list(summary["organs"]) != organs for group in groups.values() for summary in group):
-        raise ValueError("The runs were tested on different organs; compare runs of one data set.")
-    lines = [f"| run | seeds | {' | '.join(organ.replace('_', ' ') for organ in organs)} | mean Dice | mean HD95 mm |",
-             "|---" * (len(organs) + 4) + "|"]
-    for name, group in groups.items():
-        by_organ = [np.mean([summary["organs"][organ]["dice"]["mean"] for summary in group]) for organ in organs]
-        means = [summary["mean"]["dice"] for summary in group]
-        spread = f" ± {np.std(means, ddof=1):.3f}" if len(means) > 1 else ""
-        distance = np.mean([summary["mean"]["hd95"] for summary in group])
-        lines.append(f"| {name} | {len(group)} | {' | '.join(f'{dice:.3f}' for dice in by_organ)} | "
-                     f"**{np.mean(means):.3f}**{spread} | {distance:.1f} |")
-    return "\n".join(lines)
+    organs = require_same_organs(rows)
+    unit = CONVENTIONS[convention].unit
+    metrics = COLUMNS[unit]
+    columns = ["run", "seeds", *(organ.replace("_", " ") for organ in organs),
+               *(HEADINGS[metric] + (f" {unit}" if metric == "hd95" else "") for metric in metrics)]
+    lines = [[row.name, str(len(row.seeds)),
+              *(number(row.organ_mean(organ, convention, "dice"), DIGITS["dice"]) for organ in organs),
+              *(_mean(row.seed_means(convention, metric), metric) for metric in metrics)] for row in rows]
+    notes: list[str] = []
+    if baseline:
+        columns += [f"Dice over {baseline.name} [95 % CI]", "p"]
+        for line, row in zip(lines, rows, strict=True):
+            line += ["", ""] if row.name == baseline.name else _gain(difference(row, baseline, convention))
+        notes = [f"Paired t-test over {len(baseline.cases)} cases, seeds averaged first."]
+    return Table(tuple(columns), tuple(map(tuple, lines)), notes=tuple(notes))
 
 
-def _summary(folder: Path, convention: str) -> dict[str, Any]:
-    path = folder / "test" / "results.json"
-    if not path.is_file():
-        raise ValueError(f"'{folder}' holds no test results; run Training.evaluate with --output {folder / 'test'}.")
-    summary: dict[str, Any] = json.loads(path.read_text())["summary"][convention]
-    return summary
+def _mean(means: Sequence[float], metric: str) -> str:
+    if not means:
+        return "-"
+    mean = number(float(np.mean(means)), DIGITS[metric])
+    if metric != "dice":
+        return mean
+    return f"**{mean}**" + (f" ± {np.std(means, ddof=1):.3f}" if len(means) > 1 else "")
+
+
+def _gain(gain: Difference) -> list[str]:
+    if gain.low is None or gain.high is None or gain.p is None:
+        return [f"{gain.mean:+.3f}", "-"]
+    return [f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]", f"{gain.p:.2g}"]
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m Training.compare", description="One table of several runs.")
+    parser.add_argument("runs", nargs="*", metavar="RUN",
+                        help="a run's folder with test/results.json, or NAME=FOLDER; one NAME is one row")
+    parser.add_argument("--baseline", metavar="ROW", help="the row that the others are tested against, by its name")
+    parser.add_argument("--paper-table", choices=paper_tables(), help="this table of SAMora's papers, ours beside it")
+    parser.add_argument("--convention", choices=tuple(CONVENTIONS),
+                        help="how empty masks count (default: strict; samed beside the papers' numbers)")
+    parser.add_argument("--format", choices=tuple(FORMATS), default="markdown", help="(default: %(default)s)")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="also draw box plots, and with --manifest a sheet")
+    parser.add_argument("--manifest", type=Path, help="of the test cases: best, median and worst case side by side")
+    return parser
+
+
+def run(options: argparse.Namespace) -> Table:
+    """The table that the command line asks for; pictures are drawn on the way.
+
+    Raises:
+        ValueError: see ``read_rows``, ``compare`` and ``beside_ours``.
+    """
+    if not options.runs and not options.paper_table:
+        raise ValueError("No run is given; name folders with test/results.json, or a --paper-table.")
+    rows = read_rows(options.runs)
+    if options.pictures:
+        draw(rows, options.pictures, options.manifest, options.convention or "strict")
+    if options.paper_table:
+        return beside_ours(read_paper_table(options.paper_table), rows, options.convention or "samed")
+    return compare(rows, options.convention or "strict", _row_called(options.baseline, rows))
+
+
+def _row_called(name: str | None, rows: Sequence[Row]) -> Row | None:
+    if name is None:
+        return None
+    for row in rows:
+        if name == row.name or Path(name) in row.runs:
+            return row
+    raise ValueError(f"The baseline '{name}' is no row; choose from {', '.join(row.name for row in rows)}.")
+
+
+def draw(rows: Sequence[Row], folder: Path, manifest: Path | None, convention: str) -> None:
+    """Box plots of every metric that was measured, and with a manifest an overlay sheet."""
+    from Training.box_plots import draw_box_plots
+    from Training.data.manifest import read_manifest
+    from Training.overlay_sheet import draw_overlay_sheet
+
+    require_same_organs(rows)
+    for metric in COLUMNS[CONVENTIONS[convention].unit]:
+        draw_box_plots(folder / f"{metric}.png", rows, metric, convention)
+    if manifest:
+        draw_overlay_sheet(folder / "cases.png", rows, read_manifest(manifest), convention)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m Training.compare", description="One table of several runs.")
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run's folder with test/results.json")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
-        print(compare(options.runs))
-    except ValueError as error:
-        parser.error(str(error))
+        print(FORMATS[options.format](run(options)))
+    except (ValueError, FileNotFoundError) as error:
+        parser().error(str(error))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs side by side: seeds of one row together, and no row of another data set between them."""
+"""Runs side by side: seeds of one row together, the gain over a baseline, and the papers' tables."""
 
 from __future__ import annotations
 
@@ -7,35 +7,66 @@ from pathlib import Path
 
 import pytest
 
-from Training.compare import compare, main
+from Training.compare import main
+from Training.paper_tables import paper_tables, read_paper_table
+
+ORGANS = ("liver", "right_kidney")
 
 
-def write_results(folder: Path, dice: dict[str, float]) -> Path:
-    organs = {organ: {"dice": {"mean": value, "std": 0.0, "cases": 3}} for organ, value in dice.items()}
-    mean = {"dice": sum(dice.values()) / len(dice), "hd95": 10 * dice["liver"]}
+def write_run(folder: Path, *cases: tuple[float, float]) -> Path:
+    """A run with these Dice of liver and right kidney, case by case."""
+    results = [{"case": str(number), "key": "k", "seconds": 1.0, "organs": {
+        organ: {convention: {"dice": value, "hd95": 10 * value, "nsd": value / 2}
+                for convention in ("strict", "samed", "ma_sam")} for organ, value in zip(ORGANS, dice, strict=True)}}
+        for number, dice in enumerate(cases)]
     (folder / "test").mkdir(parents=True)
-    (folder / "test/results.json").write_text(json.dumps({"summary": {"strict": {"organs": organs, "mean": mean}}}))
+    (folder / "test/results.json").write_text(json.dumps({"results": results}))
     return folder
 
 
-def test_seeds_become_one_row_with_their_spread(tmp_path: Path) -> None:
-    runs = [write_results(tmp_path / "samed", {"liver": 0.9, "right_kidney": 0.8}),
-            write_results(tmp_path / "samora_seed1", {"liver": 0.8, "right_kidney": 0.6}),
-            write_results(tmp_path / "samora_seed2", {"liver": 0.9, "right_kidney": 0.7})]
-    assert compare(runs).splitlines() == [
-        "| run | seeds | liver | right kidney | mean Dice | mean HD95 mm |",
-        "|---|---|---|---|---|---|",
-        "| samed | 1 | 0.900 | 0.800 | **0.850** | 9.0 |",
-        "| samora | 2 | 0.850 | 0.650 | **0.750** ± 0.071 | 8.5 |",
-    ]
+def said(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    main([str(argument) for argument in arguments])
+    return capsys.readouterr().out
+
+
+def test_seeds_become_one_row_with_their_spread_and_gain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "samed", (0.9, 0.7), (0.9, 0.9))
+    write_run(tmp_path / "samora_seed1", (0.8, 0.6), (0.8, 0.6))
+    write_run(tmp_path / "samora_seed2", (0.9, 0.7), (0.9, 0.7))
+    runs = sorted(path for path in tmp_path.iterdir())
+    lines = said(capsys, *runs, "--baseline", "samed").splitlines()
+    assert lines[0].startswith("| run | seeds | liver | right kidney | mean Dice | mean HD95 mm | mean NSD |")
+    assert lines[2].startswith("| samed | 1 | 0.900 | 0.800 | **0.850** | 8.5 | 0.425 |")
+    assert lines[3].startswith("| samora | 2 | 0.850 | 0.650 | **0.750** ± 0.071 | 7.5 | 0.375 |")
+    # cases 0 and 1: 0.75 - 0.80 and 0.75 - 0.90
+    assert "| -0.100 [" in lines[3]
+
+
+def test_latex_has_a_line_per_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, write_run(tmp_path / "a_b", (0.9, 0.7)), "--format", "latex")
+    assert r"a\_b & 1 & 0.900" in text and r"\end{table}" in text
 
 
 def test_a_run_without_results_and_another_data_set_are_refused(tmp_path: Path,
                                                                 capsys: pytest.CaptureFixture[str]) -> None:
-    run = write_results(tmp_path / "samed", {"liver": 0.9})
-    other = write_results(tmp_path / "other", {"liver": 0.9, "spleen": 0.8})
-    with pytest.raises(ValueError, match="different organs"):
-        compare([run, other])
+    run = write_run(tmp_path / "samed", (0.9, 0.7))
     with pytest.raises(SystemExit) as stopped:
         main([str(tmp_path)])
     assert stopped.value.code == 2 and "holds no test results" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([str(run), "--baseline", "unet"])
+    assert "The baseline 'unet' is no row; choose from samed." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", paper_tables())
+def test_a_papers_table_has_a_cell_for_every_column(name: str) -> None:
+    table = read_paper_table(name)
+    assert table.rows and all(len(cells) == len(table.columns) for cells in table.rows.values())
+    assert set(table.measured) <= set(table.columns)
+
+
+def test_our_number_stands_beside_the_printed_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run(tmp_path / "samora_10", (0.9, 0.7))
+    (line,) = [line for line in said(capsys, run, "--paper-table", "1").splitlines() if "79.41" in line]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[cells.index("79.41") + 1] == "80.00"

@@ -12,8 +12,9 @@ from SAMoraLib.checkpoint import save_model
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.model import build_model
 from SAMoraLib.variants import get_variant
-from Training.evaluate import evaluate_cases, main, measure, summarise, table, to_csv, write_results
+from Training.evaluate import evaluate_cases, main, measure
 from Training.metrics import dice, hd95
+from Training.results import summarise, table, to_csv, write_results
 
 
 @pytest.fixture
@@ -45,8 +46,8 @@ def test_a_perfect_prediction(manifest, truth):
     results = evaluate_cases(manifest, "test", Predictor(truth))
     assert [result["case"] for result in results] == ["b", "c"]
     summary = summarise(results)
-    assert summary["strict"]["mean"] == {"dice": 1, "hd95": 0}
-    assert summary["samed"]["mean"] == {"dice": 1, "hd95": 0}
+    assert summary["strict"]["mean"] == {"dice": 1, "hd95": 0, "nsd": 1}
+    assert summary["samed"]["mean"] == {"dice": 1, "hd95": 0, "nsd": None}
     liver = results[0]["organs"]["liver"]
     assert liver["reference_ml"] == pytest.approx((truth == 1).sum() * 1.5 * 1.5 * 5 / 1000)
 
@@ -116,7 +117,7 @@ def test_means_run_over_cases_then_organs_and_leave_out_what_is_undefined():
 def test_an_absent_organ_is_null_in_json_and_empty_in_csv(tmp_path):
     empty = np.zeros((3, 4, 5), dtype=bool)
     row = measure(empty, empty, (1.0, 1.0, 2.0))
-    assert row["strict"] == {"dice": None, "hd95": None}
+    assert row["strict"] == {"dice": None, "hd95": None, "nsd": None}
     results = [{"case": "x", "key": "k", "seconds": 1.0, "organs": {"liver": row}}]
     write_results(tmp_path, results, {"split": "test"})
     assert json.loads((tmp_path / "results.json").read_text())["summary"]["strict"]["mean"]["dice"] is None
@@ -131,7 +132,7 @@ def test_table_shows_every_organ_and_the_unit(manifest, truth):
     text = table(summarise(evaluate_cases(manifest, "test", Predictor(truth))))
     assert "HD95 (mm)" in text
     assert "right_kidney" in text
-    assert text.splitlines()[-1].split() == ["mean", "1.000", "0.0"]
+    assert text.splitlines()[-1].split() == ["mean", "1.000", "0.0", "1.000"]
 
 
 def test_refuses_data_without_a_common_organ(cases, tmp_path):
@@ -149,7 +150,8 @@ def test_pictures_are_drawn_once_per_case(manifest, truth, tmp_path):
     evaluate_cases(manifest, "test", predict, folder=folder, pictures=True)
     evaluate_cases(manifest, "test", predict, folder=folder, pictures=True)
     assert predict.calls == 4
-    assert sorted(path.name for path in folder.iterdir()) == ["b.json", "b.png", "c.json", "c.png"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        f"{case}.{ending}" for case in "bc" for ending in ("json", "nii.gz", "png")]
 
 
 def test_from_checkpoint_to_results(manifest, tmp_path, capsys):

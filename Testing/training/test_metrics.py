@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from Training.metrics import CONVENTIONS, dice, hd95, score
+from Training.metrics import CONVENTIONS, dice, hd95, nsd, score
 
 CUBE = (slice(2, 5), slice(3, 7), slice(1, 6))
 
@@ -84,3 +84,18 @@ def test_refuses_what_it_cannot_compare():
         dice(np.zeros((2, 3, 4)), np.zeros((2, 4, 3)))
     with pytest.raises(ValueError, match="choose from strict"):
         score(_mask(), _mask(), (1, 1, 1), "medpy")
+
+
+def test_nsd_of_cubes_is_the_share_of_faces_within_the_tolerance():
+    """A cube shifted by one voxel of 2 mm: the two faces across the shift lie 2 mm apart, the four along it touch."""
+    cube = np.zeros((24, 24, 24), bool)
+    cube[6:16, 6:16, 6:16] = True
+    shifted = np.roll(cube, 1, axis=0)
+    spacing = (2.0, 1.0, 1.0)
+    assert nsd(cube, cube, 0.5, spacing) == 1
+    assert nsd(cube, shifted, 2.5, spacing) == 1
+    near = nsd(cube, shifted, 1.0, spacing)
+    faces, sides = 2 * 10 * 10, 4 * 10 * 20  # mm2
+    assert near == pytest.approx(1 - faces / (faces + sides), abs=0.08)
+    assert nsd(cube, np.zeros_like(cube), 1.0, spacing) == 0
+    assert np.isnan(nsd(np.zeros_like(cube), np.zeros_like(cube), 1.0, spacing))
