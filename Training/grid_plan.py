@@ -112,8 +112,8 @@ def plan(grid: Grid) -> list[PlannedRun]:
 def _axes_of(grid: Grid, name: str, step: Step, earlier: Mapping[str, Sequence[str]]) -> list[str]:
     """The axes that a step depends on, itself or through earlier steps, in the grid's order."""
     axis_of = {variable: axis for axis, values in grid.axes.items() for variable in next(iter(values.values()))}
-    variables = [reference for reference in _names(step.set) if reference in axis_of]
-    steps = [reference for reference in _names(step.set) if reference not in axis_of]
+    variables = [reference for reference in _names([step.config, step.set]) if reference in axis_of]
+    steps = [reference for reference in _names([step.config, step.set]) if reference not in axis_of]
     for variable in variables:  # a value may name a step, too: the teacher that only some experts have
         steps += [inner for fields in grid.axes[axis_of[variable]].values() for inner in _names(fields[variable])]
     for reference in steps:
@@ -147,7 +147,7 @@ def _planned(grid: Grid, name: str, chosen: Values, axes: Mapping[str, Sequence[
     fields = _filled(dict(step.set), meaning)
     folder = grid.output / _run_name(name, chosen, axes)
     fields.setdefault("output", str(folder))
-    arguments = [f"--config={step.config}"] if step.config else []
+    arguments = [f"--config={_filled(step.config, meaning)}"] if step.config else []
     arguments += [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in fields.items()]
     return PlannedRun(folder.name, name, folder, step.script, tuple(arguments), tuple(needed))
 
