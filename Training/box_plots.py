@@ -54,6 +54,8 @@ def _draw_row(axis: Any, place: int, rows: int, values: Sequence[Sequence[float]
     hatch = "//" if place >= len(COLOURS) else None  # a seventh row has the first one's colour
     centres = np.arange(len(values)) + (place - (rows - 1) / 2) * width
     filled = [number for number, found in enumerate(values) if found]
+    if not filled:
+        return
     boxes = axis.boxplot([values[number] for number in filled], positions=centres[filled], widths=0.8 * width,
                          whis=(0, 100), showcaps=False, patch_artist=True, manage_ticks=False,
                          medianprops={"color": "black"}, whiskerprops={"color": colour})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from SAMoraLib.labels import LabelSet
-from SAMoraLib.volume import Volume, to_canonical
+from SAMoraLib.volume import to_canonical
 from SAMoraLib.volume_io import read_volume
 from SAMoraLib.whole_file import whole_file
 from Training.data.manifest import Manifest, relabel
@@ -23,6 +24,26 @@ ALPHA = 0.45
 COLOURS = ("#E8554E", "#3F8EFC", "#43C59E", "#B079E8", "#F2B134", "#F78FB3", "#2EC4D6", "#9BC53D", "#A9714B", "#C8C8C8")
 
 
+@dataclass(frozen=True)
+class Panels:
+    """What one line shows.
+
+    Attributes:
+        picture: (h, w) of the image, in [0, 1].
+        aspect: height of a pixel over its width.
+        overlays: (h, w) labels of the reference and of each row.
+    """
+
+    picture: np.ndarray
+    aspect: float
+    overlays: list[np.ndarray]
+
+    @property
+    def height(self) -> float:
+        """Of a panel that is 1 wide."""
+        return self.aspect * self.picture.shape[0] / self.picture.shape[1]
+
+
 def draw_overlay_sheet(path: Path, rows: Sequence[Row], manifest: Manifest, convention: str = "strict") -> None:
     """Write a PNG with a line per case: one axial slice, the one that shows most of all organs.
 
@@ -34,7 +55,7 @@ def draw_overlay_sheet(path: Path, rows: Sequence[Row], manifest: Manifest, conv
 
     chosen = best_median_worst(rows, convention)
     panels = {case: _panels(case, rows, manifest) for case in chosen}
-    height = max(_height(images) for images in panels.values())
+    height = max(images.height for images in panels.values())
     columns = 2 + len(rows)
     figure = Figure(figsize=(columns * INCHES, len(chosen) * (INCHES * height + 0.25) + 0.6), dpi=80,
                     layout="constrained")
@@ -46,7 +67,7 @@ def draw_overlay_sheet(path: Path, rows: Sequence[Row], manifest: Manifest, conv
         line[1].set_title("reference", fontsize=10)
         for axis, row in zip(line[2:], rows, strict=True):
             dice = case_mean(next(r for r in row.seeds[0] if r["case"] == case), convention, "dice")
-            axis.set_title(f"{row.name}: {number(dice, 3)}", fontsize=10)
+            axis.set_title(f"{row.name}: Dice {number(dice, 3)}", fontsize=10)
     _legend(figure, manifest.labels, rows[0].organs)
     with whole_file(path) as unfinished:
         figure.savefig(unfinished, format="png")
@@ -70,8 +91,8 @@ def best_median_worst(rows: Sequence[Row], convention: str = "strict") -> dict[s
     return found
 
 
-def _panels(case: str, rows: Sequence[Row], manifest: Manifest) -> tuple[Volume, list[np.ndarray]]:
-    """The image cut to one slice (1, h, w) around the organs; reference and each row's labels (h, w) there."""
+def _panels(case: str, rows: Sequence[Row], manifest: Manifest) -> Panels:
+    """One slice, cut to what lies around the organs."""
     entry = next((entry for entry in manifest.cases if entry.id == case), None)
     if entry is None:
         raise ValueError(f"The manifest in '{manifest.root}' has no case '{case}'; give the one that the runs were "
@@ -83,7 +104,7 @@ def _panels(case: str, rows: Sequence[Row], manifest: Manifest) -> tuple[Volume,
     window = np.percentile(image.array, (1, 99))
     box = _box(np.any([volume[at] > 0 for volume in labels], axis=0), image.spacing)
     picture = np.clip((image.array[at][box] - window[0]) / max(window[1] - window[0], 1e-6), 0, 1)
-    return image.with_array(picture[None].astype(np.float32)), [volume[at][box] for volume in labels]
+    return Panels(picture, image.spacing[1] / image.spacing[0], [volume[at][box] for volume in labels])
 
 
 def _segmentation(row: Row, case: str) -> np.ndarray:
@@ -110,19 +131,10 @@ def _box(mask: np.ndarray, spacing: tuple[float, float, float]) -> tuple[slice, 
     return rows, columns
 
 
-def _height(panels: tuple[Volume, list[np.ndarray]]) -> float:
-    """Of a panel that is 1 wide."""
-    image, _ = panels
-    _, rows, columns = image.array.shape
-    return rows * image.spacing[1] / (columns * image.spacing[0])
-
-
-def _draw_case(axes: Sequence[Any], panels: tuple[Volume, list[np.ndarray]], labels: LabelSet) -> None:
-    image, overlays = panels
-    for axis, overlay in zip(axes, [None, *overlays], strict=True):
+def _draw_case(axes: Sequence[Any], panels: Panels, labels: LabelSet) -> None:
+    for axis, overlay in zip(axes, [None, *panels.overlays], strict=True):
         axis.set_axis_off()
-        axis.imshow(image.array[0], cmap="gray", vmin=0, vmax=1, aspect=image.spacing[1] / image.spacing[0],
-                    interpolation="bilinear")
+        axis.imshow(panels.picture, cmap="gray", vmin=0, vmax=1, aspect=panels.aspect, interpolation="bilinear")
         for label in labels:
             if overlay is not None:
                 _draw_organ(axis, overlay == label.value, COLOURS[(label.value - 1) % len(COLOURS)])

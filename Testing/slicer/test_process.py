@@ -90,7 +90,9 @@ def test_a_talkative_child_keeps_only_its_last_words() -> None:
 def test_cancel_ends_the_whole_tree_within_two_seconds(stubborn: bool) -> None:
     """A launcher, its child and its grandchild; the stubborn ones do not listen to an interruption."""
     ignore = "signal.signal(signal.SIGINT, signal.SIG_IGN); " if stubborn else ""
-    inner = f"import json, os, signal, time; {ignore}print(json.dumps(dict(event='pid', pid=os.getpid())), flush=True)"
+    # One write: print makes two where PYTHONUNBUFFERED is set, and then the lines of two writers may mix.
+    say = "os.write(1, json.dumps(dict(event='pid', pid=os.getpid())).encode() + b'\\n')"
+    inner = f"import json, os, signal, time; {ignore}{say}"
     child = start(f"import signal, subprocess; {ignore}\nsay(event='pid', pid=0)\n"
                   f"subprocess.Popen([sys.executable, '-c', {inner + '; time.sleep(60)'!r}])\n"
                   f"subprocess.run([sys.executable, '-c', {inner + '; time.sleep(60)'!r}])")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from Training.compare import main
 from Training.paper_tables import paper_tables, read_paper_table
 
 ORGANS = ("liver", "right_kidney")
+MARKUP = re.compile(r"</?b>|\[\d+\]|\(w/o? ?CPT\)|(?<=[A-Za-z])-2\*?|10%|-T[12]")  # what holds digits but no result
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 def write_run(folder: Path, *cases: tuple[float, float]) -> Path:
@@ -63,6 +66,45 @@ def test_a_papers_table_has_a_cell_for_every_column(name: str) -> None:
     table = read_paper_table(name)
     assert table.rows and all(len(cells) == len(table.columns) for cells in table.rows.values())
     assert set(table.measured) <= set(table.columns)
+
+
+@pytest.mark.parametrize("name", [name for name in paper_tables() if name != "B.6"])
+def test_the_numbers_are_those_of_the_papers_text(name: str) -> None:
+    """Each row's numbers stand together in the extracted text, in this order; table 6 is printed by columns."""
+    papers = Path(__file__).resolve().parents[3] / "shared" / "papers"
+    if not papers.is_dir():
+        pytest.skip("needs ../shared/papers, which is not part of the repository")
+    text = "".join((papers / f"{paper}.txt").read_text() for paper in ("samora", "samora_supplement"))
+    lines = {" ".join(NUMBER.findall(MARKUP.sub(" ", line))) for line in text.splitlines()}
+    rows = [[cell for cell in cells if NUMBER.fullmatch(cell)] for cells in read_paper_table(name).rows.values()]
+    for numbers in zip(*rows, strict=True) if name == "6" else rows:
+        assert any(" ".join(numbers) in line for line in lines), numbers
+
+
+def test_means_that_the_papers_print_are_those_of_their_organs_but_for_the_noted_ones() -> None:
+    wrong = []
+    for key, cells in read_paper_table("13").rows.items():
+        *organs, mean, _ = map(float, cells[2:])
+        if abs(sum(organs) / 8 - mean) > 0.0125:  # what rounding may do
+            wrong.append(f"{sum(organs) / 8:.2f}")
+            assert key in ("autosam_10", "samed_2_10", "samed_2", "h_samora_10")
+    assert all(mean in "".join(read_paper_table("13").notes) for mean in wrong) and len(wrong) == 4
+
+
+def test_a_run_that_is_no_row_of_the_table_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([str(write_run(tmp_path / "mine", (0.9, 0.7))), "--paper-table", "4"])
+    assert "give runs as NAME=FOLDER with a NAME of h_samora_lac, h_samora_mole" in capsys.readouterr().err
+    assert "| 84.34 | 80.00 |" in said(capsys, f"h_samora_hl_attn={tmp_path / 'mine'}", "--paper-table", "4")
+
+
+def test_other_cases_cannot_be_paired_nor_make_one_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    two, three = write_run(tmp_path / "a", (1, 1), (1, 1)), write_run(tmp_path / "b", (1, 1), (1, 1), (1, 1))
+    for arguments, message in (([two, three, "--baseline", "a"], "were tested on different cases"),
+                               ([f"row={two}", f"row={three}"], "one row needs the same")):
+        with pytest.raises(SystemExit):
+            main([str(argument) for argument in arguments])
+        assert message in capsys.readouterr().err
 
 
 def test_our_number_stands_beside_the_printed_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import json
 
 import numpy as np
@@ -12,9 +11,10 @@ from SAMoraLib.checkpoint import save_model
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.model import build_model
 from SAMoraLib.variants import get_variant
-from Training.evaluate import evaluate_cases, main, measure
-from Training.metrics import dice, hd95
-from Training.results import summarise, table, to_csv, write_results
+from SAMoraLib.volume_io import read_volume
+from Training.evaluate import evaluate_cases, main
+from Training.metrics import dice, hd95, nsd
+from Training.results import summarise, table
 
 
 @pytest.fixture
@@ -57,6 +57,8 @@ def test_numbers_are_those_of_the_metrics(manifest, truth):
     spleen = evaluate_cases(manifest, "test", Predictor(prediction))[0]["organs"]["spleen"]
     assert spleen["strict"]["dice"] == dice(prediction == 4, truth == 4)
     assert spleen["strict"]["hd95"] == pytest.approx(hd95(prediction == 4, truth == 4, (5.0, 1.5, 1.5)))
+    assert spleen["strict"]["nsd"] == nsd(prediction == 4, truth == 4, 3.0, (5.0, 1.5, 1.5))
+    assert spleen["nsd_tolerance_mm"] == 3.0
     assert spleen["samed"]["hd95"] == hd95(prediction == 4, truth == 4)
 
 
@@ -78,6 +80,16 @@ def test_organs_without_reference_are_not_measured(cases, tmp_path):
     assert list(results[0]["organs"]) == ["liver"]
 
 
+def test_segmentations_are_kept_in_the_manifests_numbers(manifest, truth, tmp_path):
+    synapse, chaos = get_label_set("synapse"), get_label_set("chaos_mr")
+    prediction = np.full_like(truth, synapse.by_name("aorta").value)
+    prediction[truth == chaos.by_name("spleen").value] = synapse.by_name("spleen").value
+    evaluate_cases(manifest, "test", Predictor(prediction), synapse, tmp_path / "cases")
+    kept = read_volume(tmp_path / "cases" / "b.nii.gz")
+    np.testing.assert_array_equal(kept.array, np.where(truth == 4, 4, 0))
+    assert kept.spacing == (1.5, 1.5, 5.0)
+
+
 def test_finished_cases_are_taken_up(manifest, truth, tmp_path):
     predict, folder = Predictor(truth), tmp_path / "cases"
     first = evaluate_cases(manifest, "test", predict, folder=folder, key="one")
@@ -90,42 +102,24 @@ def test_finished_cases_are_taken_up(manifest, truth, tmp_path):
     assert predict.calls == 5
 
 
+def test_processes_share_the_cases_and_the_last_one_has_them_all(manifest, truth, tmp_path):
+    folder, first, second = tmp_path / "cases", Predictor(truth), Predictor(truth)
+    assert [r["case"] for r in evaluate_cases(manifest, "test", first, folder=folder, rank=1, world=2)] == ["c"]
+    results = evaluate_cases(manifest, "test", second, folder=folder, rank=0, world=2)
+    assert [result["case"] for result in results] == ["b", "c"]
+    assert (first.calls, second.calls) == (1, 1)
+
+
+def test_a_case_of_another_checkpoint_is_not_taken_for_a_share(manifest, truth, tmp_path):
+    evaluate_cases(manifest, "test", Predictor(truth), folder=tmp_path / "cases", key="old")
+    results = evaluate_cases(manifest, "test", Predictor(truth), folder=tmp_path / "cases", key="new", world=2)
+    assert [result["case"] for result in results] == ["b"]
+
+
 def test_files_of_a_test_case_must_be_those_prepared(manifest, truth):
     manifest.label_path(manifest.of("test")[0]).write_bytes(b"other")
     with pytest.raises(ValueError, match="has changed"):
         evaluate_cases(manifest, "test", Predictor(truth))
-
-
-def _row(dice_value, hd95_value=1.0):
-    both = {"dice": dice_value, "hd95": hd95_value}
-    return {"prediction_ml": 1.0, "reference_ml": 2.0, "strict": both,
-            "samed": {"dice": dice_value or 0.0, "hd95": 0.0}, "ma_sam": {"dice": 1.0, "hd95": None}}
-
-
-def test_means_run_over_cases_then_organs_and_leave_out_what_is_undefined():
-    results = [{"case": "x", "organs": {"liver": _row(0.8), "spleen": _row(None, None)}},
-               {"case": "y", "organs": {"liver": _row(0.6), "spleen": _row(0.5)}}]
-    strict = summarise(results)["strict"]
-    assert strict["organs"]["liver"]["dice"] == {"mean": pytest.approx(0.7), "std": pytest.approx(0.1), "cases": 2}
-    assert strict["organs"]["spleen"]["dice"] == {"mean": 0.5, "std": 0.0, "cases": 1}
-    assert strict["mean"]["dice"] == pytest.approx(0.6)
-    assert strict["cases"]["x"]["dice"] == pytest.approx(0.8)
-    assert summarise(results)["samed"]["organs"]["spleen"]["dice"]["mean"] == pytest.approx(0.25)
-    assert summarise(results)["ma_sam"]["mean"]["hd95"] is None
-
-
-def test_an_absent_organ_is_null_in_json_and_empty_in_csv(tmp_path):
-    empty = np.zeros((3, 4, 5), dtype=bool)
-    row = measure(empty, empty, (1.0, 1.0, 2.0))
-    assert row["strict"] == {"dice": None, "hd95": None, "nsd": None}
-    results = [{"case": "x", "key": "k", "seconds": 1.0, "organs": {"liver": row}}]
-    write_results(tmp_path, results, {"split": "test"})
-    assert json.loads((tmp_path / "results.json").read_text())["summary"]["strict"]["mean"]["dice"] is None
-    (line,) = csv.DictReader((tmp_path / "results.csv").open())
-    assert line["strict_dice"] == ""
-    assert (line["organ"], line["samed_dice"], line["ma_sam_dice"]) == ("liver", "0.0", "1.0")
-    assert "ma_sam_hd95" not in line
-    assert to_csv(results) == (tmp_path / "results.csv").read_text()
 
 
 def test_table_shows_every_organ_and_the_unit(manifest, truth):
@@ -154,7 +148,7 @@ def test_pictures_are_drawn_once_per_case(manifest, truth, tmp_path):
         f"{case}.{ending}" for case in "bc" for ending in ("json", "nii.gz", "png")]
 
 
-def test_from_checkpoint_to_results(manifest, tmp_path, capsys):
+def test_from_checkpoint_to_results(manifest, tmp_path, capsys, monkeypatch):
     torch.manual_seed(0)
     variant = get_variant("samed", "tiny")
     card = Card("model", "untrained", variant, 64, get_label_set("chaos_mr"),
@@ -169,5 +163,16 @@ def test_from_checkpoint_to_results(manifest, tmp_path, capsys):
     assert "right_kidney" in capsys.readouterr().out
     main(command)  # from the stored cases: even the seconds are the same
     assert (tmp_path / "results" / "results.json").read_text() == first
+    (tmp_path / "results" / "results.json").unlink()
+    (tmp_path / "results" / "cases" / "c.json").unlink()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    main(command)
+    assert "the last process writes the table" in capsys.readouterr().out
+    assert not (tmp_path / "results" / "results.json").exists()
+    monkeypatch.setenv("RANK", "1")
+    main(command)
+    shared = json.loads((tmp_path / "results" / "results.json").read_text())
+    assert [result["case"] for result in shared["results"]] == ["b", "c"]
     with pytest.raises(SystemExit, match="no case in the split validation"):
         main([*command, "--split", "validation"])

@@ -15,6 +15,15 @@ def test_agrees_with_samed(golden):
     assert segmentation_loss(logits, label).item() == pytest.approx(expected, abs=1e-6)
 
 
+def test_agrees_with_ma_sam_where_pixels_do_not_count(golden):
+    logits = torch.from_numpy(golden["logits"])[:, :, None]
+    label = torch.from_numpy(golden["label_ignore"])[:, None]
+    assert (label == -100).any()
+    assert dice_loss(logits, label).item() == pytest.approx(float(golden["masam_dice_loss"]), abs=1e-6)
+    expected = 0.2 * float(golden["masam_ce"]) + 0.8 * float(golden["masam_dice_loss"])
+    assert segmentation_loss(logits, label).item() == pytest.approx(expected, abs=1e-6)
+
+
 def test_perfect_prediction_costs_nothing_and_the_opposite_everything():
     label = torch.randint(0, 3, (2, 1, 8, 8), generator=torch.Generator().manual_seed(0))
     logits = 100.0 * F.one_hot(label, 3).movedim(-1, 1).float()

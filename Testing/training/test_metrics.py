@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +32,12 @@ def test_agrees_with_the_published_evaluations(golden):
         samed = score(*pair, (3.0, 1.0, 1.0), "samed")
         assert (samed.dice, samed.hd95) == pytest.approx((expected_dice, expected_hd95))
         assert score(*pair, (3.0, 1.0, 1.0), "ma_sam").dice == pytest.approx(golden["masam_dice"][number - 1])
+
+
+def test_agrees_with_the_published_evaluation_of_a_volume(golden):
+    for number, expected in enumerate(golden["tsv_metrics"], start=1):
+        found = score(golden[f"tsv_pred{number}"], golden["tsv_label"] == number, (3.0, 1.0, 1.0), "samed")
+        assert (found.dice, found.hd95) == pytest.approx(tuple(expected))
 
 
 @settings(max_examples=15, deadline=None)
@@ -61,6 +68,56 @@ def test_a_shift_along_an_axis_counts_in_that_axis_spacing():
     assert hd95(_mask(CUBE), _mask(CUBE)) == 0
 
 
+def _nsd_by_loops(prediction, reference, tolerance, spacing):
+    """Of two cuboids: where eight voxels meet, the piece of plane between them, its place and its area."""
+    elements = [_pieces_of_a_cuboid(np.pad(mask, 1), spacing) for mask in (prediction, reference)]
+    within = total = 0.0
+    for own, other in (elements, elements[::-1]):
+        for place, area in own:
+            total += area
+            within += area * (min(math.dist(place, there) for there, _ in other) <= tolerance)
+    return within / total
+
+
+def _pieces_of_a_cuboid(mask, spacing):
+    found = []
+    for corner in np.ndindex(*(n - 1 for n in mask.shape)):
+        inside = np.argwhere(mask[tuple(slice(c, c + 2) for c in corner)])
+        if len(inside) not in (1, 2, 4):
+            continue
+        crossed = [axis for axis in range(3) if len(set(inside[:, axis])) == 1]
+        halves = [spacing[axis] / 2 for axis in crossed]  # the plane cuts these edges in their middles
+        along = [spacing[axis] for axis in range(3) if axis not in crossed]
+        if len(inside) == 4:  # on a face
+            area = along[0] * along[1]
+        elif len(inside) == 2:  # on an edge, which is cut off
+            area = along[0] * math.hypot(*halves)
+        else:  # on a corner
+            a, b, c = halves
+            area = math.hypot(a * b, b * c, c * a) / 2
+        found.append(([c * s for c, s in zip(corner, spacing, strict=True)], area))
+    return found
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (5.0, 0.8, 1.3)])
+@pytest.mark.parametrize("tolerance", [0.0, 1.4, 5.5])
+def test_nsd_agrees_with_loops_over_cuboids(spacing, tolerance):
+    other = _mask((slice(0, 4), slice(5, 8), slice(2, 9)))  # at the volume's border, which is a surface, too
+    for pair in ((_mask(CUBE), other), (other, _mask(CUBE)), (_mask(CUBE), _mask(CUBE))):
+        assert nsd(*pair, tolerance, spacing) == pytest.approx(_nsd_by_loops(*pair, tolerance, spacing), abs=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nsd_agrees_with_monai(seed):
+    from monai.metrics import compute_surface_dice
+
+    pair, spacing = (_blobs(seed), _blobs(seed + 1)), (3.7, 0.9, 1.2)
+    batch = [torch.from_numpy(mask)[None, None] for mask in pair]
+    for tolerance in (0.5, 2.0, 4.0):
+        theirs = compute_surface_dice(*batch, [tolerance], include_background=True, spacing=spacing, use_subvoxels=True)
+        assert nsd(*pair, tolerance, spacing) == pytest.approx(theirs.item(), abs=1e-5)
+
+
 def test_empty_masks_in_every_convention():
     empty, full = _mask(), _mask(CUBE)
     scored = {name: [score(*pair, (2, 1, 1), name) for pair in [(empty, empty), (full, empty), (empty, full)]]
@@ -69,6 +126,8 @@ def test_empty_masks_in_every_convention():
     assert [s.dice for s in scored["ma_sam"]] == [1, 0, 0]
     assert math.isnan(scored["strict"][0].dice)
     assert math.isnan(scored["strict"][0].hd95)
+    assert [s.nsd for s in scored["strict"]] == [pytest.approx(math.nan, nan_ok=True), 0, 0]
+    assert all(math.isnan(s.nsd) for name in ("samed", "ma_sam") for s in scored[name])
     diagonal = math.hypot(8 * 2, 12, 10)
     assert [(s.dice, s.hd95) for s in scored["strict"][1:]] == [(0, pytest.approx(diagonal))] * 2
 

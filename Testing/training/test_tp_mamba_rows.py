@@ -45,21 +45,21 @@ def learn_two_steps(model: SegmentationModel, depth: int) -> set[str]:
     return {part_of(name) for name, value in before.items() if not torch.equal(model.get_parameter(name), value)}
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("image_size", "classes", "depth"), SIZES)
 def test_from_nothing_to_a_segmentation(image_size: int, classes: int, depth: int, tmp_path: Path) -> None:
     torch.manual_seed(0)
     labels = get_label_set(LABELS[classes])
     model = build_model(replace(get_variant("tp_mamba", "tiny"), depth=depth), classes, image_size)
     assert learn_two_steps(model, depth) == set(model.variant.trained)
-    spacing = 0.0 if depth == 1 else 400 / image_size  # a window or two in the plane
+    spacing = 0.0 if depth == 1 else 20.0
     card = Card("model", "tp_mamba", model.variant, image_size, labels,
                 Preprocessing("CT", "hu_window", -160, 240, "body", image_size, spacing=spacing))
     save_model(tmp_path / "m.safetensors", model, card)
     loaded, read = load_model(tmp_path / "m.safetensors")
     assert read == card
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in loaded.state_dict().items())
-    # Three slices, on the grid fewer than a dozen.
-    phantom = make_phantom(0, (8.0, 8.0, 70.0 if depth == 1 else 4 * spacing), oriented=True).ct
+    phantom = make_phantom(0, (8.0, 8.0, 70.0), oriented=True).ct
     found = Predictor(loaded, read, batch_size=2).predict(phantom)
     assert found.array.shape == phantom.array.shape and found.direction == phantom.direction
     assert set(found.array.ravel()) <= set(range(classes + 1))
