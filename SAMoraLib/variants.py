@@ -18,6 +18,7 @@ CHOICES = {
     "cm_attention": ("paper", "released"),
 }
 PLANES = ("volume", "hw", "dw", "dh")
+FUSIONS = ("hl_attn", "hcat", "mole", "lac", "lorahub")
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,13 @@ ENCODER_SIZES = {
 
 @dataclass(frozen=True)
 class Fusion:
-    """How the experts' streams become one (HL-Attn, SAMora eq. 6-8).
+    """How the experts become one.
 
     Attributes:
+        kind: "hl_attn" (SAMora eq. 6-8), or a row of tables 4 and 10: "hcat" (cross-attention layers with a
+            feed-forward part), "mole" (a gate weighs the experts' streams), "lac" (the mean of what their low-rank
+            pairs add) or "lorahub" (one low-rank pair, their weighted sum; three weights are learnt). What follows
+            speaks of the first three; the last two have one stream, and "mole" neither order nor width.
         scope: "block" runs attention and MLP per expert (eq. 4-5); "attention" shares the MLP (released code).
         inputs: "difference" shows the fusion E_i - F, "stream" shows it E_i itself (eq. 6 to the letter).
         add_query: adds the query back after each cross-attention (released code; absent in eq. 8).
@@ -72,8 +77,9 @@ class Fusion:
     add_query: bool = False
     order: str = "2-1-1"
     width: int = 128
+    kind: str = "hl_attn"
 
-    CHOICES = {"scope": ("block", "attention"), "inputs": ("difference", "stream"),
+    CHOICES = {"kind": FUSIONS, "scope": ("block", "attention"), "inputs": ("difference", "stream"),
                "order": ("2-1-1", "1-1-2", "1-2-1")}
 
     def __post_init__(self) -> None:

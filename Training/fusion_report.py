@@ -36,8 +36,8 @@ def fusion_shares(model: SegmentationModel, image: Tensor) -> list[tuple[float, 
     Raises:
         ValueError: the model has no fusion.
     """
-    if model.variant.fusion is None:
-        raise ValueError(f"'{model.variant.name}' has no fusion; give a checkpoint of samora.")
+    if model.variant.fusion is None or model.variant.fusion.kind != "hl_attn":
+        raise ValueError(f"'{model.variant.name}' has no HL-Attn; give a checkpoint of samora.")
     fused: list[Tensor] = []
     outputs: list[Tensor] = []
     handles = []

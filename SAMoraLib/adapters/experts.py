@@ -1,13 +1,18 @@
-"""A block with a base stream and three expert streams, fused by HL-Attn (SAMora eq. 2-7)."""
+"""A block with a base stream and three expert streams that become one (SAMora eq. 2-7)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from SAMoraLib.adapters.hcat import HierarchicalCrossAttention
 from SAMoraLib.adapters.hl_attn import HLAttention, padding_mask
+from SAMoraLib.adapters.lora_composition import add_composition
+from SAMoraLib.adapters.mole import MixtureGate
 from SAMoraLib.encoders.sam_vit import SamBlock, SamImageEncoder
 from SAMoraLib.variants import EXPERTS, Fusion
+
+STREAM_FUSIONS = {"hl_attn": HLAttention, "hcat": HierarchicalCrossAttention, "mole": MixtureGate}
 
 
 class ExpertsBlock(SamBlock):
@@ -21,7 +26,13 @@ class ExpertsBlock(SamBlock):
         self.norm1, self.attn, self.norm2, self.mlp = block.norm1, block.attn, block.norm2, block.mlp
         self.window_size = block.window_size
         self.scope, self.inputs = fusion.scope, fusion.inputs
-        self.hl_attn = HLAttention(block.attn.qkv.in_features, fusion)
+        self.kind = fusion.kind  # the published name of HL-Attn, and the others' likewise
+        self.add_module(fusion.kind, STREAM_FUSIONS[fusion.kind](block.attn.qkv.in_features, fusion))
+
+    @property
+    def fusion(self) -> torch.nn.Module:
+        """What makes the experts' streams one."""
+        return self.get_submodule(self.kind)
 
     def forward(self, x: Tensor, adapter: str | None = None, depth: int = 1) -> Tensor:
         """Fused output O(x) of eq. 7 on (B, H, W, C); with ``adapter`` that expert's stream alone (stage 1)."""
@@ -53,13 +64,19 @@ class ExpertsBlock(SamBlock):
         With ``inputs="difference"`` the fusion sees E_i - F: E_i holds the base stream already, and eq. 7 adds F.
         """
         shown = [stream - base if self.inputs == "difference" else stream for stream in experts]
+        if self.kind == "mole":  # one gate for all tokens
+            gated: Tensor = self.fusion(torch.stack(shown))
+            return gated
         streams = {name: self.to_windows(stream).flatten(1, 2) for name, stream in zip(EXPERTS, shown, strict=True)}
         mask = padding_mask((x.shape[1], x.shape[2]), self.window_size, x.device)
-        fused = self.hl_attn(streams, mask.repeat(x.shape[0], 1, 1) if mask is not None else None)
+        fused = self.fusion(streams, mask.repeat(x.shape[0], 1, 1) if mask is not None else None)
         side = self.window_size or x.shape[1]
         return self.from_windows(fused.unflatten(1, (side, -1)), x)
 
 
 def add_fusion(encoder: SamImageEncoder, fusion: Fusion) -> None:
-    """Turn every block of an encoder that carries the three experts into an ``ExpertsBlock``."""
+    """Make one of the three experts that every block of an encoder carries: as streams, or as low-rank pairs."""
+    if fusion.kind in ("lac", "lorahub"):
+        add_composition(encoder, fusion.kind)
+        return
     encoder.blocks = torch.nn.ModuleList(ExpertsBlock(block, fusion) for block in encoder.blocks)

@@ -7,8 +7,8 @@ unchanged. Several pairs live side by side; the caller names the one to add.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
 
 DEFAULT = "default"
+Composition = Callable[[list[Tensor], list[Tensor]], tuple[Tensor, Tensor]]
 
 
 class LowRankPair(nn.Module):
@@ -48,6 +49,8 @@ class LoRALinear(nn.Linear):
         gelu: whether a pair is bent, see ``LowRankPair``.
     """
 
+    compose: Composition | None = None  # all pairs of a part, as their A (r, d) and B (width, r), to one A and one B
+
     def __init__(self, linear: nn.Linear, names: Sequence[str], parts: dict[str, tuple[int, int]],
                  rank: int, gelu: bool = False) -> None:
         # The parent's constructor would draw weights that the next lines throw away.
@@ -62,27 +65,45 @@ class LoRALinear(nn.Linear):
         })
 
     def forward(self, x: Tensor, adapter: str | None = None) -> Tensor:
-        """(..., in) -> (..., out) with the pair ``adapter`` added; None adds SAMed's single pair where there is one.
+        """(..., in) -> (..., out) with the pair ``adapter`` added.
+
+        None adds what the pairs compose, or the pair that is alone, as SAMed's is; of several, none.
 
         Raises:
             ValueError: there is no such adapter.
         """
         out = super().forward(x)
-        if adapter is None and DEFAULT not in self.lora:
-            return out
-        return out + self.delta(x, adapter or DEFAULT)
+        if adapter is not None:
+            return out + self.delta(x, adapter)
+        if self.compose is not None:
+            return out + self._spread({part: _product(x, *self._composed(part)) for part in self.parts})
+        return out + self.delta(x, next(iter(self.lora))) if len(self.lora) == 1 else out
 
     def delta(self, x: Tensor, adapter: str) -> Tensor:
         """What ``adapter`` adds to the output: (..., out), zero outside its parts."""
         if adapter not in self.lora:
             raise ValueError(f"There is no adapter '{adapter}'; this model has {', '.join(self.lora)}.")
         pairs: Any = self.lora[adapter]
-        changes = {span: pairs[part](x) for part, span in self.parts.items()}
+        return self._spread({part: pairs[part](x) for part in self.parts})
+
+    def _composed(self, part: str) -> tuple[Tensor, Tensor]:
+        pairs: Any = [pairs[part] for pairs in cast(Any, self.lora).values()]
+        assert self.compose is not None
+        return self.compose([pair.a for pair in pairs], [pair.b for pair in pairs])
+
+    def _spread(self, changes: dict[str, Tensor]) -> Tensor:
+        """Every part's change in its columns."""
         # Their type is the products': under autocast not that of x, and a wider one would spread to all that follows.
-        delta = next(iter(changes.values())).new_zeros(*x.shape[:-1], self.out_features)
-        for (start, stop), change in changes.items():
+        some = next(iter(changes.values()))
+        delta = some.new_zeros(*some.shape[:-1], self.out_features)
+        for part, change in changes.items():
+            start, stop = self.parts[part]
             delta[..., start:stop] = change
         return delta
+
+
+def _product(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return (x @ a.T) @ b.T
 
 
 def add_lora_to_encoder(encoder: SamImageEncoder, names: Sequence[str], rank: int, gelu: bool = False) -> None:

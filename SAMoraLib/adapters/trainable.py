@@ -6,21 +6,23 @@ from collections.abc import Iterable
 
 from torch import nn
 
+from SAMoraLib.variants import FUSIONS
+
 PARTS = ("base", "lora", "fusion", "depth", "transformer", "decoder", "prompt")
 
 
 def part_of(key: str) -> str:
     """The part that a parameter or buffer belongs to, from its name in the model's state dict.
 
-    "lora" are the low-rank pairs wherever they are, "fusion" is HL-Attn, "depth" what looks across slices,
-    "transformer" is the mask decoder's two-way transformer (SAMed_s freezes it), "decoder" the rest of the mask
-    decoder, "prompt" the prompt encoder, and "base" everything else: the image encoder as pretrained.
+    "lora" are the low-rank pairs wherever they are, "fusion" is what makes the experts one, "depth" what looks across
+    slices, "transformer" is the mask decoder's two-way transformer (SAMed_s freezes it), "decoder" the rest of the
+    mask decoder, "prompt" the prompt encoder, and "base" everything else: the image encoder as pretrained.
     """
     if ".lora." in key or ".fact." in key:
         return "lora"
     if ".depth_adapters." in key:
         return "depth"
-    if ".hl_attn." in key:
+    if any(f".{kind}." in key for kind in FUSIONS):
         return "fusion"
     if key.startswith("mask_decoder.transformer."):
         return "transformer"

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from SAMoraLib.encoders.sam_vit import resize_position_tables
 from SAMoraLib.model import SegmentationModel
+from SAMoraLib.variants import FUSIONS
 
 # Their size depends on the number of classes, so SAM's own are dropped (SAMed, H-SAM and MA-SAM: load_from).
 CLASS_DEPENDENT = ("mask_tokens", "output_hypernetworks_mlps", "iou_prediction_head")
 # What SAM does not have: adapters, H-SAM's second decoder and its seven further kinds of points, and the doublings that
 # MA-SAM's decoder adds to SAM's two.
 ADDED = ("mask_decoder2.", "volume_decoder.", *(f"point_embeddings.{index}." for index in range(4, 11)),
-         ".lora.", ".fact.", ".hl_attn.", ".depth_adapters.",
+         ".lora.", ".fact.", *(f".{kind}." for kind in FUSIONS), ".depth_adapters.",
          *(f"mask_decoder.output_upscaling.{index}." for index in (4, 6, 7, 9)))
 
 

@@ -12,9 +12,11 @@ from matplotlib.image import imread
 from Training.box_plots import COLOURS, draw_box_plots
 from Training.rows import Row
 
+ORGANS = ("liver", "spleen")
+
 
 def row(name: str, *dice: float | None) -> Row:
-    results = tuple({"case": str(number), "organs": dict.fromkeys(("liver", "spleen"), {"strict": {"dice": value}})}
+    results = tuple({"case": str(number), "organs": {organ: {"strict": {"dice": value}} for organ in ORGANS}}
                     for number, value in enumerate(dice))
     return Row(name, (Path(name),), (results,))
 

@@ -16,7 +16,8 @@ from SAMoraLib.demo.phantom import make_phantom
 from SAMoraLib.demo.tissues import STRUCTURE
 from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.labels import get_label_set
-from SAMoraLib.variants import EXPERTS
+from SAMoraLib.model import build_model
+from SAMoraLib.variants import EXPERTS, FUSIONS
 from SAMoraLib.volume_io import write_volume
 from Training.config import PretrainBase, Stage1Expert, Stage2, from_command_line
 from Training.evaluate import main as evaluate
@@ -137,3 +138,32 @@ def test_evaluation_writes_table_and_pictures(chain: Path, tmp_path: Path, capsy
     assert [result["case"] for result in written["results"]] == ["p3"]
     assert (tmp_path / "cases/p3.png").stat().st_size > 10_000
     assert np.genfromtxt(tmp_path / "results.csv", delimiter=",", skip_header=1).shape[0] == 8
+
+
+def test_an_expert_that_is_alone_works(chain: Path) -> None:
+    """Table 5: its pairs are in the encoder, not beside it."""
+    expert = ["--experts", json.dumps([str(chain / "pixel/expert.safetensors")]), "--alone", "pixel"]
+    labels, image = get_label_set("synapse"), torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    alone = make_model(stage2_of(chain, "--variant", "samora", *expert), labels).eval().image_encoder
+    bare = make_model(stage2_of(chain, "--variant", "sam"), labels).eval().image_encoder
+    with torch.inference_mode():
+        assert torch.equal(alone(image), alone(image, "pixel"))
+        assert not torch.equal(alone(image), bare(image))
+
+
+@pytest.mark.parametrize("kind", FUSIONS)
+def test_every_fusion_is_trained_in_stage_2(chain: Path, kind: str, tmp_path: Path) -> None:
+    experts = json.dumps([str(chain / level / "expert.safetensors") for level in EXPERTS])
+    finetune(from_command_line(Stage2, [
+        "--output", str(tmp_path / kind), "--variant", "samora", "--fusion.kind", kind, "--experts", experts,
+        "--manifest", str(chain / "manifest.json"), "--base", str(chain / "base/base.safetensors"),
+        "--cache", str(chain / "cache"), "--encoder", "tiny", *PREPROCESSING, *STEPS]))
+    model, card = load_model(tmp_path / kind / "model.safetensors", base=chain / "base/base.safetensors")
+    assert card.variant is not None and card.variant.fusion is not None and card.variant.fusion.kind == kind
+    saved = load_file(tmp_path / kind / "model.safetensors")
+    own = {key: value for key, value in saved.items() if f".{kind}." in key}
+    assert bool(own) == (kind != "lac"), "the mean of all has nothing to learn"
+    untrained = build_model(card.variant, len(card.labels or ()), SIZE).state_dict()
+    moved = [key for key, value in own.items() if len(untrained[key].unique()) == 1 and len(value.unique()) > 1]
+    assert moved or not own, "what starts at a constant has left it"
+    assert all(torch.equal(model.state_dict()[key], value) for key, value in own.items())

@@ -34,5 +34,5 @@ def test_equal_attention_is_the_windows_mean_and_sharp_attention_is_not() -> Non
 
 
 def test_a_model_without_fusion_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="'samed' has no fusion"):
+    with pytest.raises(ValueError, match="'samed' has no HL-Attn"):
         fusion_shares(small_model("samed"), IMAGE)

@@ -16,6 +16,7 @@ from SAMoraLib.adapters.hl_attn import CrossAttention
 from SAMoraLib.adapters.lora import add_lora_to_encoder
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
 from SAMoraLib.variants import EXPERTS, EncoderSize, Fusion
+from SAMoraLib.variants import FUSIONS as FUSION_KINDS
 from Testing.small import FUSION, SIZE, randomise
 
 STEPS = {"2-1-1": [("patch", "pixel"), ("image", "fused")],
@@ -51,7 +52,7 @@ def tokens(batch: int = 2) -> Tensor:
 def plain_block(block: ExpertsBlock, expert: str | None) -> Block:
     """The package's block with W, or with W + dW of one expert."""
     weights = {key: value.clone() for key, value in block.state_dict().items()
-               if ".lora." not in key and not key.startswith("hl_attn.")}
+               if ".lora." not in key and key.split(".")[0] not in FUSION_KINDS}
     if expert is not None:
         width = SIZE.embed_dim
         for part, start in (("q", 0), ("v", 2 * width)):
@@ -160,6 +161,37 @@ def test_images_of_a_batch_do_not_see_each_other() -> None:
     together = block(x)
     for i in range(3):
         torch.testing.assert_close(together[i : i + 1], block(x[i : i + 1]), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("scope", ["block", "attention"])
+@pytest.mark.parametrize("inputs", ["difference", "stream"])
+@WINDOWS
+@torch.no_grad()
+def test_mole_is_a_weighted_sum_of_the_streams(inputs: str, scope: str, window: int) -> None:
+    """Eq. 7 with the gate's sum in the place of eq. 6."""
+    fusion = Fusion(scope, inputs, kind="mole")
+    block, x = experts_encoder(sized(window), fusion).blocks[0], tokens()
+    plain = plain_block(block, None)
+    run = (lambda one: one(x)) if scope == "block" else (lambda one: after_attention(one, x))
+    base = run(plain)
+    shown = torch.stack([run(plain_block(block, name)) - (base if inputs == "difference" else 0) for name in EXPERTS])
+    out = base + block.fusion(shown)
+    expected = out if scope == "block" else out + plain.mlp(plain.norm2(out))
+    torch.testing.assert_close(block(x), expected, rtol=0, atol=1e-10)
+    assert not torch.allclose(expected, plain_block(block, None)(x), atol=0.05)
+
+
+@WINDOWS
+@torch.no_grad()
+def test_hcat_sees_the_windows_of_its_block(window: int) -> None:
+    block, x = experts_encoder(sized(window), Fusion(kind="hcat", width=8)).blocks[0], tokens()
+    base, streams = plain_block(block, None)(x), {name: plain_block(block, name)(x) for name in EXPERTS}
+    expected, side = torch.full_like(base, float("nan")), block.window_size or GRID
+    for b, top, left in itertools.product(range(len(x)), range(0, GRID, side), range(0, GRID, side)):
+        cut = (slice(b, b + 1), slice(top, top + side), slice(left, left + side))
+        shown = {name: (stream - base)[cut].flatten(1, 2) for name, stream in streams.items()}
+        expected[cut] = base[cut] + block.fusion(shown).reshape(base[cut].shape)
+    torch.testing.assert_close(block(x), expected, rtol=0, atol=1e-10)
 
 
 def test_the_blocks_parameters_keep_their_names() -> None:

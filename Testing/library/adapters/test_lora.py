@@ -56,6 +56,14 @@ def test_it_takes_the_linear_over_under_its_own_names() -> None:
                                        "lora.default.v.b"}
 
 
+def test_a_pair_that_is_alone_works_whatever_its_name() -> None:
+    """An expert alone (table 5) is no base stream; of three pairs, none is added unasked."""
+    layer = qkv(("pixel",))
+    torch.testing.assert_close(layer(X), merged(layer, "pixel")(X))
+    three = qkv(EXPERTS)
+    assert torch.equal(three(X), nn.functional.linear(X, three.weight, three.bias))
+
+
 @pytest.mark.parametrize("name", EXPERTS)
 def test_a_named_pair_is_a_merged_weight(name: str) -> None:
     layer = qkv(EXPERTS)
