@@ -29,6 +29,7 @@ from SAMoraLib.inference.sharing import rank_and_world, share_of
 from SAMoraLib.labels import LabelSet
 from SAMoraLib.volume import Volume
 from SAMoraLib.volume_io import read_volume, write_volume
+from Training.data.boxes import boxes_around
 from Training.data.manifest import LABELLED_SPLITS, Case, Manifest, check_unchanged, read_manifest, relabel
 from Training.files import write_json
 from Training.metrics import CONVENTIONS, OTHER_TOLERANCE, TOLERANCES, score
@@ -36,12 +37,13 @@ from Training.results import Result, table, write_results
 
 METRICS_VERSION = 2  # raise it when stored cases must be measured again
 
-Predict = Callable[[Volume], Volume]
+Predict = Callable[..., Volume]  # an image, and boxes=... for a model that is prompted with them
 
 
 def evaluate_cases(
     manifest: Manifest, split: str, predict: Predict, predicted: LabelSet | None = None,
     folder: str | Path | None = None, key: str = "", pictures: bool = False, rank: int = 0, world: int = 1,
+    relaxation: float | None = None,
 ) -> list[Result]:
     """Predict and measure every case of a split, or this process's share of them.
 
@@ -53,6 +55,8 @@ def evaluate_cases(
             finished cases from there.
         key: identifies ``predict``; a stored case of another key is measured again.
         rank: number of this process among ``world`` that share ``folder``, which they then need.
+        relaxation: for a model that is prompted with boxes: each is the reference organ's, each face moved outwards by
+            this share of its side (MA-SAM, table 4); None for all other models.
 
     Returns:
         one dictionary per case: "case", "seconds", "organs" -> organ -> volumes in mL, and per convention "dice",
@@ -71,8 +75,9 @@ def evaluate_cases(
         picture = path.with_suffix(".png") if path and pictures else None
         result = _stored_result(path, keys[case.id])
         if result is None or (picture and not picture.exists()):
+            segmentation = path and path.with_suffix(".nii.gz")
             result = {"key": keys[case.id],
-                      **evaluate_case(manifest, case, predict, organs, path and path.with_suffix(".nii.gz"), picture)}
+                      **evaluate_case(manifest, case, predict, organs, segmentation, picture, relaxation)}
             if path:
                 write_json(path, result)
         results[case.id] = result
@@ -105,14 +110,19 @@ def _stored_result(path: Path | None, key: str) -> Result | None:
 
 def evaluate_case(
     manifest: Manifest, case: Case, predict: Predict, organs: dict[str, tuple[int, int]],
-    segmentation: Path | None = None, picture: Path | None = None,
+    segmentation: Path | None = None, picture: Path | None = None, relaxation: float | None = None,
 ) -> Result:
     """Predict and measure one case, and write its segmentation and picture; see ``evaluate_cases``."""
     check_unchanged(manifest, case)
     image = read_volume(manifest.image_path(case))
     reference = relabel(read_volume(manifest.label_path(case)).array, manifest.label_map)
     start = time.perf_counter()
-    found = predict(image).array
+    if relaxation is None:
+        found = predict(image).array
+    else:
+        known = boxes_around(image.with_array(reference), manifest.labels, relaxation)
+        boxes = {organ: box for organ, box in known.items() if organ in organs}
+        found = predict(image, boxes=boxes).array if boxes else np.zeros_like(reference)
     seconds = time.perf_counter() - start
     prediction = relabel(found, dict(organs.values()))  # in the manifest's numbers
     masks = {organ: (prediction == number, reference == number) for organ, (_, number) in organs.items()}
@@ -155,6 +165,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--base", type=Path, help="the base file, if the checkpoint leaves its tensors out")
     parser.add_argument("--split", choices=LABELLED_SPLITS, default="test")
     parser.add_argument("--output", type=Path, required=True, help="folder for results.json, results.csv and cases/")
+    parser.add_argument("--relaxation", type=float, default=0.0, metavar="SHARE",
+                        help="for a model that is prompted with boxes: how much larger than the reference they are "
+                             "on every side, as a share of it (default: %(default)s, tight)")
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     parser.add_argument("--pictures", action="store_true", help="also draw some slices of each case with contours")
     return parser
@@ -168,12 +181,15 @@ def run(args: argparse.Namespace) -> Result | None:
     model, card = load_model(args.checkpoint, device=device, base=args.base)
     predictor = Predictor(model, card, device=device)
     checkpoint = file_sha256(args.checkpoint)
+    relaxation = args.relaxation if predictor.variant.prompt == "box" else None
+    key = checkpoint if relaxation is None else f"{checkpoint} boxes {relaxation}"
     results = evaluate_cases(manifest, args.split, predictor.predict, predictor.labels, args.output / "cases",
-                             checkpoint, args.pictures, rank, world)
+                             key, args.pictures, rank, world, relaxation)
     if len(results) < len(manifest.of(args.split)):
         return None
     about = {"checkpoint": args.checkpoint.name, "checkpoint_sha256": checkpoint, "name": card.name,
-             "manifest": args.manifest.name, "split": args.split}
+             "manifest": args.manifest.name, "split": args.split,
+             **({} if relaxation is None else {"box_relaxation": relaxation})}
     return write_results(args.output, results, about)
 
 

@@ -122,6 +122,33 @@ def test_files_of_a_test_case_must_be_those_prepared(manifest, truth):
         evaluate_cases(manifest, "test", Predictor(truth))
 
 
+@pytest.mark.parametrize("relaxation", [0.0, 0.5])
+def test_a_model_that_is_prompted_gets_the_references_boxes(manifest, truth, relaxation):
+    """What fills its boxes finds all organs of blocks exactly, unless the boxes are larger."""
+    labels, asked = manifest.labels, []
+
+    def fill(image, boxes):
+        asked.append(set(boxes))
+        found = np.zeros_like(truth)
+        for name, box in boxes.items():
+            found[box.mask(image)] = labels.by_name(name).value
+        return image.with_array(found)
+
+    for result in evaluate_cases(manifest, "test", fill, relaxation=relaxation):
+        dice_values = [organ["strict"]["dice"] for organ in result["organs"].values()]
+        assert all(value == 1 for value in dice_values) == (relaxation == 0.0)
+        assert len(dice_values) == 4
+    assert asked == [{"liver", "right_kidney", "left_kidney", "spleen"}] * 2
+
+
+def test_a_case_without_organs_has_no_boxes_to_ask_with(cases):
+    cases.add("liver_alone", numbers=(1,))
+    manifest = cases.manifest(cases.folder.parent / "one", test="liver_alone")
+    spleen = get_label_set("spleen")
+    results = evaluate_cases(manifest, "test", lambda image, boxes: pytest.fail("asked"), spleen, relaxation=0.0)
+    assert results[0]["organs"]["spleen"]["prediction_ml"] == 0
+
+
 def test_table_shows_every_organ_and_the_unit(manifest, truth):
     text = table(summarise(evaluate_cases(manifest, "test", Predictor(truth))))
     assert "HD95 (mm)" in text
@@ -176,3 +203,19 @@ def test_from_checkpoint_to_results(manifest, tmp_path, capsys, monkeypatch):
     assert [result["case"] for result in shared["results"]] == ["b", "c"]
     with pytest.raises(SystemExit, match="no case in the split validation"):
         main([*command, "--split", "validation"])
+
+
+def test_a_checkpoint_that_is_prompted_is_evaluated_with_boxes(manifest, tmp_path):
+    torch.manual_seed(0)
+    variant = get_variant("ma_sam_box", "tiny")
+    card = Card("model", "untrained", variant, 80, get_label_set("chaos_mr"),
+                Preprocessing("MR", "percentile", 1, 99.5, "body", 80))
+    save_model(tmp_path / "model.safetensors", build_model(variant, 4, 80), card)
+    command = ["--manifest", str(manifest.root / "manifest.json"), "--checkpoint", str(tmp_path / "model.safetensors")]
+    for name, more in (("tight", []), ("relaxed", ["--relaxation", "0.3"])):
+        main([*command, "--output", str(tmp_path / name), *more])
+    found = {name: json.loads((tmp_path / name / "results.json").read_text()) for name in ("tight", "relaxed")}
+    assert [found[name]["box_relaxation"] for name in ("tight", "relaxed")] == [0.0, 0.3]
+    for one in found["tight"]["results"]:  # the blocks fill their boxes: nothing can be larger than its reference
+        assert all(organ["prediction_ml"] <= organ["reference_ml"] for organ in one["organs"].values())
+    assert found["tight"]["results"] != found["relaxed"]["results"]
