@@ -37,17 +37,18 @@ STANDARDISED = 64  # views over which a teacher's features are standardised
 
 def train_expert(config: Stage1Expert) -> None:
     """Train and write ``expert.safetensors`` into the run's folder."""
-    run = Run(config.output, config)
     fabric = make_fabric(config.optimisation)
     manifest = read_manifest(config.manifest)
-    cache = build_cache(manifest, manifest.of(*config.splits), config.preprocessing, config.cache)
     variant = get_variant("samed", config.encoder, name=f"expert_{config.level}", adapters=(config.level,),
                           rank=config.rank, trained=("lora",))
     model = build_model(variant, 1, config.preprocessing.image_size)
     load_base(model, read_tensors(config.base))
     train_only(model, expert_keys(model, config.level))
+    teacher = find_teacher(config) if config.supervision == "teacher" else None
+    run = Run(config.output, config)  # what is refused before leaves no folder behind
+    cache = build_cache(manifest, manifest.of(*config.splits), config.preprocessing, config.cache)
     views = ViewDataset(cache, make_view(config), config.optimisation.seed)
-    fit(fabric, make_objective(config, model, views), views, config.optimisation, run)
+    fit(fabric, make_objective(config, model, views, teacher), views, config.optimisation, run)
     card = Card(kind="expert", name=config.level, variant=variant, image_size=model.image_size,
                 preprocessing=config.preprocessing, base=reference_to(config.base), parents=teacher_reference(config),
                 training={"script": "stage1_expert", "level": config.level, "supervision": config.supervision,
@@ -66,11 +67,12 @@ def make_view(config: Stage1Expert) -> View:
     return partial(one_view, policy=config.augment)
 
 
-def make_objective(config: Stage1Expert, model: SegmentationModel, views: ViewDataset) -> nn.Module:
-    """The level's objective on the model's encoder; the first of ``views`` standardise a teacher's features."""
+def make_objective(config: Stage1Expert, model: SegmentationModel, views: ViewDataset, teacher: Teacher | None = None
+                   ) -> nn.Module:
+    """The level's objective on the model's encoder; some of ``views`` standardise a teacher's features."""
     size, encoder = model.variant.size, model.image_encoder
-    if config.supervision == "teacher":
-        return _distillation(config, model, torch.stack([views[0, i][0] for i in _spread(len(views))]))
+    if teacher is not None:
+        return _distillation(config, model, teacher, torch.stack([views[0, i][0] for i in _spread(len(views))]))
     if config.level == "image":
         return ContrastiveObjective(encoder, size.out_chans)
     if config.level == "patch":
@@ -83,21 +85,26 @@ def _spread(count: int) -> range:
     return range(0, count, max(count // STANDARDISED, 1))
 
 
-def _distillation(config: Stage1Expert, model: SegmentationModel, views: Tensor) -> nn.Module:
-    size, encoder, teacher = model.variant.size, model.image_encoder, find_teacher(config)
-    if config.level == "image" and isinstance(teacher, Simclr):
-        return ImageDistillation(encoder, size.out_chans, Frozen(teacher, views), config.hidden)
-    if config.level == "patch" and isinstance(teacher, Mae):
-        return PatchDistillation(encoder, size.embed_dim, Frozen(teacher, views), config.hidden, config.mask_ratio)
-    raise ValueError(f"'{config.teacher}' cannot teach the {config.level} level; give SimCLR's file for image and "
-                     "MAE's for patch.")
+def _distillation(config: Stage1Expert, model: SegmentationModel, teacher: Teacher, views: Tensor) -> nn.Module:
+    size, encoder, frozen = model.variant.size, model.image_encoder, Frozen(teacher, views)
+    if config.level == "image":
+        return ImageDistillation(encoder, size.out_chans, frozen, config.hidden)
+    return PatchDistillation(encoder, size.embed_dim, frozen, config.hidden, config.mask_ratio)
 
 
 def find_teacher(config: Stage1Expert) -> Teacher:
-    """The teacher that the configuration names, or the level's own with its published ImageNet weights."""
+    """The teacher that the configuration names, or the level's own with its published ImageNet weights.
+
+    Raises:
+        ValueError: the file holds the other level's teacher.
+    """
     published = PUBLISHED[config.level]
     source = config.teacher or IMAGENET[published]
-    return load_teacher(row_of(source) or published, source, config.preprocessing.image_size)
+    teacher = load_teacher(row_of(source) or published, source, config.preprocessing.image_size)
+    if not isinstance(teacher, Simclr if config.level == "image" else Mae):
+        raise ValueError(f"'{config.teacher}' cannot teach the {config.level} level; give SimCLR's file for image and "
+                         "MAE's for patch.")
+    return teacher
 
 
 def teacher_reference(config: Stage1Expert) -> tuple[dict[str, str], ...]:

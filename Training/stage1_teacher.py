@@ -26,13 +26,13 @@ from Training.teachers.simclr import Simclr
 
 def train_teacher(config: Stage1Teacher) -> None:
     """Train and write ``teacher.safetensors`` into the run's folder."""
-    run = Run(config.output, config)
     fabric = make_fabric(config.optimisation)
     manifest = read_manifest(config.manifest)
-    cache = build_cache(manifest, manifest.of(*config.splits), config.preprocessing, config.cache)
     size = config.preprocessing.image_size
     teacher = (load_teacher(config.teacher, config.weights, size) if config.weights
                else build_teacher(config.teacher, size))
+    run = Run(config.output, config)  # what is refused before leaves no folder behind
+    cache = build_cache(manifest, manifest.of(*config.splits), config.preprocessing, config.cache)
     views = ViewDataset(cache, make_view(config, teacher), config.optimisation.seed)
     fit(fabric, make_objective(config, teacher, fabric), views, config.optimisation, run)
     card = Card(kind="teacher", name=config.teacher, variant=None, image_size=size, preprocessing=config.preprocessing,

@@ -108,6 +108,7 @@ def test_a_teacher_of_the_other_level_is_refused(tmp_path: Path, data: list[str]
         "--output", str(tmp_path / "image"), "--level", "image", "--base", str(base), "--encoder", "tiny",
         "--supervision", "teacher", "--teacher", str(source), *data])
     assert "cannot teach the image level; give SimCLR's file" in refusal(lambda: train_expert(config))
+    assert not (tmp_path / "image").exists()
 
 
 @pytest.mark.parametrize(("level", "file"), [("image", "r50_2x_sk1.pth"), ("patch", "mae_pretrain_vit_large.pth")])
