@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SEED ?= 7
 PICTURES ?= docs/pictures/slicer
 
-.PHONY: demo panel test test-slow lint types clean
+.PHONY: bench demo panel test test-slow lint types clean
 
 # torch comes first and pinned, so that nothing after it drags in another build (an unpinned torchvision would).
 $(VENV)/.torch: constraints.txt
@@ -41,6 +41,10 @@ test: $(VENV)/.test $(VENV)/.slicer
 # The panel's main states and its result in slice and 3D views, as PNG files.
 panel: $(VENV)/.slicer
 	$(BIN)/python -m Testing.slicer.panel_pictures $(PICTURES)
+
+# Ratios to the package and to the processor's limit; ARGS="--quick --json" for the small set.
+bench: $(VENV)/.test
+	$(BIN)/python -m Testing.benchmarks $(ARGS)
 
 test-slow: $(VENV)/.test $(VENV)/.slicer
 	$(BIN)/python -m pytest -m slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,7 +20,13 @@ from SAMoraLib.decoders.mask import build_sam_decoder
 from SAMoraLib.decoders.progressive import build_progressive_decoder
 from SAMoraLib.encoders.sam_vit import SamImageEncoder, set_block_eps
 from SAMoraLib.features import Features
-from SAMoraLib.variants import Variant
+from SAMoraLib.variants import HieraSize, Variant
+
+if TYPE_CHECKING:
+    from SAMoraLib.encoders.sam2_hiera import Sam2ImageEncoder
+
+# SAM 2's modules are imported where a row asks for them: its package is optional.
+ImageEncoder: TypeAlias = "SamImageEncoder | Sam2ImageEncoder"
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ class SegmentationModel(nn.Module):
         num_classes: foreground classes; the logits have one channel more, background first.
     """
 
-    def __init__(self, image_encoder: SamImageEncoder, decoder: Decoder, variant: Variant, num_classes: int) -> None:
+    def __init__(self, image_encoder: ImageEncoder, decoder: Decoder, variant: Variant, num_classes: int) -> None:
         super().__init__()
         self.image_encoder = image_encoder
         for name, part in decoder.parts.items():
@@ -138,9 +145,13 @@ def build_model(variant: Variant, num_classes: int, image_size: int) -> Segmenta
                              variant, num_classes)
 
 
-def build_encoder(variant: Variant, image_size: int) -> SamImageEncoder:
-    """The image encoder with the variant's adapters."""
-    encoder = SamImageEncoder(variant.size, image_size * variant.input_scale)
+def build_encoder(variant: Variant, image_size: int) -> ImageEncoder:
+    """The image encoder with the variant's adapters.
+
+    Raises:
+        ValueError: a size that the patches or windows do not divide, or SAM 2's package is not installed.
+    """
+    encoder = _new_encoder(variant.size, image_size * variant.input_scale)
     if variant.backbone == "timm":
         set_block_eps(encoder, 1e-5)
     if variant.low_rank == "fact":
@@ -158,6 +169,14 @@ def build_encoder(variant: Variant, image_size: int) -> SamImageEncoder:
     return encoder
 
 
+def _new_encoder(size: Any, image_size: int) -> Any:
+    if isinstance(size, HieraSize):
+        from SAMoraLib.encoders.sam2_hiera import Sam2ImageEncoder
+
+        return Sam2ImageEncoder(size, image_size)
+    return SamImageEncoder(size, image_size)
+
+
 def build_decoder(variant: Variant, num_classes: int, image_size: int) -> Decoder:
     """The variant's decoder with K = num_classes + 1 outputs."""
     if variant.decoder == "conv3d":
@@ -166,6 +185,10 @@ def build_decoder(variant: Variant, num_classes: int, image_size: int) -> Decode
         return build_progressive_decoder(variant.size, num_classes, image_size)
     if variant.decoder == "hierarchical":
         return build_hierarchical_decoder(variant.size, num_classes, image_size, variant.cm_attention)
+    if variant.decoder == "high_res":
+        from SAMoraLib.decoders.high_res import build_high_res_decoder
+
+        return build_high_res_decoder(variant.size, num_classes, image_size)
     decoder = build_sam_decoder(variant.size, num_classes, image_size)
     if variant.decoder_lora:
         add_lora_to_decoder(decoder.parts["mask_decoder"].transformer, variant.rank)

@@ -5,12 +5,13 @@ A variant has no code of its own. Sizes, ranks and class counts are fields; ``SA
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 EXPERTS = ("image", "patch", "pixel")
 CHOICES = {
-    "decoder": ("mask", "hierarchical", "progressive", "conv3d"),
+    "decoder": ("mask", "hierarchical", "progressive", "conv3d", "high_res"),
     "low_rank": ("lora", "lora_gelu", "fact"),
     "depth_adapter": ("none", "convolution", "multi_scale", "plane_mamba", "triplane_mamba"),
     "backbone": ("segment_anything", "timm"),
@@ -19,6 +20,11 @@ CHOICES = {
 }
 PLANES = ("volume", "hw", "dw", "dh")
 FUSIONS = ("hl_attn", "hcat", "mole", "lac", "lorahub")
+
+
+def _require_heads(what: str, width: int, heads: int) -> None:
+    if heads < 1 or width % heads:
+        raise ValueError(f"{heads} heads do not divide the {what}'s width {width}; choose a divisor.")
 
 
 @dataclass(frozen=True)
@@ -40,10 +46,13 @@ class EncoderSize:
     volume_width: int = 64  # channels of TP-Mamba's 3D decoder
 
     def __post_init__(self) -> None:
-        for what, width, heads in (("encoder", self.embed_dim, self.num_heads),
-                                   ("decoder", self.out_chans, self.decoder_heads)):
-            if heads < 1 or width % heads:
-                raise ValueError(f"{heads} heads do not divide the {what}'s width {width}; choose a divisor.")
+        _require_heads("encoder", self.embed_dim, self.num_heads)
+        _require_heads("decoder", self.out_chans, self.decoder_heads)
+
+    @property
+    def token_dim(self) -> int:
+        """Channels of the last block's tokens."""
+        return self.embed_dim
 
 
 ENCODER_SIZES = {
@@ -54,6 +63,62 @@ ENCODER_SIZES = {
     "tiny": EncoderSize(128, 6, 4, (2, 5), window_size=10, patch_size=8, out_chans=128, decoder_heads=4,
                         decoder_mlp_dim=512, iou_hidden_dim=64, depth_width=64, volume_width=16),
 }
+
+
+@dataclass(frozen=True)
+class HieraSize:
+    """Size of SAM 2's Hiera and of the prompt encoder and mask decoder that belong to it.
+
+    Attributes:
+        embed_dim: channels of the first stage; they and the heads double with every further one.
+        stages: blocks of each stage.
+        global_attn_indexes: blocks whose tokens all see each other.
+        window_spec: side of the windows of each stage, tokens.
+        background: side of the position table that is stretched over the image.
+    """
+
+    embed_dim: int
+    num_heads: int
+    stages: tuple[int, ...]
+    global_attn_indexes: tuple[int, ...]
+    window_spec: tuple[int, ...] = (8, 4, 14, 7)
+    background: int = 14
+    out_chans: int = 256
+    mask_in_chans: int = 16
+    decoder_heads: int = 8
+    decoder_mlp_dim: int = 2048
+    iou_hidden_dim: int = 256
+    patch_size: int = 16  # of the embedding, that is the third stage's; the first one's is 4
+
+    def __post_init__(self) -> None:
+        _require_heads("encoder", self.embed_dim, self.num_heads)
+        _require_heads("decoder", self.out_chans, self.decoder_heads)
+
+    @property
+    def depth(self) -> int:
+        return sum(self.stages)
+
+    @property
+    def token_dim(self) -> int:
+        """Channels of the tokens on the embedding's grid: the neck's, to which all stages give."""
+        return self.out_chans
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Of each stage."""
+        return tuple(self.embed_dim << stage for stage in range(len(self.stages)))
+
+
+HIERA_SIZES = {
+    "hiera_b+": HieraSize(112, 2, (2, 3, 16, 3), (12, 16, 20)),
+    "hiera_t": HieraSize(96, 1, (1, 2, 7, 2), (5, 7, 9), background=7),
+    "hiera_s": HieraSize(96, 1, (1, 2, 11, 2), (7, 10, 13), background=7),
+    "hiera_l": HieraSize(144, 2, (2, 6, 36, 4), (23, 33, 43), (8, 4, 16, 8), background=7),
+    # As "tiny": for tests and laptops.
+    "hiera_nano": HieraSize(32, 1, (1, 1, 3, 1), (3,), (8, 4, 10, 5), background=7, out_chans=128, decoder_heads=4,
+                            decoder_mlp_dim=512, iou_hidden_dim=64),
+}
+Sizes = Mapping[str, EncoderSize] | Mapping[str, HieraSize]
 
 
 @dataclass(frozen=True)
@@ -107,6 +172,8 @@ class Variant:
         prompt: "box" for a model that segments what lies in a box, one target at a time (MA-SAM, table 4).
         cm_attention: of the hierarchical decoder (H-SAM): "paper", or "released" for published files, whose code makes
             its class attention a no-op.
+        decoder: "mask" (SAM's), "hierarchical" (H-SAM), "progressive" (MA-SAM), "conv3d" (TP-Mamba), or "high_res"
+            (SAM 2's, which goes with its Hiera).
         decoder_lora: SAMed_s, low-rank pairs inside the mask decoder's transformer, which itself stays frozen.
         trained: the parts that stage 2 trains, see ``SAMoraLib.adapters.trainable``.
     """
@@ -128,19 +195,20 @@ class Variant:
     prompt: str = "none"
     trained: tuple[str, ...] = ("lora", "transformer", "decoder", "prompt")
     paper: str = ""
-    encoder_size: EncoderSize | None = field(default=None)  # overrides the named size, e.g. in parity tests
+    encoder_size: EncoderSize | HieraSize | None = field(default=None)  # overrides the named size, e.g. in parity tests
 
     def __post_init__(self) -> None:
         if self.encoder_size is None:
-            _require("encoder", self.encoder, tuple(ENCODER_SIZES))
+            _require("encoder", self.encoder, tuple(sizes_for(self.decoder)))
         for name, choices in CHOICES.items():
             _require(name.replace("_", " "), getattr(self, name), choices)
         for plane in self.planes:
             _require("plane", plane, PLANES)
 
     @property
-    def size(self) -> EncoderSize:
-        return self.encoder_size or ENCODER_SIZES[self.encoder]
+    def size(self) -> Any:
+        """An ``EncoderSize``, or with the decoder "high_res" a ``HieraSize``."""
+        return self.encoder_size or sizes_for(self.decoder)[self.encoder]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -158,10 +226,16 @@ class Variant:
         if values.get("fusion"):
             values["fusion"] = Fusion(**_known_fields(Fusion, values["fusion"]))
         if values.get("encoder_size"):
-            size = _known_fields(EncoderSize, values["encoder_size"])
-            size["global_attn_indexes"] = tuple(size["global_attn_indexes"])
-            values["encoder_size"] = EncoderSize(**size)
+            kind: Any = HieraSize if values.get("decoder") == "high_res" else EncoderSize
+            size = _known_fields(kind, values["encoder_size"])
+            values["encoder_size"] = kind(**{name: tuple(value) if isinstance(value, list | tuple) else value
+                                             for name, value in size.items()})
         return cls(**values)
+
+
+def sizes_for(decoder: str) -> Sizes:
+    """The encoders by name that a decoder can work from: SAM 2's wants finer maps, which a ViT does not make."""
+    return HIERA_SIZES if decoder == "high_res" else ENCODER_SIZES
 
 
 def _known_fields(cls: Any, data: dict[str, Any]) -> dict[str, Any]:
@@ -197,8 +271,18 @@ VARIANTS = {
         replace(_MA_SAM, name="ma_sam_box", prompt="box"),
         Variant("tp_mamba", rank=64, low_rank="lora_gelu", depth_adapter="triplane_mamba", backbone="timm",
                 decoder="conv3d", depth=96, trained=("lora", "depth", "decoder"), paper="TP-Mamba, MICCAI 2024"),
+        # SAM 2 on single images, whole: the base of the two rows below.
+        Variant("sam_2", encoder="hiera_b+", adapters=(), decoder="high_res",
+                trained=("base", "transformer", "decoder", "prompt"), paper="arXiv:2408.00714"),
+        Variant("samed_2", encoder="hiera_b+", decoder="high_res", paper="SAMora, table 1"),
+        replace(_SAMORA, name="samora_2", encoder="hiera_b+", decoder="high_res"),
     )
 }
+
+
+def row_on(encoder: str, name: str) -> str:
+    """The row ``name`` ("sam", "samed", "samora"), or its like on SAM 2 where the encoder is one of SAM 2's."""
+    return f"{name}_2" if encoder in HIERA_SIZES else name
 
 
 def get_variant(name: str, encoder: str | None = None, /, **changes: Any) -> Variant:

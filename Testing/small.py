@@ -13,11 +13,14 @@ from SAMoraLib.card import METADATA_KEY, Card, Preprocessing
 from SAMoraLib.checkpoint import save_model
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.model import SegmentationModel, build_model
-from SAMoraLib.variants import EncoderSize, Fusion, Variant, get_variant
+from SAMoraLib.variants import VARIANTS, EncoderSize, Fusion, HieraSize, Variant, get_variant
 
 # Four tokens a side at 32 pixels: windows of three need padding.
 SIZE = EncoderSize(32, 2, 4, (1,), window_size=3, patch_size=8, out_chans=32, mask_in_chans=4, decoder_heads=4,
                    decoder_mlp_dim=32, iou_hidden_dim=16, volume_width=8, depth_width=8)
+# Eight tokens a side in the first stage; the third stage's windows need padding.
+HIERA = HieraSize(16, 2, (1, 1, 2, 1), (3,), (4, 2, 6, 3), background=3, out_chans=32, mask_in_chans=4, decoder_heads=4,
+                  decoder_mlp_dim=32, iou_hidden_dim=16)
 FUSION = Fusion(width=8)
 IMAGE_SIZE = 32
 CT = Preprocessing("CT", "hu_window", -125, 275, "body", IMAGE_SIZE)
@@ -30,13 +33,19 @@ def randomise(module: nn.Module, seed: int = 0, scale: float = 0.2) -> None:
         parameter.data.add_(scale * torch.randn(parameter.shape, generator=generator))
 
 
-def small_variant(name: str, size: EncoderSize = SIZE) -> Variant:
+def is_sam2(name: str) -> bool:
+    """Whether the row's encoder is SAM 2's."""
+    return VARIANTS[name].decoder == "high_res"
+
+
+def small_variant(name: str, size: EncoderSize | HieraSize | None = None) -> Variant:
+    size = size or (HIERA if is_sam2(name) else SIZE)
     variant = get_variant(name, encoder_size=size)
     return variant if variant.fusion is None else get_variant(name, encoder_size=size, fusion=FUSION)
 
 
 def small_model(name: str, num_classes: int = 4, image_size: int = IMAGE_SIZE, seed: int = 0,
-                size: EncoderSize = SIZE) -> SegmentationModel:
+                size: EncoderSize | HieraSize | None = None) -> SegmentationModel:
     """A variant with random weights throughout."""
     torch.manual_seed(seed)
     model = build_model(small_variant(name, size), num_classes, image_size).eval()

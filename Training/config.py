@@ -108,7 +108,7 @@ class PretrainBase:
 
     Attributes:
         output: folder of the run.
-        encoder: size of the encoder, see SAMoraLib.variants.ENCODER_SIZES.
+        encoder: size of the encoder, see ENCODER_SIZES and HIERA_SIZES of SAMoraLib.variants.
         image_size: side of the slices, pixels.
         phantoms: how many phantom abdomens are made.
         workers: processes that make them.

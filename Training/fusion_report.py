@@ -38,26 +38,29 @@ def fusion_shares(model: SegmentationModel, image: Tensor) -> list[tuple[float, 
     """
     if model.variant.fusion is None or model.variant.fusion.kind != "hl_attn":
         raise ValueError(f"'{model.variant.name}' has no HL-Attn; give a checkpoint of samora.")
-    fused: list[Tensor] = []
+    fused: list[list[Tensor]] = []  # of each block the windows of every shape
     outputs: list[Tensor] = []
     handles = []
     for block in model.image_encoder.blocks:
-        handles += [block.hl_attn.register_forward_hook(_keep(fused)), block.register_forward_hook(_keep(outputs))]
+        fused.append([])
+        handles += [block.hl_attn.register_forward_hook(_keep(fused[-1])), block.register_forward_hook(_keep(outputs))]
     try:
         model.eval()(image)
     finally:
         for handle in handles:
             handle.remove()
-    return [((_power(e) / _power(out)) ** 0.5, _power(e.mean(dim=1)) / max(_power(e), 1e-30))
-            for e, out in zip(fused, outputs, strict=True)]
+    means = [[windows.mean(dim=1, keepdim=True).expand_as(windows) for windows in of_block] for of_block in fused]
+    return [((_power(*e) / _power(out)) ** 0.5, _power(*mean) / max(_power(*e), 1e-30))
+            for e, mean, out in zip(fused, means, outputs, strict=True)]
 
 
 def _keep(outputs: list[Tensor]) -> Any:
     return lambda module, inputs, output: outputs.append(output)
 
 
-def _power(x: Tensor) -> float:
-    return x.square().mean().item()
+def _power(*tensors: Tensor) -> float:
+    """Mean square of all together."""
+    return sum(x.square().sum().item() for x in tensors) / sum(x.numel() for x in tensors)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

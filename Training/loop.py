@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from SAMoraLib.encoders.sam_vit import SamImageEncoder
 from Training.config import Optimisation
 from Training.optimisers import make_optimisers
 from Training.run import Run
@@ -142,9 +141,9 @@ def _check_shares(objective: nn.Module, optimisation: Optimisation, world: int) 
 
 
 def _recompute_blocks(objective: nn.Module) -> None:
-    for module in objective.modules():
-        if isinstance(module, SamImageEncoder):
-            module.recompute = True
+    encoders: list[Any] = [module for module in objective.modules() if hasattr(module, "recompute")]
+    for encoder in encoders:  # or SAM 2's trunk
+        encoder.recompute = True
 
 
 def _backward(fabric: Fabric, module: Any, batch: list[Tensor], parts: int, step: int) -> float:

@@ -1,4 +1,4 @@
-"""Make a base where no file of Meta's exists: train a small SAM whole on painted phantoms.
+"""Make a base where no file of Meta's exists: train a small SAM or SAM 2 whole on painted phantoms.
 
     python -m Training.pretrain_base --config Training/configs/tiny_base.yaml
 
@@ -14,7 +14,7 @@ from SAMoraLib.card import Card, Preprocessing
 from SAMoraLib.checkpoint import save_model
 from SAMoraLib.demo.phantom import STRUCTURES
 from SAMoraLib.model import build_model
-from SAMoraLib.variants import get_variant
+from SAMoraLib.variants import get_variant, row_on
 from Training.config import PretrainBase, command
 from Training.data.painted import PaintedSlices, phantom_structures
 from Training.loop import fit, make_fabric
@@ -29,7 +29,7 @@ def pretrain_base(config: PretrainBase) -> None:
     preprocessing = Preprocessing("CT", "hu_window", *config.window, "body", config.image_size, config.neighbours)
     seeds = range(config.first_seed, config.first_seed + config.phantoms)
     phantoms = phantom_structures(seeds, preprocessing, config.cache, config.workers)
-    variant = get_variant("sam", config.encoder)
+    variant = get_variant(row_on(config.encoder, "sam"), config.encoder)
     model = build_model(variant, len(STRUCTURES) - 1, config.image_size)
     train_only(model, own_keys(model, variant.trained))
     slices = PaintedSlices(phantoms, preprocessing, config.ct, config.optimisation.seed, config.augment)

@@ -17,8 +17,6 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
-from SAMoraLib.encoders.sam_vit import SamImageEncoder
-
 
 def sharded_strategy() -> ModelParallelStrategy:
     """lightning-fabric's strategy that spreads what it sets up over all processes."""
@@ -27,7 +25,8 @@ def sharded_strategy() -> ModelParallelStrategy:
 
 def _shard(objective: nn.Module, mesh: DeviceMesh) -> nn.Module:
     everyone = init_device_mesh(mesh.device_type, (mesh.size(),))
-    for encoder in (module for module in objective.modules() if isinstance(module, SamImageEncoder)):
+    encoders: list[Any] = [module for module in objective.modules() if hasattr(module, "recompute")]
+    for encoder in encoders:  # or SAM 2's trunk
         for block in encoder.blocks:
             fully_shard(block, mesh=everyone)
     fully_shard(objective, mesh=everyone)

@@ -16,7 +16,7 @@ from SAMoraLib.card import Card, reference_to
 from SAMoraLib.checkpoint import save_expert
 from SAMoraLib.importers.sam import load_base, read_tensors
 from SAMoraLib.model import SegmentationModel, build_model
-from SAMoraLib.variants import get_variant
+from SAMoraLib.variants import get_variant, row_on
 from Training.config import Stage1Expert, command
 from Training.data.augment import View, noisy_and_clean, one_view, two_views
 from Training.data.manifest import read_manifest
@@ -39,8 +39,8 @@ def train_expert(config: Stage1Expert) -> None:
     """Train and write ``expert.safetensors`` into the run's folder."""
     fabric = make_fabric(config.optimisation)
     manifest = read_manifest(config.manifest)
-    variant = get_variant("samed", config.encoder, name=f"expert_{config.level}", adapters=(config.level,),
-                          rank=config.rank, trained=("lora",))
+    variant = get_variant(row_on(config.encoder, "samed"), config.encoder, name=f"expert_{config.level}",
+                          adapters=(config.level,), rank=config.rank, trained=("lora",))
     model = build_model(variant, 1, config.preprocessing.image_size)
     load_base(model, read_tensors(config.base))
     train_only(model, expert_keys(model, config.level))
@@ -76,7 +76,7 @@ def make_objective(config: Stage1Expert, model: SegmentationModel, views: ViewDa
     if config.level == "image":
         return ContrastiveObjective(encoder, size.out_chans)
     if config.level == "patch":
-        return MaskedObjective(encoder, size.embed_dim, size.patch_size, config.mask_ratio)
+        return MaskedObjective(encoder, size.token_dim, size.patch_size, config.mask_ratio)
     return DenoisingObjective(encoder, size.out_chans, size.patch_size, config.dice_weight)
 
 
@@ -89,7 +89,7 @@ def _distillation(config: Stage1Expert, model: SegmentationModel, teacher: Teach
     size, encoder, frozen = model.variant.size, model.image_encoder, Frozen(teacher, views)
     if config.level == "image":
         return ImageDistillation(encoder, size.out_chans, frozen, config.hidden)
-    return PatchDistillation(encoder, size.embed_dim, frozen, config.hidden, config.mask_ratio)
+    return PatchDistillation(encoder, size.token_dim, frozen, config.hidden, config.mask_ratio)
 
 
 def find_teacher(config: Stage1Expert) -> Teacher:

@@ -75,8 +75,7 @@ class DepthBlock(SamBlock):
 
     def attend(self, x: Tensor, adapter: str | None = None) -> Tensor:
         """Attention with residual, slice by slice: (N, h, w, d) -> (N, h, w, d)."""
-        attended = self.attn(self.to_windows(self.norm1(x)), adapter)
-        return x + self.from_windows(attended, x)
+        return x + self.attn(self.norm1(x), adapter, self.window_size)
 
     def finish(self, x: Tensor) -> Tensor:
         """MLP with residual, slice by slice: (N, h, w, d) -> (N, h, w, d)."""

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from SAMoraLib.adapters.hcat import HierarchicalCrossAttention
-from SAMoraLib.adapters.hl_attn import HLAttention, padding_mask
+from SAMoraLib.adapters.hl_attn import HLAttention
 from SAMoraLib.adapters.lora_composition import add_composition
 from SAMoraLib.adapters.mole import MixtureGate
-from SAMoraLib.encoders.sam_vit import SamBlock, SamImageEncoder
+from SAMoraLib.encoders.sam_vit import SamBlock
+from SAMoraLib.encoders.windows import cut, joined, regions
 from SAMoraLib.variants import EXPERTS, Fusion
 
 STREAM_FUSIONS = {"hl_attn": HLAttention, "hcat": HierarchicalCrossAttention, "mole": MixtureGate}
 
 
-class ExpertsBlock(SamBlock):
-    """``SamBlock`` whose streams run as one batch: base, image, patch, pixel.
+class ExpertStreams(torch.nn.Module):
+    """What a block does whose streams run as one batch: base, image, patch, pixel; stands before the block's class.
 
     It takes over a block that already carries the experts' low-rank pairs, and keeps its parameter names.
     """
 
-    def __init__(self, block: SamBlock, fusion: Fusion) -> None:
-        torch.nn.Module.__init__(self)
-        self.norm1, self.attn, self.norm2, self.mlp = block.norm1, block.attn, block.norm2, block.mlp
-        self.window_size = block.window_size
+    attn: Any
+    mlp: Any
+    norm2: Any
+    enter: Any
+    to_attention: Any
+    from_attention: Any
+    window_out: Any
+
+    def __init__(self, block: torch.nn.Module, fusion: Fusion) -> None:
+        self.__dict__.update(block.__dict__, _modules=dict(block._modules))
         self.scope, self.inputs = fusion.scope, fusion.inputs
         self.kind = fusion.kind  # the published name of HL-Attn, and the others' likewise
-        self.add_module(fusion.kind, STREAM_FUSIONS[fusion.kind](block.attn.qkv.in_features, fusion))
+        self.add_module(fusion.kind, _fusion_of(self.attn.qkv, fusion))
 
     @property
     def fusion(self) -> torch.nn.Module:
@@ -38,27 +48,25 @@ class ExpertsBlock(SamBlock):
         """Fused output O(x) of eq. 7 on (B, H, W, C); with ``adapter`` that expert's stream alone (stage 1)."""
         if adapter is not None:
             return super().forward(x, adapter, depth)
-        streams = x + self._attention_streams(x)
+        streams = self._attention_streams(x)
         if self.scope == "attention":
             base, *experts = streams.unbind(0)
-            x = base + self._fuse(base, experts, x)
+            x = base + self._fuse(base, experts)
             return x + self.mlp(self.norm2(x))
         base, *experts = (streams + self.mlp(self.norm2(streams))).unbind(0)
-        return base + self._fuse(base, experts, x)
+        return base + self._fuse(base, experts)
 
     def _attention_streams(self, x: Tensor) -> Tensor:
-        """Attention output without the residual of the base and each expert: (4, B, H, W, C).
+        """The residual stream of the base and each expert behind the attention: (4, B, H, W, C).
 
-        LayerNorm, windows and the frozen projection are the same for all streams and are computed once.
+        LayerNorm, the frozen projection and what passes the attention by are the same for all streams and are computed
+        once.
         """
-        windows = self.to_windows(self.norm1(x))
-        qkv = self.attn.qkv
-        shared = qkv(windows)
-        projected = torch.cat([shared, *(shared + qkv.delta(windows, name) for name in EXPERTS)])
-        attended = self.attn.attend(projected).unflatten(0, (1 + len(EXPERTS), -1))
-        return torch.stack([self.from_windows(stream, x) for stream in attended])
+        shortcut, normalised = self.enter(x)
+        projected = self.attn.qkv.streams(self.to_attention(normalised), EXPERTS).flatten(0, 1)
+        return shortcut + self.from_attention(projected, shortcut).unflatten(0, (1 + len(EXPERTS), -1))
 
-    def _fuse(self, base: Tensor, experts: list[Tensor], x: Tensor) -> Tensor:
+    def _fuse(self, base: Tensor, experts: list[Tensor]) -> Tensor:
         """E_Omega on the token grid (B, H, W, C), attended within the block's own windows.
 
         With ``inputs="difference"`` the fusion sees E_i - F: E_i holds the base stream already, and eq. 7 adds F.
@@ -67,16 +75,41 @@ class ExpertsBlock(SamBlock):
         if self.kind == "mole":  # one gate for all tokens
             gated: Tensor = self.fusion(torch.stack(shown))
             return gated
-        streams = {name: self.to_windows(stream).flatten(1, 2) for name, stream in zip(EXPERTS, shown, strict=True)}
-        mask = padding_mask((x.shape[1], x.shape[2]), self.window_size, x.device)
-        fused = self.fusion(streams, mask.repeat(x.shape[0], 1, 1) if mask is not None else None)
-        side = self.window_size or x.shape[1]
-        return self.from_windows(fused.unflatten(1, (side, -1)), x)
+        window, out = self.window_out, torch.empty_like(base)
+        for rows, columns in regions(base.shape[1], base.shape[2], window):
+            windows = [cut(stream[:, rows, columns], window) for stream in shown]
+            fused = self.fusion({name: tokens.flatten(1, 2) for name, tokens in zip(EXPERTS, windows, strict=True)})
+            out[:, rows, columns] = joined(fused.unflatten(1, windows[0].shape[1:3]), base[:, rows, columns])
+        return out
 
 
-def add_fusion(encoder: SamImageEncoder, fusion: Fusion) -> None:
+def _fusion_of(qkv: torch.nn.Linear, fusion: Fusion) -> torch.nn.Module:
+    """For streams of the block's output width.
+
+    Where a stage of Hiera begins, the output is wider than the input, and HL-Attn that much narrower inside: 8 width
+    times the *input's* width gives the papers' parameter count there, too (docs/variants/samed_2.md).
+    """
+    dim = qkv.out_features // 3
+    width = fusion.width * qkv.in_features // dim if fusion.kind == "hl_attn" else fusion.width
+    return STREAM_FUSIONS[fusion.kind](dim, replace(fusion, width=width))
+
+
+class ExpertsBlock(ExpertStreams, SamBlock):
+    """``SamBlock`` with the experts' streams."""
+
+
+def add_fusion(encoder: Any, fusion: Fusion) -> None:
     """Make one of the three experts that every block of an encoder carries: as streams, or as low-rank pairs."""
     if fusion.kind in ("lac", "lorahub"):
         add_composition(encoder, fusion.kind)
         return
-    encoder.blocks = torch.nn.ModuleList(ExpertsBlock(block, fusion) for block in encoder.blocks)
+    for index, block in enumerate(encoder.blocks):
+        encoder.blocks[index] = _with_streams(block, fusion)
+
+
+def _with_streams(block: torch.nn.Module, fusion: Fusion) -> ExpertStreams:
+    if isinstance(block, SamBlock):
+        return ExpertsBlock(block, fusion)
+    from SAMoraLib.adapters.hiera_experts import HieraExpertsBlock  # SAM 2's package is optional
+
+    return HieraExpertsBlock(block, fusion)

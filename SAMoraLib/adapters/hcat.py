@@ -27,12 +27,11 @@ class CrossAttentionLayer(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.lin1, self.lin2 = nn.Linear(width, EXPANSION * width), nn.Linear(EXPANSION * width, width)
 
-    def forward(self, high: Tensor, low: Tensor, padding: Tensor | None) -> Tensor:
-        """Query ``high`` (B, N, w) attends to ``low`` (B, N, w); ``padding`` (B, 1, N) is False on padded keys."""
+    def forward(self, high: Tensor, low: Tensor) -> Tensor:
+        """Query ``high`` (B, N, w) attends to ``low`` (B, N, w)."""
         q, k, v = (project(x).unflatten(-1, (HEADS, -1)).transpose(1, 2)
                    for project, x in ((self.q, high), (self.k, low), (self.v, low)))
-        mask = padding.unsqueeze(1) if padding is not None else None
-        attended = attention(q / math.sqrt(q.shape[-1]), k, v, mask).transpose(1, 2).flatten(2)
+        attended = attention(q / math.sqrt(q.shape[-1]), k, v).transpose(1, 2).flatten(2)
         high = self.norm1(high + self.o(attended))
         return self.norm2(high + self.lin2(F.relu(self.lin1(high))))
 
@@ -57,10 +56,10 @@ class HierarchicalCrossAttention(nn.Module):
         self.leave = nn.Linear(fusion.width, dim, bias=False)
         nn.init.zeros_(self.leave.weight)
 
-    def forward(self, streams: dict[str, Tensor], padding: Tensor | None = None) -> Tensor:
-        """Streams "image", "patch", "pixel" (B, N, d) and padding as in ``HLAttention`` -> E_Omega (B, N, d)."""
+    def forward(self, streams: dict[str, Tensor]) -> Tensor:
+        """Streams "image", "patch", "pixel" (B, N, d) -> E_Omega (B, N, d)."""
         known = {name: self.enter(stream) for name, stream in streams.items()}
         for layer, (query, key) in zip((self.low, self.high), self.steps, strict=True):
-            known["fused"] = layer(known[query], known[key], padding)
+            known["fused"] = layer(known[query], known[key])
         leaving: Tensor = self.leave(known["fused"])
         return leaving

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from SAMoraLib.encoders.linear import Linear
 from SAMoraLib.encoders.sam_vit import attention
 from SAMoraLib.variants import Fusion
 
@@ -25,16 +24,13 @@ class CrossAttention(nn.Module):
 
     def __init__(self, dim: int, width: int) -> None:
         super().__init__()
-        self.q = nn.Linear(dim, width, bias=False)
-        self.k = nn.Linear(dim, width, bias=False)
-        self.v = nn.Linear(dim, width, bias=False)
-        self.o = nn.Linear(width, dim, bias=False)
+        self.q, self.k, self.v = (Linear(nn.Linear(dim, width, bias=False)) for _ in range(3))
+        self.o = Linear(nn.Linear(width, dim, bias=False))
 
-    def forward(self, high: Tensor, low: Tensor, padding: Tensor | None) -> Tensor:
-        """Query ``high`` (B, N, d) attends to ``low`` (B, N, d); ``padding`` (B, 1, N) is False on padded keys."""
+    def forward(self, high: Tensor, low: Tensor) -> Tensor:
+        """Query ``high`` (B, N, d) attends to ``low`` (B, N, d)."""
         q, k, v = (project(x).unsqueeze(1) for project, x in ((self.q, high), (self.k, low), (self.v, low)))
-        mask = padding.unsqueeze(1) if padding is not None else None
-        attended = attention(q / math.sqrt(q.shape[-1]), k, v, mask)
+        attended = attention(q / math.sqrt(q.shape[-1]), k, v)
         return self.o(attended.squeeze(1))
 
 
@@ -52,29 +48,10 @@ class HLAttention(nn.Module):
         self.high = CrossAttention(dim, fusion.width)
         nn.init.zeros_(self.high.o.weight)
 
-    def forward(self, streams: dict[str, Tensor], padding: Tensor | None = None) -> Tensor:
-        """Fuse the experts' tokens.
-
-        Args:
-            streams: "image", "patch", "pixel" -> (B, N, d), windows already cut.
-            padding: (B, 1, N), False on tokens that only pad a window, or None.
-
-        Returns:
-            E_Omega (B, N, d).
-        """
+    def forward(self, streams: dict[str, Tensor]) -> Tensor:
+        """Fuse the experts' tokens "image", "patch" and "pixel" (B, N, d), windows already cut: E_Omega (B, N, d)."""
         streams = dict(streams)
         for step, (query, key) in zip((self.low, self.high), self.steps, strict=True):
-            fused = step(streams[query], streams[key], padding)
+            fused = step(streams[query], streams[key])
             streams["fused"] = streams[query] + fused if self.add_query else fused
         return streams["fused"]
-
-
-def padding_mask(grid: tuple[int, int], window: int, device: torch.device) -> Tensor | None:
-    """Which tokens of each window are real: (windows, 1, window^2), or None where the windows fit the grid."""
-    height, width = grid
-    if not window or (height % window == 0 and width % window == 0):
-        return None
-    real = torch.ones(height, width, dtype=torch.bool, device=device)
-    real = F.pad(real, (0, -width % window, 0, -height % window))
-    windows = real.unflatten(0, (-1, window)).unflatten(2, (-1, window)).transpose(1, 2)
-    return windows.flatten(0, 1).flatten(1).unsqueeze(1)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from SAMoraLib.encoders.linear import Linear, product
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
 
 DEFAULT = "default"
@@ -38,7 +39,7 @@ class LowRankPair(nn.Module):
         return (F.gelu(reduced) if self.gelu else reduced) @ self.b.T
 
 
-class LoRALinear(nn.Linear):
+class LoRALinear(Linear):
     """A Linear with low-rank pairs on parts of its output.
 
     Args:
@@ -86,6 +87,23 @@ class LoRALinear(nn.Linear):
         pairs: Any = self.lora[adapter]
         return self._spread({part: pairs[part](x) for part in self.parts})
 
+    def streams(self, x: Tensor, names: Sequence[str]) -> Tensor:
+        """The output without a pair and with each of ``names``: (1 + n, ..., out).
+
+        Without gradients all pairs share one product on the way down and write into the output on the way up.
+        """
+        base = super().forward(x)
+        if torch.is_grad_enabled():
+            return torch.stack([base, *(base + self.delta(x, name) for name in names)])
+        out = base.expand(1 + len(names), *base.shape).clone()
+        lora: Any = self.lora
+        pairs = [lora[name][part] for name in names for part in self.parts]
+        reduced = product(x, torch.cat([pair.a for pair in pairs])).flatten(0, -2).to(out.dtype)
+        places = [(number, span) for number in range(1, 1 + len(names)) for span in self.parts.values()]
+        for (number, (start, stop)), pair, few in zip(places, pairs, reduced.chunk(len(pairs), dim=1), strict=True):
+            out[number].flatten(0, -2)[:, start:stop].addmm_(few, pair.b.T.to(out.dtype))
+        return out
+
     def _composed(self, part: str) -> tuple[Tensor, Tensor]:
         pairs: Any = [pairs[part] for pairs in cast(Any, self.lora).values()]
         assert self.compose is not None
@@ -109,7 +127,7 @@ def _product(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
 def add_lora_to_encoder(encoder: SamImageEncoder, names: Sequence[str], rank: int, gelu: bool = False) -> None:
     """Put the pairs ``names`` on q and v of the fused qkv of every block (SAMed, section 3.2)."""
     for block in encoder.blocks:
-        width = block.attn.qkv.in_features
+        width = block.attn.qkv.out_features // 3  # wider than the input where a stage of Hiera begins
         parts = {"q": (0, width), "v": (2 * width, 3 * width)}
         block.attn.qkv = LoRALinear(block.attn.qkv, names, parts, rank, gelu)
 

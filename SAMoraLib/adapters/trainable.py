@@ -16,7 +16,8 @@ def part_of(key: str) -> str:
 
     "lora" are the low-rank pairs wherever they are, "fusion" is what makes the experts one, "depth" what looks across
     slices, "transformer" is the mask decoder's two-way transformer (SAMed_s freezes it), "decoder" the rest of the
-    mask decoder, "prompt" the prompt encoder, and "base" everything else: the image encoder as pretrained.
+    mask decoder, "prompt" the prompt encoder and what stands for SAM 2's memory, and "base" everything else: the image
+    encoder as pretrained.
     """
     if ".lora." in key or ".fact." in key:
         return "lora"
@@ -27,7 +28,7 @@ def part_of(key: str) -> str:
     if key.startswith("mask_decoder.transformer."):
         return "transformer"
     prefixes = {"mask_decoder": "decoder", "mask_decoder2": "decoder", "volume_decoder": "decoder",
-                "prompt_encoder": "prompt"}
+                "prompt_encoder": "prompt", "no_memory": "prompt"}
     return prefixes.get(key.split(".")[0], "base")
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from SAMoraLib.decoders.decoder import Decoder, Masks
 from SAMoraLib.features import Features
 from SAMoraLib.torchvision_nms import ensure_torchvision_imports
-from SAMoraLib.variants import EncoderSize
+from SAMoraLib.variants import EncoderSize, HieraSize
 
 ensure_torchvision_imports()
 
@@ -33,7 +33,7 @@ def _run(model: Any, features: Features) -> Masks:
     return Masks(torch.cat(logits), torch.cat(iou))
 
 
-def build_prompt_encoder(size: EncoderSize, image_size: int) -> PromptEncoder:
+def build_prompt_encoder(size: EncoderSize | HieraSize, image_size: int) -> PromptEncoder:
     """The package's prompt encoder for a square image."""
     grid = image_size // size.patch_size
     return PromptEncoder(embed_dim=size.out_chans, image_embedding_size=(grid, grid),

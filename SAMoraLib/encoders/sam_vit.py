@@ -6,6 +6,7 @@ Shapes: B images, H x W token grid, N = H * W, C embedding width, h heads, c = C
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from functools import partial
 from itertools import zip_longest
@@ -16,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from SAMoraLib.encoders.linear import Linear, convolutions_are_faster, product
+from SAMoraLib.encoders.windows import cut, joined, regions
 from SAMoraLib.features import Features
 from SAMoraLib.torchvision_nms import ensure_torchvision_imports
 from SAMoraLib.variants import EncoderSize
@@ -27,64 +30,114 @@ from segment_anything.modeling.image_encoder import (  # noqa: E402  (needs torc
     Block,
     ImageEncoderViT,
     get_rel_pos,
-    window_partition,
-    window_unpartition,
 )
 
+MANY_KEYS = 512  # from here on oneDNN, head by head, is faster than torch's attention
+SCORES = 1 << 20  # floats that are computed at once: 4 MB
 WRITTEN_OUT_TOKENS = 1024  # more, and the kept scores would take gigabytes
 
 
 class SamAttention(Attention):
     """The package's attention, split into projection and attention, with the position bias folded into q and k."""
 
-    def forward(self, x: Tensor, adapter: str | None = None) -> Tensor:
-        """Attend within each window.
+    def forward(self, x: Tensor, adapter: str | None = None, window: int = 0) -> Tensor:
+        """Attend among all tokens, or within windows.
 
         Args:
             x: tokens (B, H, W, C).
             adapter: name of the low-rank pair to add on q and v; None leaves the choice to the qkv layer.
+            window: side of the windows; 0 for none.
 
         Returns:
             (B, H, W, C).
         """
-        qkv = self.qkv(x) if adapter is None else self.qkv(x, adapter)
-        return self.attend(qkv)
+        return self.attend(self.qkv(x) if adapter is None else self.qkv(x, adapter), window)
 
-    def attend(self, qkv: Tensor) -> Tensor:
+    def attend(self, qkv: Tensor, window: int = 0) -> Tensor:
         """Softmax attention with decomposed relative positions on projected tokens (B, H, W, 3C) -> (B, H, W, C).
 
-        The bias q . R_h + q . R_w is appended to q and one-hot rows and columns to k, so that one plain
-        scaled-dot-product attention gives scores and bias together and no (N, N) bias is stored.
+        A window that reaches beyond the grid holds tokens of zeros there (as in the package): their keys and values are
+        the projection's bias. They are no queries, so nothing is computed for them.
         """
-        batch, height, width, _ = qkv.shape
-        q, k, v = qkv.reshape(batch, height * width, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        q = torch.cat([q * self.scale, *self._position_scores(q, height, width)], dim=-1)
-        k = torch.cat([k, _row_and_column(height, width, k).expand(*k.shape[:3], -1)], dim=-1)
-        return self.proj(attention(q, k, v).transpose(1, 2).reshape(batch, height, width, -1))
+        height, width = qkv.shape[1:3]
+        if not window:
+            return self.proj(self._attend_in_windows(qkv, height, width))
+        out = qkv.new_empty(*qkv.shape[:3], qkv.shape[3] // 3)
+        for rows, columns in regions(height, width, window):
+            region = qkv[:, rows, columns]
+            out[:, rows, columns] = joined(self._attend_in_windows(cut(region, window), window, window), region)
+        return self.proj(out)
+
+    def _attend_in_windows(self, qkv: Tensor, height: int, width: int) -> Tensor:
+        """(B, H', W', 3C) -> (B, H', W', C); the keys' window is ``height`` x ``width``, the tokens its first rows and
+        columns.
+        """
+        q, k, v = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(3, 0, 4, 1, 2, 5).unbind(0)  # (B, h, H', W', c)
+        by_row, by_column = self._position_scores(q, height, width)
+        size = q.shape[2:4]
+        if size != (height, width):
+            _, bias_k, bias_v = self.qkv.bias.to(qkv.dtype).view(3, 1, self.num_heads, 1, 1, -1)
+            k, v = (_extended(tokens, bias, height, width) for tokens, bias in ((k, bias_k), (v, bias_v)))
+        attended = attention_by_place(q.flatten(2, 3) * self.scale, k.flatten(2, 3), v.flatten(2, 3), by_row, by_column)
+        return attended.transpose(1, 2).flatten(2).unflatten(1, size)
 
     def _position_scores(self, q: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-        rel_h = get_rel_pos(height, height, self.rel_pos_h)
-        rel_w = get_rel_pos(width, width, self.rel_pos_w)
-        grid = q.unflatten(2, (height, width))  # (B, h, H, W, c); unscaled, as in the package
-        by_row = torch.einsum("bnhwc,hkc->bnhwk", grid, rel_h).flatten(2, 3)
-        by_column = torch.einsum("bnhwc,wkc->bnhwk", grid, rel_w).flatten(2, 3)
+        """q . R_h (B, h, N, height) and q . R_w (B, h, N, width) of unscaled q (B, h, H', W', c), as in the package."""
+        rel_h = get_rel_pos(height, height, self.rel_pos_h)[: q.shape[2]]
+        rel_w = get_rel_pos(width, width, self.rel_pos_w)[: q.shape[3]]
+        by_row = torch.einsum("bnhwc,hkc->bnhwk", q, rel_h).flatten(2, 3)
+        by_column = torch.einsum("bnhwc,wkc->bnhwk", q, rel_w).flatten(2, 3)
         return by_row, by_column
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """softmax(q k^T) v for q and k (B, h, N, c'), v (B, h, N, c); ``mask`` (B, 1, 1, N) is False on keys that
-    do not count.
+def attention_by_place(q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor) -> Tensor:
+    """softmax(q k^T + by_row + by_column) v for q (B, h, N, c), k and v (B, h, H * W, c), by_row (B, h, N, H) and
+    by_column (B, h, N, W).
+
+    The bias is appended to q and one-hot rows and columns to k, so that one plain attention gives scores and bias
+    together and no (N, N) bias is stored (docs/decisions/0002). With few keys and no gradients, storing it is cheaper.
+    """
+    if k.shape[-2] < MANY_KEYS and not torch.is_grad_enabled() and q.device.type == "cpu":
+        bias = (by_row[..., :, None] + by_column[..., None, :]).flatten(3)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
+    q = torch.cat([q, by_row, by_column], dim=-1)
+    k = torch.cat([k, _row_and_column(by_row.shape[-1], by_column.shape[-1], k).expand(*k.shape[:3], -1)], dim=-1)
+    return attention(q, k, v)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T) v for q (B, h, N, c'), k (B, h, M, c') and v (B, h, M, c).
 
     torch's fused kernel wants v as wide as q and k, hence the padding. On a CPU its backward pass in bfloat16 is up to
     five times slower than the products written out (windows of 100 tokens), which keep their scores for it instead.
     """
     slow = q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled()
     if slow and q.shape[-2] <= WRITTEN_OUT_TOKENS:
-        scores = q @ k.transpose(-1, -2)
-        return (scores if mask is None else scores.masked_fill(~mask, float("-inf"))).softmax(dim=-1) @ v
+        return (q @ k.transpose(-1, -2)).softmax(dim=-1) @ v
+    if k.shape[-2] >= MANY_KEYS and convolutions_are_faster(q) and not torch.is_grad_enabled():
+        return _attention_by_head(q, k, v)
     channels = v.shape[-1]
     v = F.pad(v, (0, q.shape[-1] - channels))
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)[..., :channels]
+    return F.scaled_dot_product_attention(q, k, v, scale=1.0)[..., :channels]
+
+
+def _attention_by_head(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """``attention`` by oneDNN, as many rows of scores at once as a processor's cache holds."""
+    out = v.new_empty(*q.shape[:3], v.shape[-1])
+    rows = max(SCORES // k.shape[-2], 1)
+    for image, head in itertools.product(range(q.shape[0]), range(q.shape[1])):
+        values = v[image, head].T.contiguous()
+        for start in range(0, q.shape[2], rows):
+            scores = product(q[image, head, start : start + rows], k[image, head])
+            out[image, head, start : start + rows] = product(scores.softmax(dim=-1), values)
+    return out
+
+
+def _extended(tokens: Tensor, bias: Tensor, height: int, width: int) -> Tensor:
+    """Keys or values (B, h, H', W', c) -> (B, h, height, width, c), ``bias`` (1, h, 1, 1, c) beyond them."""
+    whole = bias.expand(*tokens.shape[:2], height, width, -1).clone()
+    whole[:, :, : tokens.shape[2], : tokens.shape[3]] = tokens
+    return whole
 
 
 def _row_and_column(height: int, width: int, like: Tensor) -> Tensor:
@@ -103,27 +156,33 @@ class SamBlock(Block):
                          use_rel_pos=True, window_size=window_size, input_size=(grid, grid))
         side = window_size or grid
         self.attn = SamAttention(size.embed_dim, size.num_heads, use_rel_pos=True, input_size=(side, side))
+        self.attn.qkv, self.attn.proj = Linear(self.attn.qkv), Linear(self.attn.proj)
+        self.mlp.lin1, self.mlp.lin2 = Linear(self.mlp.lin1), Linear(self.mlp.lin2)
 
     def forward(self, x: Tensor, adapter: str | None = None, depth: int = 1) -> Tensor:
         """Attention and MLP with residuals (SAMora eq. 2-3; with ``adapter`` eq. 4-5) on (B, H, W, C).
 
         ``depth``: every so many of the B slices follow each other in a slab; blocks with 3D adapters look across them.
         """
-        attended = self.to_windows(self.norm1(x))
-        x = x + self.from_windows(self.attn(attended, adapter), x)
+        x = x + self.attn(self.norm1(x), adapter, self.window_size)
         return x + self.mlp(self.norm2(x))
 
-    def to_windows(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> (B * windows, side, side, C), zero-padded; unchanged in a global block."""
-        return window_partition(x, self.window_size)[0] if self.window_size else x
+    def enter(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What passes the attention by, and what goes into it: (B, H, W, C) each."""
+        return x, self.norm1(x)
 
-    def from_windows(self, windows: Tensor, like: Tensor) -> Tensor:
-        """The inverse of ``to_windows`` onto the grid of ``like`` (B, H, W, C)."""
-        if not self.window_size:
-            return windows
-        height, width = like.shape[1:3]
-        padded = tuple(-(-side // self.window_size) * self.window_size for side in (height, width))
-        return window_unpartition(windows, self.window_size, padded, (height, width))
+    def to_attention(self, x: Tensor) -> Tensor:
+        """Tokens (B, H, W, C) as the projection wants them: on the grid, where no padding is projected."""
+        return x
+
+    def from_attention(self, qkv: Tensor, like: Tensor) -> Tensor:
+        """Projected tokens (any batch, H, W, 3C) -> what the attention adds to tokens ``like`` (B, H, W, C)."""
+        return self.attn.attend(qkv, self.window_size)
+
+    @property
+    def window_out(self) -> int:
+        """Side of the windows in which the block's output lies; 0 in a global block."""
+        return self.window_size
 
 
 class SamImageEncoder(ImageEncoderViT):
@@ -153,6 +212,11 @@ class SamImageEncoder(ImageEncoderViT):
             return Features(self(slices, depth=depth), depth)
         outputs = list(self.after_blocks(self.patch_embed(slices) + self.pos_embed, depth=depth))
         return Features(self.neck(outputs[-1].permute(0, 3, 1, 2)), depth, blocks=tuple(outputs[-self.kept_blocks:]))
+
+    @property
+    def grid(self) -> int:
+        """Tokens of the embedding along a side."""
+        return int(self.pos_embed.shape[1])
 
     def tokens(self, x: Tensor, adapter: str | None = None, depth: int = 1) -> Tensor:
         """The last block's tokens, before the neck: (B, 3, S, S) -> (B, H, W, C)."""

@@ -1,4 +1,4 @@
-"""Meta's ``sam_vit_{b,l,h}`` files and our own base files, as the start of any SAM variant at any image size."""
+"""Meta's files and our own base files, as the start of any variant at any image size."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from SAMoraLib.encoders.sam_vit import resize_position_tables
+from SAMoraLib.importers.sam2 import check_hiera, from_sam2, unwrapped
 from SAMoraLib.model import SegmentationModel
-from SAMoraLib.variants import FUSIONS
+from SAMoraLib.variants import FUSIONS, HieraSize
 
 # Their size depends on the number of classes, so SAM's own are dropped (SAMed, H-SAM and MA-SAM: load_from).
 CLASS_DEPENDENT = ("mask_tokens", "output_hypernetworks_mlps", "iou_prediction_head")
@@ -25,7 +26,7 @@ ADDED = ("mask_decoder2.", "volume_decoder.", *(f"point_embeddings.{index}." for
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors`` or ``.pth`` file; nothing in the file is executed.
+    """The tensors of a ``.safetensors``, ``.pth`` or ``.pt`` file, SAM 2's under our names; nothing in it is executed.
 
     Raises:
         FileNotFoundError: no such file.
@@ -36,10 +37,10 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"There is no weights file '{path}'; give the path of a .safetensors or .pth file.")
     if path.suffix == ".safetensors":
         return read_safetensors(path)
-    content = read_plain(path)
+    content = unwrapped(read_plain(path))
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise ValueError(f"'{path}' does not hold a flat table of named tensors; export its state dict first.")
-    return {name: value.detach() for name, value in content.items()}
+    return from_sam2({name: value.detach() for name, value in content.items()})
 
 
 def read_plain(path: str | Path) -> Any:
@@ -69,11 +70,12 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_base(model: SegmentationModel, state: dict[str, Tensor]) -> list[str]:
-    """Start ``model`` from a whole SAM.
+    """Start ``model`` from a whole SAM or SAM 2.
 
     Position tables are resized to the model's image size, tensors whose size depends on the class count are left at
     the model's random start, and so are adapters, which a base does not have. Further tensors are ignored: old files
-    carry pixel_mean and pixel_std, but slices come in [0, 1] here.
+    carry pixel_mean and pixel_std, but slices come in [0, 1] here. SAM 2 stretches its position table when it runs, and
+    its files have nothing to ignore.
 
     Args:
         state: Meta's keys ``image_encoder.*``, ``prompt_encoder.*``, ``mask_decoder.*``.
@@ -84,14 +86,18 @@ def load_base(model: SegmentationModel, state: dict[str, Tensor]) -> list[str]:
     Raises:
         ValueError: a tensor of the encoder, prompt encoder or decoder is missing or has another shape.
     """
-    _check_encoder(model, state)
-    target = model.state_dict()
+    target, size = model.state_dict(), model.variant.size
+    if isinstance(size, HieraSize):
+        check_hiera(model.variant.encoder, size, state, {*target, *(key for key in state if _starts_random(key))})
+    else:
+        _check_encoder(model, state)
     wanted = [key for key in target if not _starts_random(key)]
     if missing := [key for key in wanted if key not in state]:
         raise ValueError(f"The base file lacks '{missing[0]}', so it is not a whole SAM {model.variant.encoder}; "
                          "choose the encoder that the file was made for.")
-    state = resize_position_tables(state, model.variant.size, model.image_encoder.img_size,
-                                   "bicubic" if model.variant.backbone == "timm" else "bilinear")
+    if not isinstance(size, HieraSize):
+        state = resize_position_tables(state, size, model.image_encoder.img_size,
+                                       "bicubic" if model.variant.backbone == "timm" else "bilinear")
     for key in wanted:
         if state[key].shape != target[key].shape:
             raise ValueError(f"'{key}' is {tuple(state[key].shape)} in the base file and {tuple(target[key].shape)} "
@@ -102,6 +108,9 @@ def load_base(model: SegmentationModel, state: dict[str, Tensor]) -> list[str]:
 
 def start_classes(model: SegmentationModel, state: Mapping[str, Tensor], pairs: Mapping[int, int]) -> None:
     """Start the mask tokens of some classes, and their hypernetworks, from those of other classes of the base.
+
+    A decoder that goes on enlarging (MA-SAM) ends in fewer channels than SAM's: what no longer fits, the last layer of
+    its hypernetworks, keeps its random start.
 
     Args:
         state: a base whose decoder knows classes of its own.
@@ -119,7 +128,8 @@ def start_classes(model: SegmentationModel, state: Mapping[str, Tensor], pairs: 
         tokens[channel] = state["mask_decoder.mask_tokens.weight"][source]
         to, of = (f"mask_decoder.output_hypernetworks_mlps.{number}." for number in (channel, source))
         for key in (key for key in own if key.startswith(to)):
-            own[key] = state[key.replace(to, of)]
+            start = state[key.replace(to, of)]
+            own[key] = start if start.shape == own[key].shape else own[key]
     model.load_state_dict(own)
 
 

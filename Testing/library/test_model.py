@@ -15,7 +15,7 @@ from SAMoraLib.importers.sam import ADDED
 from SAMoraLib.model import SegmentationModel, as_rgb_slices, build_model
 from SAMoraLib.variants import VARIANTS, Variant, get_variant
 from Testing.golden import key_shapes
-from Testing.small import FUSION, SIZE, small_model, small_variant
+from Testing.small import FUSION, SIZE, is_sam2, small_model, small_variant
 
 EVERY_VARIANT = pytest.mark.parametrize("name", VARIANTS)
 SLICE_BY_SLICE = [name for name, variant in VARIANTS.items() if variant.depth_adapter == "none"]
@@ -38,7 +38,7 @@ def on_meta(variant: Variant, num_classes: int, image_size: int) -> Segmentation
 def test_slabs_become_logits(name: str) -> None:
     model = small_model(name, num_classes=3)
     prediction = model(slabs(2, 3))
-    side = 16 if model.variant.decoder == "mask" else 32
+    side = {"mask": 16, "high_res": 8}.get(model.variant.decoder, 32)
     assert prediction.low_res_logits.shape == (2, 4, 3, side, side)
     if model.variant.decoder == "conv3d":  # which does not judge its masks
         assert prediction.iou_predictions is None
@@ -57,8 +57,8 @@ def test_slices_of_a_slab_do_not_see_each_other(name: str) -> None:
         for d in range(3):
             alone = model(image[b : b + 1, :, d : d + 1])
             for of in ("low_res_logits", "iou_predictions"):
-                torch.testing.assert_close(getattr(together, of)[b, :, d], getattr(alone, of)[0, :, 0], rtol=0,
-                                           atol=1e-5)
+                torch.testing.assert_close(getattr(together, of)[b, :, d], getattr(alone, of)[0, :, 0],
+                                           rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
@@ -203,7 +203,7 @@ def test_counts_of_metas_models(encoder: str, total: int) -> None:
     assert count_parameters(on_meta(get_variant("sam", encoder), 3, 1024)) == total
 
 
-@EVERY_VARIANT
+@pytest.mark.parametrize("name", [name for name in VARIANTS if not is_sam2(name)])
 def test_base_keys_are_metas(name: str) -> None:
     published = key_shapes("segment_anything_vit_b")
     ours = {key: tuple(value.shape) for key, value in on_meta(get_variant(name), 3, 1024).state_dict().items()}

@@ -8,13 +8,14 @@ from dataclasses import replace
 import pytest
 
 from SAMoraLib.adapters.trainable import PARTS
-from SAMoraLib.variants import ENCODER_SIZES, VARIANTS, EncoderSize, Fusion, Variant, get_variant
-from Testing.small import SIZE
+from SAMoraLib.variants import ENCODER_SIZES, HIERA_SIZES, VARIANTS, EncoderSize, Fusion, Variant, get_variant
+from Testing.small import SIZE, is_sam2, small_variant
 
 
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 def test_json_round_trip(variant: Variant) -> None:
-    for changed in (variant, replace(variant, encoder="vit_h", rank=8), replace(variant, encoder_size=SIZE)):
+    encoder = "hiera_l" if is_sam2(variant.name) else "vit_h"
+    for changed in (variant, replace(variant, encoder=encoder, rank=8), small_variant(variant.name)):
         assert Variant.from_json(json.loads(json.dumps(changed.to_json()))) == changed
 
 
@@ -23,6 +24,19 @@ def test_rows_train_parts_that_exist(variant: Variant) -> None:
     assert set(variant.trained) <= set(PARTS)
     assert (variant.fusion is not None) == ("fusion" in variant.trained)
     assert (variant.fusion is not None) == (variant.adapters == ("image", "patch", "pixel"))
+
+
+@pytest.mark.parametrize(("name", "expected"), [
+    ("hiera_b+", (112, 2, (2, 3, 16, 3), (12, 16, 20), (8, 4, 14, 7), 14)),
+    ("hiera_t", (96, 1, (1, 2, 7, 2), (5, 7, 9), (8, 4, 14, 7), 7)),
+    ("hiera_s", (96, 1, (1, 2, 11, 2), (7, 10, 13), (8, 4, 14, 7), 7)),
+    ("hiera_l", (144, 2, (2, 6, 36, 4), (23, 33, 43), (8, 4, 16, 8), 7)),
+])
+def test_hieras_sizes_are_metas(name: str, expected: tuple) -> None:
+    size = HIERA_SIZES[name]
+    assert (size.embed_dim, size.num_heads, size.stages, size.global_attn_indexes, size.window_spec,
+            size.background) == expected
+    assert (size.out_chans, size.patch_size, size.decoder_mlp_dim, size.decoder_heads) == (256, 16, 2048, 8)
 
 
 @pytest.mark.parametrize(("name", "expected"), [("vit_b", (768, 12, 12, (2, 5, 8, 11))),
@@ -47,6 +61,8 @@ def test_an_own_size_takes_the_place_of_the_named_one() -> None:
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: get_variant("samed2"), f"Unknown variant 'samed2'; choose from {', '.join(VARIANTS)}."),
     (lambda: get_variant("samed", "vit_g"), "Unknown encoder 'vit_g'; choose from vit_b, vit_l, vit_h, tiny."),
+    (lambda: get_variant("samed_2", "tiny"),
+     "Unknown encoder 'tiny'; choose from hiera_b+, hiera_t, hiera_s, hiera_l, hiera_nano."),
     (lambda: Fusion(scope="window"), "Unknown fusion scope 'window'; choose from block, attention."),
     (lambda: Fusion(inputs="sum"), "Unknown fusion inputs 'sum'; choose from difference, stream."),
     (lambda: Fusion(order="1-1-1"), "Unknown fusion order '1-1-1'; choose from 2-1-1, 1-1-2, 1-2-1."),

@@ -20,7 +20,8 @@ from Training.config import (
 )
 
 CONFIGS = Path(__file__).parents[2] / "Training" / "configs"
-KINDS = {"tiny_base": PretrainBase, "base": PretrainBase, "expert": Stage1Expert, "unet": ReferenceUNet,
+KINDS = {"tiny_base": PretrainBase, "base": PretrainBase, "base_2": PretrainBase, "expert": Stage1Expert,
+         "expert_2": Stage1Expert, "unet": ReferenceUNet,
          "expert_distilled": Stage1Expert, "teacher_simclr": Stage1Teacher, "teacher_mae": Stage1Teacher,
          "stage1_simclr": Stage1Teacher, "stage1_mae": Stage1Teacher, "stage1_image": Stage1Expert,
          "stage1_patch": Stage1Expert, "stage1_pixel": Stage1Expert}

@@ -26,7 +26,7 @@ def test_equal_attention_is_the_windows_mean_and_sharp_attention_is_not() -> Non
                for step in ("low", "high")]
     for weight in queries:
         weight.zero_()
-    # Block 0 pads its windows, and the padding's tokens get the mean of the real ones, too.
+    # Block 0 has windows of four shapes.
     assert [share for _, share in fusion_shares(model, IMAGE)] == pytest.approx([1.0, 1.0], abs=1e-5)
     for weight in queries:
         weight.normal_(std=50, generator=torch.Generator().manual_seed(3))

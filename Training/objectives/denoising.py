@@ -7,8 +7,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from SAMoraLib.encoders.sam_vit import SamImageEncoder
-from SAMoraLib.model import as_rgb_slices
+from SAMoraLib.model import ImageEncoder, as_rgb_slices
 from Training.losses import SMOOTH
 
 
@@ -27,7 +26,7 @@ class DenoisingObjective(nn.Module):
             Above 0 the decoder ends in a sigmoid, as a Dice wants values in [0, 1].
     """
 
-    def __init__(self, encoder: SamImageEncoder, out_chans: int, patch_size: int, dice_weight: float = 0.0) -> None:
+    def __init__(self, encoder: ImageEncoder, out_chans: int, patch_size: int, dice_weight: float = 0.0) -> None:
         super().__init__()
         self.encoder = encoder
         self.dice_weight = dice_weight

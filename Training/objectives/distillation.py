@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from SAMoraLib.encoders.sam_vit import SamImageEncoder
-from SAMoraLib.model import as_rgb_slices
+from SAMoraLib.model import ImageEncoder, as_rgb_slices
 from Training.objectives.masked import masked_tokens
 from Training.teachers.files import Teacher
 
@@ -56,7 +55,7 @@ def make_projector(width: int, hidden: int, out: int) -> nn.Sequential:
 class ImageDistillation(nn.Module):
     """The student's pooled embedding against SimCLR's features of the same view."""
 
-    def __init__(self, encoder: SamImageEncoder, out_chans: int, teacher: Frozen, hidden: int) -> None:
+    def __init__(self, encoder: ImageEncoder, out_chans: int, teacher: Frozen, hidden: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.teacher = teacher
@@ -78,17 +77,17 @@ class PatchDistillation(nn.Module):
         ValueError: student and teacher do not have the same grid.
     """
 
-    def __init__(self, encoder: SamImageEncoder, embed_dim: int, teacher: Frozen, hidden: int, ratio: float) -> None:
+    def __init__(self, encoder: ImageEncoder, token_dim: int, teacher: Frozen, hidden: int, ratio: float) -> None:
         super().__init__()
-        grid, own = encoder.pos_embed.shape[1], teacher.teacher.grid
+        grid, own = encoder.grid, teacher.teacher.grid
         if grid != own:
             raise ValueError(f"The student has {grid} x {grid} tokens and the teacher {own} x {own}; choose a teacher "
                              f"with patches of {encoder.img_size // grid} pixels.")
         self.encoder = encoder
         self.ratio = ratio
-        self.mask_token = nn.Parameter(0.02 * torch.randn(embed_dim))
+        self.mask_token = nn.Parameter(0.02 * torch.randn(encoder.pos_embed.shape[-1]))
         self.teacher = teacher
-        self.projector = make_projector(embed_dim, hidden, teacher.width)
+        self.projector = make_projector(token_dim, hidden, teacher.width)
 
     def forward(self, views: list[Tensor]) -> Tensor:
         """Loss of one view (B, C, D, S, S), over all tokens."""

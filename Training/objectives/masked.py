@@ -9,8 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from SAMoraLib.encoders.sam_vit import SamImageEncoder
-from SAMoraLib.model import as_rgb_slices
+from SAMoraLib.model import ImageEncoder, as_rgb_slices
 from Training.teachers.mae import Mae, rgb_patches
 
 
@@ -32,24 +31,29 @@ def normalised(patches: Tensor) -> Tensor:
     return (patches - patches.mean(-1, keepdim=True)) / (patches.std(-1, keepdim=True) + 0.02)
 
 
-def masked_tokens(encoder: SamImageEncoder, slices: Tensor, mask_token: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
-    """Embedded tokens (B, H, W, C) with ``mask_token`` (C) on a share ``ratio`` of them, and the mask (B, H, W)."""
+def masked_tokens(encoder: ImageEncoder, slices: Tensor, mask_token: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
+    """Embedded tokens (B, H, W, C) with ``mask_token`` (C) on a share ``ratio`` of them, and the mask (B, h, w).
+
+    The mask is the embedding's grid. SAM 2 starts on a finer one, where all tokens of a masked place are replaced.
+    """
     tokens = encoder.patch_embed(slices)
-    mask = random_mask(len(tokens), tokens.shape[1], ratio, tokens.device)
-    tokens = torch.where(mask[..., None], mask_token.to(tokens.dtype), tokens)
+    mask = random_mask(len(tokens), encoder.grid, ratio, tokens.device)
+    finer = tokens.shape[1] // encoder.grid
+    hidden = mask.repeat_interleave(finer, dim=1).repeat_interleave(finer, dim=2)
+    tokens = torch.where(hidden[..., None], mask_token.to(tokens.dtype), tokens)
     return tokens + encoder.pos_embed, mask
 
 
 class MaskedObjective(nn.Module):
     """Mean squared error on masked patches, each normalised by its own mean and deviation (MAE, section 3)."""
 
-    def __init__(self, encoder: SamImageEncoder, embed_dim: int, patch_size: int, ratio: float = 0.75) -> None:
+    def __init__(self, encoder: ImageEncoder, token_dim: int, patch_size: int, ratio: float = 0.75) -> None:
         super().__init__()
         self.encoder = encoder
         self.patch_size, self.ratio = patch_size, ratio
-        self.mask_token = nn.Parameter(0.02 * torch.randn(embed_dim))
-        self.head = nn.Sequential(nn.LayerNorm(embed_dim), nn.Linear(embed_dim, 2 * embed_dim), nn.GELU(),
-                                  nn.Linear(2 * embed_dim, patch_size**2))
+        self.mask_token = nn.Parameter(0.02 * torch.randn(encoder.pos_embed.shape[-1]))
+        self.head = nn.Sequential(nn.LayerNorm(token_dim), nn.Linear(token_dim, 2 * token_dim), nn.GELU(),
+                                  nn.Linear(2 * token_dim, patch_size**2))
 
     def forward(self, views: list[Tensor]) -> Tensor:
         """Loss of one view (B, C, D, S, S)."""

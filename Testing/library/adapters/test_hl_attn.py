@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from segment_anything.modeling.image_encoder import window_partition
 from torch import Tensor
 
-from SAMoraLib.adapters.hl_attn import CrossAttention, HLAttention, padding_mask
+from SAMoraLib.adapters.hl_attn import CrossAttention, HLAttention
 from SAMoraLib.variants import EXPERTS, Fusion
 from Testing.small import FUSION, randomise
 
@@ -64,31 +63,3 @@ def test_the_papers_width_and_no_bias() -> None:
     assert {name: tuple(weight.shape) for name, weight in module.low.named_parameters()} == {
         "q.weight": (128, 768), "k.weight": (128, 768), "v.weight": (128, 768), "o.weight": (768, 128)}
     assert sum(weight.numel() for weight in module.parameters()) * 12 == 9_437_184
-
-
-@pytest.mark.parametrize("order", ORDERS)
-@torch.no_grad()
-def test_padded_tokens_have_no_influence(order: str) -> None:
-    module, given = trained(replace(FUSION, order=order)), streams()
-    real = torch.ones(2, 1, TOKENS, dtype=torch.bool)
-    real[0, 0, 5:] = False  # the second window has no padding
-    fused = module(given, real)
-    changed = {name: stream.masked_fill(~real.transpose(1, 2), 100.0) for name, stream in given.items()}
-    assert torch.equal(module(changed, real)[real.squeeze(1)], fused[real.squeeze(1)])
-    alone = module({name: stream[:1, :5] for name, stream in given.items()})
-    torch.testing.assert_close(fused[:1, :5], alone, rtol=0, atol=1e-5)
-    assert not torch.allclose(module(given)[:1, :5], alone, atol=1e-3), "without the mask they would have"
-
-
-@pytest.mark.parametrize(("height", "width", "window"), [(4, 4, 3), (5, 8, 3), (3, 3, 14), (7, 6, 4)])
-def test_the_mask_follows_the_windows(height: int, width: int, window: int) -> None:
-    mask = padding_mask((height, width), window, torch.device("cpu"))
-    windows = window_partition(torch.ones(1, height, width, 1), window)[0]
-    assert mask is not None
-    assert torch.equal(mask, windows.flatten(1).bool().unsqueeze(1))
-    assert int(mask.sum()) == height * width
-
-
-@pytest.mark.parametrize(("grid", "window"), [((4, 4), 0), ((4, 4), 2), ((6, 4), 2), ((14, 14), 14)])
-def test_no_mask_where_nothing_is_padded(grid: tuple[int, int], window: int) -> None:
-    assert padding_mask(grid, window, torch.device("cpu")) is None

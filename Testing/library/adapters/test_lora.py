@@ -64,6 +64,18 @@ def test_a_pair_that_is_alone_works_whatever_its_name() -> None:
     assert torch.equal(three(X), nn.functional.linear(X, three.weight, three.bias))
 
 
+def test_streams_are_the_outputs_without_and_with_each_pair() -> None:
+    layer, x = qkv(EXPERTS), torch.randn(2, 40, 6, generator=torch.Generator().manual_seed(0))
+    expected = torch.stack([layer(x), *(layer(x, name) for name in EXPERTS)])
+    torch.testing.assert_close(layer.streams(x, EXPERTS), expected)
+    with torch.no_grad():
+        torch.testing.assert_close(layer.streams(x, EXPERTS), expected, rtol=0, atol=1e-6)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = layer.streams(x, EXPERTS)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), expected, rtol=0, atol=0.1)
+
+
 @pytest.mark.parametrize("name", EXPERTS)
 def test_a_named_pair_is_a_merged_weight(name: str) -> None:
     layer = qkv(EXPERTS)

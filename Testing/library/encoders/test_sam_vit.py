@@ -64,15 +64,6 @@ def test_attention_in_half_precision_is_the_same_with_and_without_gradients(toke
     torch.testing.assert_close(trained.float(), exact, rtol=0, atol=0.02)
 
 
-def test_keys_that_are_masked_do_not_count() -> None:
-    q, k, v = torch.randn(3, 1, 2, 6, 8, generator=torch.Generator().manual_seed(1), requires_grad=True)
-    mask = torch.tensor([True, True, True, False, True, False])
-    for dtype, tolerance in ((torch.float32, 1e-6), (torch.bfloat16, 0.02)):
-        found = attention(*(x.to(dtype) for x in (q, k, v)), mask[None, None, None])
-        expected = attention(q, k[:, :, mask], v[:, :, mask])
-        torch.testing.assert_close(found.float(), expected, rtol=0, atol=tolerance)
-
-
 @torch.no_grad()
 def test_attention_on_a_grid_that_is_not_square() -> None:
     """Rows and columns have tables of their own and must not be mixed up."""
@@ -81,6 +72,23 @@ def test_attention_on_a_grid_that_is_not_square() -> None:
     tokens = torch.randn(2, 3, 5, 32, generator=torch.Generator().manual_seed(1))
     theirs = super(SamAttention, ours).forward(tokens)
     torch.testing.assert_close(ours(tokens), theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("grid", [(3, 5), (23, 24)])  # few keys, and many
+def test_without_gradients_it_is_computed_otherwise_and_the_same(grid: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+                                                                 ) -> None:
+    monkeypatch.setattr("SAMoraLib.encoders.linear.processor_is_half_used", lambda: True)
+    ours = SamAttention(32, 4, use_rel_pos=True, input_size=grid)
+    randomise(ours)
+    tokens = torch.randn(2, *grid, 32, generator=torch.Generator().manual_seed(1))
+    expected = ours(tokens)
+    assert expected.requires_grad
+    with torch.no_grad():
+        torch.testing.assert_close(ours(tokens), expected, rtol=0, atol=1e-5)
+        monkeypatch.setattr("SAMoraLib.encoders.linear.processor_is_half_used", lambda: False)
+        torch.testing.assert_close(ours(tokens), expected, rtol=0, atol=1e-5)
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.testing.assert_close(ours(tokens).float(), expected, rtol=0, atol=0.1)
 
 
 @pytest.mark.parametrize("image_size", [32, 36, 4])

@@ -12,11 +12,18 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
-from SAMoraLib.importers.sam import ADDED, CLASS_DEPENDENT, load_base, read_safetensors, read_tensors
+from SAMoraLib.importers.sam import (
+    ADDED,
+    CLASS_DEPENDENT,
+    load_base,
+    read_safetensors,
+    read_tensors,
+    start_classes,
+)
 from SAMoraLib.model import SegmentationModel, build_model
 from SAMoraLib.variants import VARIANTS, EncoderSize
 from Testing.refusals import refusal
-from Testing.small import SIZE, small_model, small_variant
+from Testing.small import SIZE, is_sam2, small_model, small_variant
 
 BASE_IMAGE_SIZE = 48
 
@@ -106,7 +113,7 @@ def test_a_cut_safetensors_file_says_so(tmp_path: Path) -> None:
     assert "download or export it again" in refusal(lambda: read_safetensors(path))
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", [name for name in VARIANTS if not is_sam2(name)])
 def test_what_a_base_has_is_loaded_and_the_rest_left(name: str) -> None:
     model, state = fresh(name, BASE_IMAGE_SIZE), metas_state()
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -165,3 +172,18 @@ def test_another_shape_is_named() -> None:
     state = metas_state() | {"image_encoder.neck.0.weight": torch.ones(16, 32, 1, 1)}
     message = refusal(lambda: load_base(fresh(), state))
     assert "'image_encoder.neck.0.weight' is (16, 32, 1, 1) in the base file and (32, 32, 1, 1)" in message
+
+
+@pytest.mark.parametrize("name", ["samed", "h_sam", "ma_sam"])
+def test_classes_start_from_those_of_the_base(name: str) -> None:
+    """MA-SAM's hypernetworks end in fewer channels than SAM's: that layer alone keeps its random start."""
+    model, state = fresh(name), metas_state()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    start_classes(model, state, {2: 1})
+    own, mlp = model.state_dict(), "mask_decoder.output_hypernetworks_mlps.{}.layers.{}.weight"
+    assert torch.equal(own["mask_decoder.mask_tokens.weight"][2], state["mask_decoder.mask_tokens.weight"][1])
+    assert torch.equal(own["mask_decoder.mask_tokens.weight"][1], before["mask_decoder.mask_tokens.weight"][1])
+    assert torch.equal(own[mlp.format(2, 1)], state[mlp.format(1, 1)])
+    assert torch.equal(own[mlp.format(1, 1)], before[mlp.format(1, 1)])
+    last, fits = mlp.format(2, 2), name != "ma_sam"
+    assert torch.equal(own[last], state[mlp.format(1, 2)] if fits else before[last])

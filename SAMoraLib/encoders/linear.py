@@ -1,0 +1,60 @@
+"""``nn.Linear`` through the faster of torch's two CPU libraries.
+
+torch gives products of float32 matrices to MKL, which keeps to AVX2 on AMD processors that have AVX-512, and
+convolutions to oneDNN, which asks the processor: there the same product as a 1 x 1 convolution takes about half the
+time, forward and backward (docs/decisions/0010). Sums are added up in another order, so results differ by rounding.
+"""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FEW_ROWS = 64  # fewer, and putting the weights into oneDNN's order costs more than it brings
+
+
+class Linear(nn.Linear):
+    """Takes over a Linear's parameters under their names."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        # The parent's constructor would draw weights that the next lines throw away.
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.weight, self.bias = linear.weight, linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        return product(x, self.weight, self.bias)
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x W^T + b for x (..., in) and W (out, in), as torch's ``linear``."""
+    many = x.numel() >= FEW_ROWS * x.shape[-1]
+    return (as_convolution if many and convolutions_are_faster(x) else F.linear)(x, weight, bias)
+
+
+def as_convolution(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``product`` as a 1 x 1 convolution of an image that is one pixel wide; channels last, it is a view."""
+    image = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
+    rows = F.conv2d(image, weight[:, :, None, None], bias).permute(0, 2, 3, 1)
+    return rows.reshape(*x.shape[:-1], -1)
+
+
+def convolutions_are_faster(x: Tensor) -> bool:
+    """Whether MKL would multiply ``x`` with half of what the processor can do."""
+    return (x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+            and processor_is_half_used())
+
+
+@cache
+def processor_is_half_used() -> bool:
+    """An AMD processor with AVX-512, and a torch with oneDNN."""
+    listed = Path("/proc/cpuinfo")
+    vendor = listed.read_text(encoding="utf-8", errors="replace") if listed.exists() else platform.processor()
+    return ("AuthenticAMD" in vendor and torch.backends.cpu.get_cpu_capability() == "AVX512"
+            and torch.backends.mkldnn.is_available())

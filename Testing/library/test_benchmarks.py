@@ -1,0 +1,84 @@
+"""The benchmarks' arithmetic: a ratio that nobody checks may be anything."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from SAMoraLib.encoders.sam_vit import SamImageEncoder
+from SAMoraLib.model import build_encoder
+from SAMoraLib.variants import get_variant
+from Testing.benchmarks.encoders import EncoderRow
+from Testing.benchmarks.flops import needed_operations
+from Testing.benchmarks.peers import package_encoder, released_state
+from Testing.benchmarks.report import Report, compared, draw, markdown
+from Testing.benchmarks.timing import paired
+from Testing.benchmarks.volumes import STAGES, VolumeRow, phantom_of
+from Testing.refusals import refusal
+from Testing.small import SIZE, randomise
+
+ROW = EncoderRow("samed", 224, 4, 0.1, 0.2, 0.16, 0.5, 0.625, 20e9, (0.7, 0.6))
+SECONDS = dict(zip(STAGES, (1, 1, 0.5, 6, 1, 0.5), strict=True))
+VOLUME = VolumeRow("phantom, 40 slices", (40, 128, 128), 10.0, 700.0, SECONDS)
+REPORT = Report("a machine", 400e9, [ROW], {"224": 1e-6}, [VOLUME], 1.0)
+
+
+def test_a_ratio_is_of_slices_and_the_median_of_rounds() -> None:
+    pair = paired([4.0, 8.0, 4.0], [1.0, 1.0, 2.0], our_count=4)
+    assert (pair.ours, pair.theirs, pair.ratio) == (1.0, 1.0, 1.0)
+    assert paired([3.0], [4.0], 1, 2).ratio == 1.5
+
+
+def test_operations_are_those_that_torch_counts() -> None:
+    """Without padding nothing is computed that is not needed."""
+    size = replace(SIZE, depth=3, window_size=2)
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        package_encoder(size, 32, lora=False)(torch.rand(1, 3, 32, 32))
+    positions = 2 * (size.depth + 1) * 16 * size.embed_dim * 4  # by row and column, at most four each
+    assert 0 <= counter.get_total_flops() - needed_operations(size, 32) <= positions
+
+
+def test_the_peer_is_the_same_network() -> None:
+    torch.manual_seed(0)
+    variant = get_variant("samed", encoder_size=SIZE)
+    ours = build_encoder(variant, 32).eval()
+    randomise(ours)
+    package = package_encoder(SIZE, 32, lora=True)
+    package.load_state_dict(released_state(ours.state_dict()))
+    image = torch.rand(2, 3, 32, 32)
+    assert isinstance(ours, SamImageEncoder)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(image), package(image), rtol=0, atol=1e-5)
+
+
+def test_a_missed_bar_is_said() -> None:
+    text = markdown(REPORT)
+    assert "| samed | 224 | 4 | 0.100 | 0.50 (0.70) | 0.62 (0.60, missed) | 0.50 |" in text
+    assert "| phantom, 40 slices, 128 x 128 x 40 | 10.0 | 1.00 |" in text and "| 0.40 | 700 |" in text
+
+
+def test_another_run_is_compared(tmp_path: Path) -> None:
+    (tmp_path / "before.json").write_text(json.dumps(REPORT.to_json()))
+    faster = replace(REPORT, encoders=[replace(ROW, ratio_single=0.25)])
+    assert "| samed 224 / package, one slice | 0.5 | 0.25 |" in compared(faster, tmp_path / "before.json")
+    (tmp_path / "other.json").write_text("[]")
+    assert "is no benchmark's JSON" in refusal(lambda: compared(REPORT, tmp_path / "other.json"))
+
+
+def test_a_picture_is_drawn(tmp_path: Path) -> None:
+    draw(REPORT, tmp_path / "b.png")
+    assert (tmp_path / "b.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("slices", [3, 40])
+def test_a_volume_of_any_length_covers_the_body(slices: int) -> None:
+    volume = phantom_of(slices, 48)
+    assert volume.array.shape == (slices, 48, 48)
+    assert volume.array.min() < -500 and volume.array.max() > 100
+    height = volume.spacing[2] * slices
+    assert abs(height - phantom_of(10, 48).spacing[2] * 10) < 1e-6
