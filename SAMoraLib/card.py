@@ -32,6 +32,8 @@ class Preprocessing:
             itself; 0 repeats the slice (SAMed, SAMora).
         spacing: mm between the voxels of the grid, the same along every axis, that a 3D model slides its window over
             (TP-Mamba: 1), ``image_size`` being the window's side; 0 takes slices as they lie, at the slab's size.
+        rows: where a slice's rows run to, "posterior", or "anterior" for models that were trained on slices turned
+            upside down (the Synapse arrays of TransUNet, SAMed and H-SAM). Columns run to the patient's left.
     """
 
     modality: str
@@ -42,8 +44,10 @@ class Preprocessing:
     image_size: int
     neighbours: float = 0.0
     spacing: float = 0.0
+    rows: str = "posterior"
 
-    CHOICES = {"modality": ("CT", "MR"), "intensity": ("hu_window", "percentile"), "crop": ("none", "body")}
+    CHOICES = {"modality": ("CT", "MR"), "intensity": ("hu_window", "percentile"), "crop": ("none", "body"),
+               "rows": ("posterior", "anterior")}
 
     def __post_init__(self) -> None:
         for name, choices in self.CHOICES.items():

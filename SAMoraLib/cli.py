@@ -1,4 +1,4 @@
-"""The command line: ``samora predict | demo | info | merge``.
+"""The command line: ``samora predict | demo | info | merge | import | export``.
 
 Exit codes: 0 everything was done; 1 an input, a checkpoint or an output was refused, with one sentence on standard
 error; 2 the command line was wrong; 130 interrupted. torch is imported only by the commands that compute.
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from SAMoraLib import __version__
 from SAMoraLib.card import Card, read_card
@@ -61,6 +62,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_info(commands)
     _add_merge(commands)
+    _add_import(commands)
+    _add_export(commands)
     return parser
 
 
@@ -176,6 +179,61 @@ def _merge(options: argparse.Namespace) -> int:
 
     merge(options.checkpoint, options.output, options.base, options.half)
     print(options.output)
+    return DONE
+
+
+def _add_import(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("import", help="make a checkpoint of a file that SAMed, H-SAM or MA-SAM published")
+    parser.add_argument("file", type=Path, metavar="FILE", help=".pth or .safetensors; recognised by its tensors")
+    parser.add_argument("--base", type=Path, help="SAM's own weights that it was made from, e.g. sam_vit_b_01ec64.pth")
+    parser.add_argument("--output", type=Path, metavar="X.safetensors", help="the file to write (default: "
+                        "FILE_samora.safetensors, beside FILE)")
+    parser.add_argument("--labels", metavar="NAME", help="label set, e.g. synapse, btcv12, prostate (default: the "
+                        "one that the system's authors trained with, or class_1 ... class_n)")
+    parser.add_argument("--image-size", type=_positive, metavar="PIXELS", help="side of the slices, where the file "
+                        "does not say (default: that of the system's code)")
+    parser.add_argument("--json", action="store_true", help="what was recognised as one JSON line")
+    parser.set_defaults(command=_import)
+
+
+def _import(options: argparse.Namespace) -> int:
+    from SAMoraLib.exchange import import_published, read_published
+
+    output = options.output or options.file.with_name(f"{options.file.stem}_samora.safetensors")
+    published = read_published(options.file, options.labels, options.image_size)
+    _report(published.report(), options.json)
+    import_published(published, options.base, output)
+    if not options.json:
+        print(output)
+    return DONE
+
+
+def _report(found: dict[str, Any], as_json: bool) -> None:
+    """What a file was recognised as, in lines for people or as one for programs."""
+    if as_json:
+        print(json.dumps(found), flush=True)
+        return
+    for name, value in found.items():
+        text = ", ".join(map(str, value)) if isinstance(value, list) else value
+        print(f"{name.replace('_', ' '):16} {'none' if text is None else text}")
+
+
+def _add_export(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("export", help="write a checkpoint as a file that the published code reads")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("output", type=Path, metavar="OUT", help="the file to write, .pth or .safetensors")
+    parser.add_argument("--format", required=True, choices=("samed", "samed_s", "h_sam", "ma_sam", "sam_lora"),
+                        help="whose")
+    parser.add_argument("--base", type=Path, help="base weights, if the checkpoint leaves some of these tensors out "
+                        "and they are not beside it")
+    parser.set_defaults(command=_export)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from SAMoraLib.exchange import export_checkpoint, stored_types
+
+    tensors = export_checkpoint(options.checkpoint, options.format, options.output, options.base)
+    print(f"{options.output}: {len(tensors)} tensors of {', '.join(stored_types(tensors))}")
     return DONE
 
 

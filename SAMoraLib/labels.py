@@ -6,6 +6,7 @@ A label set's organs are what a model segments; ``Training.datasets`` says which
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -135,6 +136,18 @@ def make_label_set(name: str, organs: list[Organ]) -> LabelSet:
 
 def _named(name: str, *organs: str) -> LabelSet:
     return make_label_set(name, [ORGANS[organ] for organ in organs])
+
+
+def numbered_label_set(count: int) -> LabelSet:
+    """Classes that nobody named: class_1 ... class_n, coded as Slicer codes a new segment."""
+    tissue = ("85756007", "Tissue")
+    return make_label_set(f"classes_{count}", [Organ(f"class_{i}", f"Class {i}", _hue(i / count), *tissue,
+                                                     category=tissue) for i in range(1, count + 1)])
+
+
+def _hue(fraction: float) -> tuple[int, int, int]:
+    red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(fraction % 1, 0.5, 0.85))
+    return red, green, blue
 
 
 BTCV_11 = ("spleen", "right_kidney", "left_kidney", "gallbladder", "esophagus", "liver", "stomach", "aorta",

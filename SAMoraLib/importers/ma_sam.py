@@ -1,4 +1,4 @@
-"""MA-SAM files (``q_FacTs_000`` ..., adapters, decoder and prompt encoder) -> our keys."""
+"""MA-SAM files (``q_FacTs_000`` ..., adapters, decoder and prompt encoder) <-> our keys."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ def from_ma_sam(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {_renamed(key): value for key, value in state.items()}
 
 
+def to_ma_sam(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The way back: a model's own tensors under MA-SAM's names, as they are."""
+    return {_THEIRS.get(key, key): value for key, value in state.items()}
+
+
 def _renamed(key: str) -> str:
     if match := _SIGMA.fullmatch(key):
         return f"image_encoder.blocks.{int(match['block'])}.attn.qkv.fact.{match['part']}.weight"
@@ -27,3 +32,13 @@ def _renamed(key: str) -> str:
         place = 1 if match["second"] else 0
         return f"image_encoder.blocks.{match['block']}.depth_adapters.{place}.{layer}.{match['kind']}"
     return key
+
+
+# Every name that MA-SAM has for what it adds to the encoder, and what it is here.
+_BLOCKS = range(50)
+_ADDED = (*(f"{part}_FacTs_{block:03d}" for part in "qv" for block in _BLOCKS),
+          *(f"image_encoder.FacT{factor}.weight" for factor in "uv"),
+          *(f"image_encoder.ImageEncoderViT.blocks.{block}.Block.adapter_{layer}{second}.{kind}" for block in _BLOCKS
+            for layer in ("norm", "linear_down", "conv", "linear_up") for second in ("", "_2")
+            for kind in ("weight", "bias")))
+_THEIRS = {_renamed(key): key for key in _ADDED}

@@ -1,4 +1,4 @@
-"""SAMed and SAMed_s files (``w_a_000`` ..., decoder and prompt encoder) -> our keys."""
+"""SAMed and SAMed_s files (``w_a_000`` ..., decoder and prompt encoder) <-> our keys."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ def from_samed(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {_renamed(key): value for key, value in state.items()}
 
 
+def to_samed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The way back: a model's own tensors under SAMed's names, as they are."""
+    return {_THEIRS.get(key, key): value for key, value in state.items()}
+
+
 def _renamed(key: str) -> str:
     if match := _ENCODER.fullmatch(key):
         block, part = divmod(int(match["index"]), 2)
@@ -30,3 +35,10 @@ def _renamed(key: str) -> str:
         name = match["part"]
         return f"mask_decoder.transformer.final_attn_token_to_image.{name}_proj.lora.default.{name}.{match['ab']}"
     return key
+
+
+# Every name that SAMed has for a pair, and what it is here.
+_PAIRS = (*(f"w_{ab}_{index:03d}" for ab in "ab" for index in range(100)),
+          *(f"{where}_{ab}_{index:03d}" for where in _ATTENTIONS for ab in "ab" for index in range(4)),
+          *(f"fati_{part}{ab}" for part in "qv" for ab in "ab"))
+_THEIRS = {_renamed(key): key for key in _PAIRS}

@@ -62,6 +62,15 @@ def to_canonical(volume: Volume) -> tuple[Volume, Reorientation]:
     return canonical, reorientation
 
 
+def upside_down(canonical: Volume, reorientation: Reorientation) -> tuple[Volume, Reorientation]:
+    """A canonical volume with j to anterior instead, and the way back from there."""
+    position = canonical.ijk_to_lps @ [0, canonical.array.shape[1] - 1, 0, 1]
+    direction = np.reshape(canonical.direction, (3, 3)) * [1, -1, 1]
+    turned = Volume(np.ascontiguousarray(canonical.array[:, ::-1]), canonical.spacing, _triple(position[:3]),
+                    tuple(direction.ravel().tolist()))
+    return turned, Reorientation(reorientation.axes, tuple(sorted({*reorientation.flipped} ^ {1})))
+
+
 def _signed_permutations() -> list[tuple[list[int], list[int]]]:
     return [(list(order), list(signs)) for order in permutations(range(3)) for signs in product((1, -1), repeat=3)]
 

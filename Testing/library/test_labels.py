@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from SAMoraLib.labels import LABEL_SETS, ORGANS, LabelSet, get_label_set, make_label_set
+from SAMoraLib.labels import LABEL_SETS, ORGANS, LabelSet, get_label_set, make_label_set, numbered_label_set
 from SAMoraLib.volume_io import terminology
 
 
@@ -66,3 +66,12 @@ def test_a_tumour_is_no_anatomical_structure() -> None:
     data = get_label_set("liver").to_json()
     del data["organs"][0]["category"]  # cards of before have none
     assert LabelSet.from_json(data).labels[0].organ == liver
+
+
+@pytest.mark.parametrize("count", [1, 3, 12])
+def test_classes_that_nobody_named(count: int) -> None:
+    labels = numbered_label_set(count)
+    assert labels.names == tuple(f"class_{number}" for number in range(1, count + 1))
+    assert len({label.rgb for label in labels}) == count
+    assert all(0 <= part <= 255 for label in labels for part in label.rgb)
+    assert LabelSet.from_json(json.loads(json.dumps(labels.to_json()))) == labels

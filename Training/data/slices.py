@@ -23,7 +23,6 @@ from tqdm import tqdm
 from SAMoraLib.card import Preprocessing
 from SAMoraLib.inference.preprocess import prepare_volume, resample_labels, with_neighbours
 from SAMoraLib.inference.resampled import grid_labels, grid_shape, grid_slices
-from SAMoraLib.volume import to_canonical
 from SAMoraLib.volume_io import read_volume
 from Training.data.augment import POLICIES, AugmentPolicy, View, augment
 from Training.data.manifest import Case, Manifest, check_unchanged, relabel
@@ -141,10 +140,10 @@ def slice_case(manifest: Manifest, case: Case, preprocessing: Preprocessing) -> 
               "offsets": np.array(prepared.offsets)}
     if case.label:
         numbers = relabel(read_volume(manifest.label_path(case)).array, manifest.label_map)
-        # With the image's geometry, so that rounding in the label's header cannot orient it differently.
-        canonical, _ = to_canonical(volume.with_array(numbers))
-        arrays["labels"] = (grid_labels(canonical.array, prepared, preprocessing.spacing) if preprocessing.spacing else
-                            resample_labels(canonical.array, prepared.box, preprocessing.image_size))
+        # As the image, so that rounding in the label's header cannot orient it differently.
+        oriented = prepared.reorientation.apply(numbers)
+        arrays["labels"] = (grid_labels(oriented, prepared, preprocessing.spacing) if preprocessing.spacing else
+                            resample_labels(oriented, prepared.box, preprocessing.image_size))
     return arrays
 
 

@@ -132,6 +132,17 @@ def test_neighbours_are_the_slices_below_and_above() -> None:
         assert np.array_equal(beside[number], alone[[below, number, above]])
 
 
+def test_rows_may_run_to_anterior() -> None:
+    """The same slices and labels upside down, and the way back ends where it began."""
+    volume, labels = disc((0.8, 2.4, 5.0))
+    upright, turned = (prepare_volume(volume, replace(WHOLE, rows=rows)) for rows in ("posterior", "anterior"))
+    np.testing.assert_allclose(turned.slices(0, 3), upright.slices(0, 3)[:, :, ::-1], rtol=0, atol=1e-6)
+    assert not np.array_equal(turned.slices(0, 3), upright.slices(0, 3))
+    seen, expected = (resample_labels(one.reorientation.apply(labels), one.box, 64) for one in (turned, upright))
+    np.testing.assert_array_equal(seen, expected[:, ::-1])
+    np.testing.assert_array_equal(turned.reorientation.restore(turned.reorientation.apply(labels)), labels)
+
+
 def test_voxels_are_not_copied_to_float() -> None:
     """Memory must not grow with the number of slices."""
     volume, _ = disc((1.0, 1.0, 5.0))

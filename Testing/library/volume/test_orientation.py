@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from SAMoraLib.volume import Volume, to_canonical
+from SAMoraLib.volume import Volume, to_canonical, upside_down
 
 COPIES = [(list(order), list(signs)) for order in permutations(range(3)) for signs in product((1, -1), repeat=3)]
 angles = st.one_of(st.floats(-180, 180), st.sampled_from([-135.0, -90.0, -45.0, 0.0, 45.0, 90.0, 180.0]))
@@ -108,3 +108,17 @@ def test_rounding_in_a_header_does_not_break_a_tie() -> None:
         noisy = tuple((np.array(copy.direction) + rng.uniform(-1e-6, 1e-6, 9)).tolist())
         found, _ = to_canonical(Volume(copy.array, copy.spacing, copy.origin, noisy))
         assert np.array_equal(found.array, expected.array), (order, signs)
+
+
+@given(angles, angles, angles, st.booleans())
+def test_upside_down_a_voxel_keeps_its_place_and_value(x: float, y: float, z: float, mirrored: bool) -> None:
+    volume = make_volume(x, y, z, mirrored)
+    canonical, way = to_canonical(volume)
+    turned, back = upside_down(canonical, way)
+    np.testing.assert_array_equal(turned.array, canonical.array[:, ::-1])
+    np.testing.assert_array_equal(back.apply(volume.array), turned.array)
+    np.testing.assert_array_equal(back.restore(turned.array), volume.array)
+    last = canonical.array.shape[1] - 1
+    for i, j, k in np.ndindex(*canonical.array.shape[::-1]):
+        assert turned.ijk_to_lps @ [i, last - j, k, 1] == pytest.approx(canonical.ijk_to_lps @ [i, j, k, 1])
+    assert upside_down(turned, back)[1] == way
