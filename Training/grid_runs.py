@@ -86,7 +86,8 @@ def _start_ready(runs: Sequence[PlannedRun], output: Path, free: list[str | None
 def is_finished(run: PlannedRun, output: Path) -> bool:
     """Whether exactly this command has finished before, and its folder is still there."""
     path = _marker(run, output)
-    return path.is_file() and _folder(run).is_dir() and json.loads(path.read_text()) == [run.script, *run.arguments]
+    return (path.is_file() and _folder(run).is_dir()
+            and json.loads(path.read_text(encoding="utf-8")) == [run.script, *run.arguments])
 
 
 def _marker(run: PlannedRun, output: Path) -> Path:
@@ -136,7 +137,7 @@ def _alone(output: Path) -> Iterator[int | None]:
     except ImportError:  # Windows has no such locks
         yield None
         return
-    with (output / "lock").open("w") as file:
+    with (output / "lock").open("w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -35,7 +35,8 @@ class Run:
         written = _as_plain(config)
         path = self.folder / "config.yaml"
         # A folder written before a field existed had that field's default.
-        if path.exists() and (old := _with_defaults(yaml.safe_load(path.read_text()), config)) != written:
+        old = _with_defaults(yaml.safe_load(path.read_text(encoding="utf-8")), config) if path.exists() else written
+        if old != written:
             changed = sorted(key for key in {*old, *written} if old.get(key) != written.get(key))
             raise ValueError(f"'{self.folder}' holds a run whose {', '.join(changed)} differ; choose another output "
                              "folder, or delete this one.")
@@ -70,13 +71,13 @@ class Run:
 
     def log(self, **values: Any) -> None:
         """Append one line to the log."""
-        with (self.folder / LOG).open("a") as file:
+        with (self.folder / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
 
     def read_log(self) -> list[dict[str, Any]]:
         """All lines of the log; a last line cut short by a kill is left out."""
         path = self.folder / LOG
-        lines = path.read_text().splitlines() if path.exists() else []
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         return [json.loads(line) for line in lines if line.endswith("}")]
 
 

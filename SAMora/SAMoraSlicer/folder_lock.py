@@ -29,7 +29,7 @@ class FolderLock:
         self._made = not self.folder.exists()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = (self.folder / NAME).open("a")
+            file = (self.folder / NAME).open("a", encoding="utf-8")
         except OSError as error:
             raise OSError(f"The output folder '{self.folder}' cannot be written to ({error.strerror}); choose another "
                           "one.") from error

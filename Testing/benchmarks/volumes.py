@@ -118,7 +118,7 @@ def _peak_mb() -> float:
     """Largest resident memory of this process; Linux's rusage would hold its parent's, too."""
     status = Path("/proc/self/status")
     if status.exists():
-        return float(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) / 1024  # type: ignore[index]
+        return float(re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))[1]) / 1024  # type: ignore[index]
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2

@@ -63,10 +63,10 @@ def test_a_missed_bar_is_said() -> None:
 
 
 def test_another_run_is_compared(tmp_path: Path) -> None:
-    (tmp_path / "before.json").write_text(json.dumps(REPORT.to_json()))
+    (tmp_path / "before.json").write_text(json.dumps(REPORT.to_json()), encoding="utf-8")
     faster = replace(REPORT, encoders=[replace(ROW, ratio_single=0.25)])
     assert "| samed 224 / package, one slice | 0.5 | 0.25 |" in compared(faster, tmp_path / "before.json")
-    (tmp_path / "other.json").write_text("[]")
+    (tmp_path / "other.json").write_text("[]", encoding="utf-8")
     assert "is no benchmark's JSON" in refusal(lambda: compared(REPORT, tmp_path / "other.json"))
 
 

@@ -101,7 +101,7 @@ def test_a_request_file_does_what_the_options_do(checkpoint: Path, tmp_path: Pat
 
 def test_a_damaged_request_is_refused_before_torch_is_loaded(tmp_path: Path,
                                                              capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "r.json").write_text("{")
+    (tmp_path / "r.json").write_text("{", encoding="utf-8")
     assert main(["predict", "--request", str(tmp_path / "r.json"), "--json"]) == 1
     assert "is not JSON" in json.loads(capsys.readouterr().out)["message"]
 

@@ -119,5 +119,5 @@ def test_slices_of_two_sizes_are_refused(tmp_path: Path) -> None:
 
 def test_a_note_beside_the_slices_is_ignored(tmp_path: Path) -> None:
     write_slices(tmp_path / "ct", straight)
-    (tmp_path / "ct/note.txt").write_text("text")
+    (tmp_path / "ct/note.txt").write_text("text", encoding="utf-8")
     assert read_volume(tmp_path / "ct").array.shape == HU.shape

@@ -27,7 +27,7 @@ READY = True
 
 def test_operators_are_declared_where_they_are_missing(tmp_path: Path) -> None:
     (tmp_path / "torchvision").mkdir()
-    (tmp_path / "torchvision" / "__init__.py").write_text(MISMATCHED)
+    (tmp_path / "torchvision" / "__init__.py").write_text(MISMATCHED, encoding="utf-8")
     code = ("from SAMoraLib.torchvision_nms import ensure_torchvision_imports\n"
             "ensure_torchvision_imports(); ensure_torchvision_imports()\n"
             "import torchvision; print(torchvision.READY)")

@@ -176,7 +176,7 @@ def cut_short(path: Path) -> Path:
 
 
 def other(path: Path) -> Path:
-    path.write_text("text")
+    path.write_text("text", encoding="utf-8")
     return path
 
 

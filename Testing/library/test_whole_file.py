@@ -13,9 +13,9 @@ from SAMoraLib.whole_file import whole_file
 def test_the_file_appears_at_the_end_of_the_block(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.txt"
     with whole_file(path, ".txt") as unfinished:
-        unfinished.write_text("all")
+        unfinished.write_text("all", encoding="utf-8")
         assert not path.exists() and unfinished.suffix == ".txt" and unfinished.name.startswith(".")
-    assert path.read_text() == "all"
+    assert path.read_text(encoding="utf-8") == "all"
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -29,9 +29,9 @@ def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_a_failure_leaves_the_old_file_alone(tmp_path: Path, error: type[BaseException]) -> None:
     path = tmp_path / "a.txt"
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
     with pytest.raises(error), whole_file(path) as unfinished:
-        unfinished.write_text("ha")
+        unfinished.write_text("ha", encoding="utf-8")
         raise error
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]

@@ -35,7 +35,7 @@ def test_files_and_series_are_found_in_subfolders(tmp_path: Path) -> None:
 
 def test_what_is_no_volume_is_left_out(tmp_path: Path) -> None:
     make(tmp_path / "in", "ct.nrrd", "old.seg.nrrd", "._ct.nrrd", ".cache/x.nii", "DICOMDIR")
-    (tmp_path / "in/notes.txt").write_text("no volume")
+    (tmp_path / "in/notes.txt").write_text("no volume", encoding="utf-8")
     (tmp_path / "in/empty").mkdir()
     assert names(tmp_path / "in", tmp_path / "out") == ["ct"]
 
@@ -86,7 +86,7 @@ def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 def test_a_header_whose_voxels_were_exchanged_is_another_input(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "a.mhd").write_text("ElementDataFile = a.raw")
+    (tmp_path / "in" / "a.mhd").write_text("ElementDataFile = a.raw", encoding="utf-8")
     (tmp_path / "in" / "a.raw").write_bytes(b"1234")
     before = find_cases(tmp_path / "in", tmp_path / "out")[0].fingerprint
     (tmp_path / "in" / "a.raw").write_bytes(b"12345")

@@ -71,7 +71,7 @@ def slicer(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
     packaging = types.ModuleType("slicer.packaging")
 
     def pip_install(names: list[str], constraints: str) -> None:
-        asked.append(("pip", names, Path(constraints).read_text()))
+        asked.append(("pip", names, Path(constraints).read_text(encoding="utf-8")))
 
     packaging.pip_install = pip_install
     module = types.ModuleType("slicer")

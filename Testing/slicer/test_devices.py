@@ -30,7 +30,7 @@ def test_the_cpu_is_always_there() -> None:
 @pytest.mark.parametrize("content", ["", "raise OSError('[WinError 126] c10.dll cannot be found')"])
 def test_a_torch_that_does_not_start_is_one_sentence(tmp_path: Path, content: str) -> None:
     (tmp_path / "torch").mkdir()
-    (tmp_path / "torch/__init__.py").write_text(content)
+    (tmp_path / "torch/__init__.py").write_text(content, encoding="utf-8")
     code, event = answer(PYTHONPATH=os.pathsep.join([str(tmp_path), child_environment()["PYTHONPATH"]]))
     assert code == 1 and event["event"] == "error"
     assert event["message"].startswith("PyTorch does not start (") and event["message"].endswith("install it again.")

@@ -140,7 +140,7 @@ def test_a_disk_that_fills_up_on_the_way_gives_one_sentence(server: ModelServer,
 
 
 def test_a_folder_that_cannot_be_made_gives_one_sentence(server: ModelServer, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(OSError, match="choose another models folder"):
         fetch(server, tmp_path / "file" / "models" / "m.safetensors")
 

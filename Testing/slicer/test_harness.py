@@ -37,7 +37,7 @@ def write_ui(folder: Path, widget: str, connections: str = "") -> str:
     path.write_text(
         f'<ui version="4.0"><widget class="qMRMLWidget" name="Small">{widget}</widget>'
         f"<connections>{connections}</connections></ui>"
-    )
+    , encoding="utf-8")
     return str(path)
 
 

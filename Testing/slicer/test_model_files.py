@@ -73,14 +73,14 @@ def test_install_from_a_file_refuses_what_is_no_model(folder: Path, tmp_path: Pa
 
 def test_a_card_cannot_lead_out_of_the_folder(folder: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
-    secret.write_text("keep")
+    secret.write_text("keep", encoding="utf-8")
     write_checkpoint(folder / "evil.safetensors", base={"name": "../secret.txt", "sha256": file_sha256(secret)})
     delete(catalogue()[2])
-    assert secret.read_text() == "keep"
+    assert secret.read_text(encoding="utf-8") == "keep"
 
 
 def test_a_folder_that_cannot_be_written_gives_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("SAMORA_WEIGHTS", str(tmp_path / "file" / "models"))
     assert ids() == ["ct-abdomen", "demonstration"]
     with pytest.raises(OSError, match=r"could not be copied to .* choose another models folder"):

@@ -79,7 +79,7 @@ def test_a_wrong_entry_is_a_sentence_and_the_others_stay(folder: Path, changes: 
 
 def test_a_broken_list_is_a_sentence(folder: Path) -> None:
     folder.mkdir(parents=True)
-    (folder / "Models.json").write_text("{")
+    (folder / "Models.json").write_text("{", encoding="utf-8")
     assert catalogue()[2].problem.endswith("correct or delete it.")
 
 
@@ -126,7 +126,7 @@ def test_without_a_choice_models_lie_in_the_users_data_folder(monkeypatch: pytes
                                      '{"models": [{"id": "a", "title": "A", "problem": "none"}]}'])
 def test_a_list_of_anything_is_a_sentence(folder: Path, content: str) -> None:
     folder.mkdir(parents=True)
-    (folder / "Models.json").write_text(content)
+    (folder / "Models.json").write_text(content, encoding="utf-8")
     assert ids() == ["ct-abdomen", "demonstration", "Models.json"]
     assert "cannot be read" in catalogue()[2].problem
 

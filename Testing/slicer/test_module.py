@@ -101,7 +101,7 @@ def test_the_console_refuses_with_one_sentence(module: Any, volume: Any, scene: 
 
 def test_the_console_says_that_packages_are_missing(module: Any, volume: Any, tmp_path: Path,
                                                     monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "requirements.txt").write_text("torch>=99")
+    (tmp_path / "requirements.txt").write_text("torch>=99", encoding="utf-8")
     monkeypatch.setattr(dependencies, "REQUIREMENTS", tmp_path / "requirements.txt")
     with pytest.raises(RuntimeError, match=r"^torch is missing \(.*\)\. Press Install in the panel's setup\.$"):
         module.SAMoraLogic().segment(volume)
@@ -138,7 +138,7 @@ def test_the_self_tests_pass(module: Any, widget: Any) -> None:
 
 def test_self_tests_that_cannot_run_are_skipped_with_the_reason(module: Any, widget: Any, tmp_path: Path,
                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "requirements.txt").write_text("torch>=99")
+    (tmp_path / "requirements.txt").write_text("torch>=99", encoding="utf-8")
     monkeypatch.setattr(dependencies, "REQUIREMENTS", tmp_path / "requirements.txt")
     result = run_self_tests(module)
     assert result.wasSuccessful() and len(result.skipped) == 2

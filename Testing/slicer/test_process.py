@@ -44,7 +44,7 @@ def is_running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     state = Path(f"/proc/{pid}/stat")
-    return not state.exists() or state.read_text().rsplit(") ", 1)[1][0] != "Z"
+    return not state.exists() or state.read_text(encoding="utf-8").rsplit(") ", 1)[1][0] != "Z"
 
 
 def test_events_arrive_in_order_and_the_rest_is_the_log() -> None:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("slicer_app")
 def found_in(source: str, folder: Path) -> list[str]:
     from Testing.slicer.harness import rules
 
-    (folder / "Panel.ui").write_text(UI)
+    (folder / "Panel.ui").write_text(UI, encoding="utf-8")
     (folder / "Panel.py").write_text(source, encoding="utf-8")
     return rules.check(folder / "Panel.py", folder / "Panel.ui")
 

@@ -47,7 +47,7 @@ def test_the_file_has_a_row_for_every_organ_of_every_volume(tmp_path: Path) -> N
 
 
 def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(OSError, match=r"could not be written .* no other program holds the file open\.$"):
         write_csv([result()], tmp_path / "file" / "a.csv")
     if os.name != "nt":

@@ -72,7 +72,7 @@ def finish(process: subprocess.Popen[str]) -> None:
 
 def losses(folder: Path) -> Tensor:
     """One per step."""
-    lines = (folder / "log.jsonl").read_text().splitlines()
+    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     return torch.tensor([json.loads(line)["loss"] for line in lines])
 
 

@@ -78,9 +78,9 @@ def test_a_damaged_expert(cases: Any, tmp_path: Path, base: Path) -> None:
 def test_a_folder_of_another_run(cases: Any, tmp_path: Path, base: Path) -> None:
     prepare(cases, tmp_path)
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.yaml").write_text("variant: samora\nfraction: 0.1\n")
+    (tmp_path / "run" / "config.yaml").write_text("variant: samora\nfraction: 0.1\n", encoding="utf-8")
     assert "holds a run whose" in said(tmp_path, base, variant="samed")
-    assert (tmp_path / "run" / "config.yaml").read_text() == "variant: samora\nfraction: 0.1\n"
+    assert (tmp_path / "run" / "config.yaml").read_text(encoding="utf-8") == "variant: samora\nfraction: 0.1\n"
     assert len(list((tmp_path / "run").iterdir())) == 1
 
 

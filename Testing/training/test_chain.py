@@ -134,7 +134,7 @@ def test_evaluation_writes_table_and_pictures(chain: Path, tmp_path: Path, capsy
     evaluate(["--manifest", str(chain / "manifest.json"), "--checkpoint", str(chain / "samed/model.safetensors"),
               "--base", str(chain / "base/base.safetensors"), "--output", str(tmp_path), "--pictures"])
     assert "liver" in capsys.readouterr().out
-    written = json.loads((tmp_path / "results.json").read_text())
+    written = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert [result["case"] for result in written["results"]] == ["p3"]
     assert (tmp_path / "cases/p3.png").stat().st_size > 10_000
     assert np.genfromtxt(tmp_path / "results.csv", delimiter=",", skip_header=1).shape[0] == 8

@@ -23,7 +23,7 @@ def write_run(folder: Path, *cases: tuple[float, float]) -> Path:
                 for convention in ("strict", "samed", "ma_sam")} for organ, value in zip(ORGANS, dice, strict=True)}}
         for number, dice in enumerate(cases)]
     (folder / "test").mkdir(parents=True)
-    (folder / "test/results.json").write_text(json.dumps({"results": results}))
+    (folder / "test/results.json").write_text(json.dumps({"results": results}), encoding="utf-8")
     return folder
 
 
@@ -74,7 +74,7 @@ def test_the_numbers_are_those_of_the_papers_text(name: str) -> None:
     papers = Path(__file__).resolve().parents[3] / "shared" / "papers"
     if not papers.is_dir():
         pytest.skip("needs ../shared/papers, which is not part of the repository")
-    text = "".join((papers / f"{paper}.txt").read_text() for paper in ("samora", "samora_supplement"))
+    text = "".join((papers / f"{paper}.txt").read_text(encoding="utf-8") for paper in ("samora", "samora_supplement"))
     lines = {" ".join(NUMBER.findall(MARKUP.sub(" ", line))) for line in text.splitlines()}
     rows = [[cell for cell in cells if NUMBER.fullmatch(cell)] for cells in read_paper_table(name).rows.values()]
     for numbers in zip(*rows, strict=True) if name == "6" else rows:

@@ -34,7 +34,7 @@ COMMITTED = sorted(path for path in CONFIGS.rglob("*.yaml") if path.parent.name 
 def test_committed_configurations_load(path: Path) -> None:
     kind = KINDS.get(path.stem.split("-")[0], Stage2)
     config = from_command_line(kind, ["--config", str(path)])
-    written = yaml.safe_load(path.read_text())
+    written = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert config.optimisation.steps == written["optimisation"]["steps"]
     assert str(config.output) == written["output"]
     if "preprocessing" in written:

@@ -184,12 +184,12 @@ def test_from_checkpoint_to_results(manifest, tmp_path, capsys, monkeypatch):
     command = ["--manifest", str(tmp_path / "out" / "manifest.json"), "--checkpoint", str(tmp_path / "c.safetensors"),
                "--output", str(tmp_path / "results")]
     main(command)
-    first = (tmp_path / "results" / "results.json").read_text()
+    first = (tmp_path / "results" / "results.json").read_text(encoding="utf-8")
     assert json.loads(first)["name"] == "untrained"
     assert [result["case"] for result in json.loads(first)["results"]] == ["b", "c"]
     assert "right_kidney" in capsys.readouterr().out
     main(command)  # from the stored cases: even the seconds are the same
-    assert (tmp_path / "results" / "results.json").read_text() == first
+    assert (tmp_path / "results" / "results.json").read_text(encoding="utf-8") == first
     (tmp_path / "results" / "results.json").unlink()
     (tmp_path / "results" / "cases" / "c.json").unlink()
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -199,7 +199,7 @@ def test_from_checkpoint_to_results(manifest, tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "results" / "results.json").exists()
     monkeypatch.setenv("RANK", "1")
     main(command)
-    shared = json.loads((tmp_path / "results" / "results.json").read_text())
+    shared = json.loads((tmp_path / "results" / "results.json").read_text(encoding="utf-8"))
     assert [result["case"] for result in shared["results"]] == ["b", "c"]
     with pytest.raises(SystemExit, match="no case in the split validation"):
         main([*command, "--split", "validation"])

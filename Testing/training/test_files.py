@@ -10,7 +10,7 @@ from Training.files import write_json, write_text
 
 def test_makes_the_folder_and_leaves_nothing_beside(tmp_path):
     write_json(tmp_path / "a" / "b.json", {"x": 1})
-    assert json.loads((tmp_path / "a" / "b.json").read_text()) == {"x": 1}
+    assert json.loads((tmp_path / "a" / "b.json").read_text(encoding="utf-8")) == {"x": 1}
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.json"]
 
 
@@ -23,7 +23,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         write_text(tmp_path / "t", "new")
-    assert (tmp_path / "t").read_text() == "old"
+    assert (tmp_path / "t").read_text(encoding="utf-8") == "old"
     assert len(list(tmp_path.iterdir())) == 1
 
 

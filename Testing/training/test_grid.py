@@ -28,7 +28,7 @@ rows: [samed]
 
 def write_grid(folder: Path, variant: str = "samed") -> Path:
     path = folder / "grid.yaml"
-    path.write_text(SMALL.format(output=folder / "runs", variant=variant))
+    path.write_text(SMALL.format(output=folder / "runs", variant=variant), encoding="utf-8")
     return path
 
 

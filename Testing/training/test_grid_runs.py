@@ -35,7 +35,7 @@ def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``python -m Training.work`` in the children: the package of the folder that they start in."""
     (tmp_path / "Training").mkdir()
     (tmp_path / "Training" / "__init__.py").touch()
-    (tmp_path / "Training" / "work.py").write_text(SCRIPT)
+    (tmp_path / "Training" / "work.py").write_text(SCRIPT, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -47,7 +47,7 @@ def planned(folder: Path, name: str, *needs: str, **options: object) -> PlannedR
 
 
 def order(folder: Path) -> list[str]:
-    return (folder / "order").read_text().splitlines() if (folder / "order").exists() else []
+    return (folder / "order").read_text(encoding="utf-8").splitlines() if (folder / "order").exists() else []
 
 
 def test_each_run_comes_after_those_that_it_needs_and_is_done_once(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_failure_stops_what_needs_it_and_nothing_else(tmp_path: Path, capfd: p
     assert progress.failed == {"bad": "there is no base", "after": "not started, it needs bad",
                                "later": "not started, it needs after"}
     assert "bad: FAILED: there is no base" in capfd.readouterr().out
-    assert "there is no base" in (folder / "logs" / "bad.log").read_text()
+    assert "there is no base" in (folder / "logs" / "bad.log").read_text(encoding="utf-8")
     assert [line.split()[0] for line in order(folder)] == ["bad", "good"]
 
 
@@ -97,7 +97,7 @@ def test_an_interruption_ends_the_children_and_the_next_call_goes_on(tmp_path: P
     folder, running = tmp_path / "grid", tmp_path / "grid" / "long" / "pid"
 
     def interrupt(seconds: float) -> None:
-        if running.exists() and running.read_text():
+        if running.exists() and running.read_text(encoding="utf-8"):
             raise KeyboardInterrupt
         time.sleep(min(seconds, 0.05))
 
@@ -106,7 +106,7 @@ def test_an_interruption_ends_the_children_and_the_next_call_goes_on(tmp_path: P
         patch.setattr(grid_runs, "time", type("Clock", (), {"sleep": interrupt, "monotonic": time.monotonic}))
         execute([short, long], folder, [None])
     with pytest.raises(ProcessLookupError):
-        os.kill(int(running.read_text()), 0)
+        os.kill(int(running.read_text(encoding="utf-8")), 0)
     assert json.loads((folder / "finished" / "short.json").read_text()) == [short.script, *short.arguments]
     assert not (folder / "finished" / "long.json").exists()
     execute([short, planned(folder, "long", "short")], folder, [None])

@@ -41,7 +41,7 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
 def commands(parent: int) -> dict[int, bytes]:
     """The command lines of a process's living children."""
     found = {}
-    for child in map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split()):
+    for child in map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="utf-8").split()):
         found[child] = Path(f"/proc/{child}/cmdline").read_bytes()
     return found
 

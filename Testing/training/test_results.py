@@ -39,12 +39,12 @@ def test_an_absent_organ_is_null_in_json_and_empty_in_csv(tmp_path):
     results = [{"case": "x", "key": "k", "seconds": 1.0, "organs": {"liver": row}}]
     write_results(tmp_path, results, {"split": "test"})
     assert json.loads((tmp_path / "results.json").read_text())["summary"]["strict"]["mean"]["dice"] is None
-    (line,) = csv.DictReader((tmp_path / "results.csv").open())
+    (line,) = csv.DictReader((tmp_path / "results.csv").open(encoding="utf-8"))
     assert line["strict_dice"] == ""
     assert (line["organ"], line["samed_dice"], line["ma_sam_dice"]) == ("liver", "0.0", "1.0")
     assert "strict_nsd" in line
     assert not {"ma_sam_hd95", "samed_nsd"} & set(line)
-    assert to_csv(results) == (tmp_path / "results.csv").read_text()
+    assert to_csv(results) == (tmp_path / "results.csv").read_text(encoding="utf-8")
 
 
 def test_written_results_are_read_and_others_refused(tmp_path):
@@ -52,5 +52,5 @@ def test_written_results_are_read_and_others_refused(tmp_path):
     results = [{"case": "x", "organs": {"liver": _row(0.8)}}]
     write_results(tmp_path / "test", results, {})
     assert read_results(tmp_path) == results
-    (tmp_path / "test" / "results.json").write_text('{"results"')
+    (tmp_path / "test" / "results.json").write_text('{"results"', encoding="utf-8")
     assert "no file of Training.evaluate" in refusal(lambda: read_results(tmp_path))

@@ -21,7 +21,7 @@ def config(**changes: object) -> Stage2:
 def test_the_configuration_is_written_and_read_as_the_same_run(tmp_path: Path) -> None:
     Run(tmp_path, config())
     Run(tmp_path, config())
-    assert "variant: samed" in (tmp_path / "config.yaml").read_text()
+    assert "variant: samed" in (tmp_path / "config.yaml").read_text(encoding="utf-8")
 
 
 def test_a_folder_from_before_a_field_existed_had_its_default(tmp_path: Path) -> None:
@@ -37,10 +37,10 @@ def test_a_folder_from_before_a_field_existed_had_its_default(tmp_path: Path) ->
 def test_also_in_a_part_of_the_configuration(tmp_path: Path) -> None:
     Run(tmp_path, config())
     path = tmp_path / "config.yaml"
-    path.write_text("".join(line for line in path.read_text().splitlines(True)
+    path.write_text("".join(line for line in path.read_text(encoding="utf-8").splitlines(True)
                             if line.strip() not in ("workers: 0", "total: 0")))  # optimisation's, and its schedule's
     Run(tmp_path, config())
-    assert "workers: 0" in path.read_text() and "total: 0" in path.read_text()
+    assert "workers: 0" in path.read_text(encoding="utf-8") and "total: 0" in path.read_text(encoding="utf-8")
     path.write_text("".join(line for line in path.read_text().splitlines(True) if line.strip() != "workers: 0"))
     with pytest.raises(ValueError, match="whose optimisation differ"):
         Run(tmp_path, config(optimisation=Optimisation(workers=2)))
@@ -92,6 +92,6 @@ def test_a_damaged_state_is_one_sentence(tmp_path: Path, kept: int) -> None:
 def test_a_log_line_cut_short_is_left_out(tmp_path: Path) -> None:
     run = Run(tmp_path, config())
     run.log(step=1, loss=0.5)
-    with (tmp_path / "log.jsonl").open("a") as file:
+    with (tmp_path / "log.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"step": 2, "lo')
     assert run.read_log() == [{"step": 1, "loss": 0.5}]

@@ -96,7 +96,7 @@ def test_experts_are_distilled_and_probed(tmp_path: Path, data: list[str], base:
     probe(["--manifest", str(tmp_path / "manifest.json"), "--base", str(base), "--experts", *experts, "--cache",
            str(tmp_path / "cache"), "--output", str(tmp_path / "probe.json"), "--fractions", "0.5", "1", "--seeds", "1",
            "2"])
-    table = json.loads((tmp_path / "probe.json").read_text())
+    table = json.loads((tmp_path / "probe.json").read_text(encoding="utf-8"))
     assert [row["expert"] for row in table] == ["none", "none", experts[0], experts[0], experts[1], experts[1]]
     assert all(0 < row["dice"] <= 1 for row in table)
     assert "none: fraction 0.5, Dice " in capsys.readouterr().out

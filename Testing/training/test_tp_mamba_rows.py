@@ -82,7 +82,7 @@ def test_a_run_on_the_grid(cases: Cases, tmp_path: Path) -> None:
     """From files to a checkpoint, validated with sliding windows; the model segments a case."""
     settings = config(cases, tmp_path)
     finetune(settings)
-    assert "validation_dice" in (settings.output / "log.jsonl").read_text()
+    assert "validation_dice" in (settings.output / "log.jsonl").read_text(encoding="utf-8")
     model, card = load_model(settings.output / "model.safetensors", base=settings.base)
     assert card.variant is not None and card.variant.depth == 4 and card.preprocessing == GRID
     phantom = make_phantom(1, (8.0, 8.0, 20.0)).ct

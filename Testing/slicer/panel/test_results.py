@@ -60,7 +60,7 @@ def test_an_export_that_is_dismissed_or_fails(result: Any, tmp_path: Path, monke
                                               path: str) -> None:
     import qt
 
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *arguments: str(tmp_path / path) if path else "")
     before = result.ui.statusLabel.text
     harness.click(result.ui.exportButton)

@@ -179,7 +179,7 @@ def test_a_temporary_folder_that_cannot_be_written(widget: Any, scene: Any, add_
                                                    tmp_path: Path, slicer_app: Any, monkeypatch: pytest.MonkeyPatch
                                                    ) -> None:
     add_volume()
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setattr(slicer_app, "temporaryPath", str(tmp_path / "file"))
     before = nodes(scene)
     press_apply(widget)

@@ -36,7 +36,7 @@ def packages(widget: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
     monkeypatch.setattr(dependencies, "REQUIREMENTS", file)
 
     def need(*lines: str) -> None:
-        file.write_text("\n".join(lines))
+        file.write_text("\n".join(lines), encoding="utf-8")
         widget.parent.exit()
         widget.parent.enter()
 
@@ -60,7 +60,7 @@ def test_missing_packages_are_a_sentence_and_a_button(widget: Any, packages: Cal
 
     def install(lines: list[str]) -> str:
         asked.append(lines)
-        dependencies.REQUIREMENTS.write_text("numpy")
+        dependencies.REQUIREMENTS.write_text("numpy", encoding="utf-8")
         return ""
 
     monkeypatch.setattr(dependencies, "install", install)
@@ -98,7 +98,7 @@ def test_an_installation_that_fails_is_one_sentence(widget: Any, packages: Calla
 def test_packages_that_do_not_work_are_noticed(widget: Any, child: Any, tmp_path: Path,
                                                monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken/torch").mkdir(parents=True)
-    (tmp_path / "broken/torch/__init__.py").write_text("raise OSError('c10.dll cannot be found')")
+    (tmp_path / "broken/torch/__init__.py").write_text("raise OSError('c10.dll cannot be found')", encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
     harness.click(widget.ui.refreshDevicesButton)
     assert not widget.ui.refreshDevicesButton.enabled
@@ -266,7 +266,7 @@ def test_the_folder_opens_and_is_chosen(widget: Any, models_folder: Path, tmp_pa
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(widget: Any, tmp_path: Path,
                                                       monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("SAMORA_WEIGHTS", str(tmp_path / "file/models"))
     widget.ui.setupButton.collapsed = False
     harness.click(widget.ui.openFolderButton)

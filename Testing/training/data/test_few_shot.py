@@ -55,7 +55,7 @@ def test_draws_among_listed_slices_alone():
 
 def test_reads_the_names_of_a_list(tmp_path):
     path = tmp_path / "train.txt"
-    path.write_text("case0005_slice067\ncase0005_slice002.npz\n06SR5_slice011\n")
+    path.write_text("case0005_slice067\ncase0005_slice002.npz\n06SR5_slice011\n", encoding="utf-8")
     assert read_slice_list(path) == {"case0005": (2, 67), "06SR5": (11,)}
     with pytest.raises(FileNotFoundError, match="no list of slices"):
         read_slice_list(tmp_path / "none.txt")

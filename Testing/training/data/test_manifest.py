@@ -27,7 +27,7 @@ def test_comes_back_as_written(manifest, tmp_path):
 
 
 def test_holds_no_absolute_path(manifest, tmp_path):
-    text = (tmp_path / "out" / "manifest.json").read_text()
+    text = (tmp_path / "out" / "manifest.json").read_text(encoding="utf-8")
     assert str(tmp_path) not in text
     assert "../data/a/image.nii.gz" in text
 
@@ -82,9 +82,9 @@ def test_refuses_broken_rules(manifest):
 ])
 def test_says_what_is_wrong_with_a_file(manifest, tmp_path, change):
     path = tmp_path / "out" / "manifest.json"
-    data = json.loads(path.read_text())
+    data = json.loads(path.read_text(encoding="utf-8"))
     change(data)
-    path.write_text(json.dumps(data))
+    path.write_text(json.dumps(data), encoding="utf-8")
     with pytest.raises(ValueError, match=r"Training\.prepare"):
         read_manifest(path)
 
@@ -92,7 +92,7 @@ def test_says_what_is_wrong_with_a_file(manifest, tmp_path, change):
 def test_refuses_other_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="no manifest"):
         read_manifest(tmp_path / "none.json")
-    (tmp_path / "x.json").write_text("[not json")
+    (tmp_path / "x.json").write_text("[not json", encoding="utf-8")
     with pytest.raises(ValueError, match="is not a manifest"):
         read_manifest(tmp_path / "x.json")
 

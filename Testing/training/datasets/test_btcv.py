@@ -60,13 +60,13 @@ def test_btcv_is_twenty_four_and_six(btcv: Path) -> None:
 
 def test_the_ten_per_cent_list_chooses_slices(btcv: Path, tmp_path: Path) -> None:
     names = tmp_path / "train_220.txt"
-    names.write_text("case0005_slice000\ncase0005_slice003\ncase0006_slice001\n")
+    names.write_text("case0005_slice000\ncase0005_slice003\ncase0006_slice001\n", encoding="utf-8")
     manifest = prepared("synapse", btcv, "--few-shot-list", str(names))
     assert sizes(manifest) == {"test": 12, "train": 2, "unlabelled": 16}
     turned, straight = manifest.of("train")
     assert turned.slices == (0, 3)  # the file starts at the head: 3, 0 from the feet
     assert straight.slices == (1,)
-    names.write_text("case0005_slice002\n")
+    names.write_text("case0005_slice002\n", encoding="utf-8")
     assert prepared("synapse", btcv, "--few-shot-list", str(names)).of("train")[0].slices == (1,)
 
 
@@ -77,7 +77,7 @@ def test_the_ten_per_cent_list_chooses_slices(btcv: Path, tmp_path: Path) -> Non
 ])
 def test_refuses_a_list_of_something_else(btcv: Path, tmp_path: Path, line: str, cause: str) -> None:
     names = tmp_path / "list.txt"
-    names.write_text(line)
+    names.write_text(line, encoding="utf-8")
     assert cause in refused("synapse", btcv, "--few-shot-list", str(names))
 
 

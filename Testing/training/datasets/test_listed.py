@@ -47,7 +47,7 @@ def test_amos_names_the_missing(amos: Path) -> None:
     (amos / "amos22" / "labelsVa" / "amos_0008.nii.gz").unlink()
     message = refused("amos22", amos)
     assert "lacks 2 of the 7" in message and "labelsTr/amos_0004.nii.gz, labelsVa/amos_0008.nii.gz" in message
-    (amos / "amos22" / "dataset.json").write_text("{")
+    (amos / "amos22" / "dataset.json").write_text("{", encoding="utf-8")
     assert "dataset.json' cannot be read" in refused("amos22", amos)
     (amos / "amos22" / "dataset.json").unlink()
     assert "dataset.json', which lists the files" in refused("amos22", amos)

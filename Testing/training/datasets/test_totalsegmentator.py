@@ -56,7 +56,7 @@ def test_names_the_missing(total: Path) -> None:
     message = refused("totalsegmentator", total)
     assert "lacks 1 of the 64" in message and "s0002/segmentations/liver.nii.gz" in message
     assert sizes(prepared("totalsegmentator", total, "--partial")) == {"test": 1, "train": 1}
-    (total / "meta.csv").write_text("image_id,split\ns0000,train\n")
+    (total / "meta.csv").write_text("image_id,split\ns0000,train\n", encoding="utf-8")
     assert "meta.csv' lacks the column" in refused("totalsegmentator", total)
     (total / "meta.csv").unlink()
     assert "meta.csv', which lists the cases" in refused("totalsegmentator", total)

@@ -56,7 +56,7 @@ def test_comes_back_in_hu(synapse: Path) -> None:
 
 def test_a_list_of_slices_fits_these_names(synapse: Path, tmp_path: Path) -> None:
     names = tmp_path / "train_220.txt"
-    names.write_text("case0005_slice002\n")
+    names.write_text("case0005_slice002\n", encoding="utf-8")
     manifest = prepared("synapse", synapse, "--few-shot-list", str(names))
     assert [case.slices for case in manifest.of("train")] == [(2,)]
 
