@@ -18,6 +18,7 @@ from typing import Any
 
 from SAMoraLib import __version__
 from SAMoraLib.card import Card, read_card
+from SAMoraLib.freed_memory import keep_freed_memory
 from SAMoraLib.inference.sharing import rank_and_world, share_of
 from SAMoraLib.parent import end_with_parent
 from SAMoraLib.request import Request, plan_jobs
@@ -110,6 +111,7 @@ def _predict(options: argparse.Namespace) -> int:
     request = replace(request, jobs=tuple(jobs))
     from SAMoraLib.inference.batch import predict_files  # after the request is found good: torch takes seconds
 
+    keep_freed_memory()
     return REFUSED if predict_files(request, as_json=options.json) else DONE
 
 
@@ -129,6 +131,7 @@ def _add_demo(commands: argparse._SubParsersAction) -> None:
 def _demo(options: argparse.Namespace) -> int:
     from SAMoraLib.demo.demo import run_demo
 
+    keep_freed_memory()
     run_demo(options.seed, options.output, as_json=options.json)
     return DONE
 

@@ -35,8 +35,12 @@ class LowRankPair(nn.Module):
         nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.reduced(x) @ self.b.T
+
+    def reduced(self, x: Tensor) -> Tensor:
+        """A x, bent if need be: (..., d) -> (..., r)."""
         reduced = x @ self.a.T
-        return (F.gelu(reduced) if self.gelu else reduced) @ self.b.T
+        return F.gelu(reduced) if self.gelu else reduced
 
 
 class LoRALinear(Linear):
@@ -75,17 +79,28 @@ class LoRALinear(Linear):
         """
         out = super().forward(x)
         if adapter is not None:
-            return out + self.delta(x, adapter)
+            return self._with_pair(out, x, adapter)
         if self.compose is not None:
             return out + self._spread({part: _product(x, *self._composed(part)) for part in self.parts})
-        return out + self.delta(x, next(iter(self.lora))) if len(self.lora) == 1 else out
+        return self._with_pair(out, x, next(iter(self.lora))) if len(self.lora) == 1 else out
+
+    def _with_pair(self, out: Tensor, x: Tensor, adapter: str) -> Tensor:
+        """``out`` with an adapter's change; without gradients written where ``out`` lies."""
+        if torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type):
+            return out + self.delta(x, adapter)
+        for part, (start, stop) in self.parts.items():
+            pair = self._pairs(adapter)[part]
+            out.view(-1, self.out_features)[:, start:stop].addmm_(pair.reduced(x).flatten(0, -2), pair.b.T)
+        return out
 
     def delta(self, x: Tensor, adapter: str) -> Tensor:
         """What ``adapter`` adds to the output: (..., out), zero outside its parts."""
+        return self._spread({part: self._pairs(adapter)[part](x) for part in self.parts})
+
+    def _pairs(self, adapter: str) -> Any:
         if adapter not in self.lora:
             raise ValueError(f"There is no adapter '{adapter}'; this model has {', '.join(self.lora)}.")
-        pairs: Any = self.lora[adapter]
-        return self._spread({part: pairs[part](x) for part in self.parts})
+        return self.lora[adapter]
 
     def streams(self, x: Tensor, names: Sequence[str]) -> Tensor:
         """The output without a pair and with each of ``names``: (1 + n, ..., out).
