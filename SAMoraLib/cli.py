@@ -89,7 +89,13 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
                         metavar="ORGAN=XMIN,XMAX,YMIN,YMAX,ZMIN,ZMAX", help="where an organ is to be found, mm in LPS, "
                         "for models that are prompted with boxes; once per organ")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
-    parser.add_argument("--batch-size", type=_positive, default=8, help="slices at once (default: %(default)s)")
+    parser.add_argument("--batch-size", type=_positive, default=8, help="slices at once, less where memory is short "
+                        "(default: %(default)s)")
+    parser.add_argument("--skim", type=_positive, default=1, metavar="N", help="look at every Nth slice first, then at "
+                        "those next to one that shows an organ; faster on long volumes, and may miss what is "
+                        "thinner (default: look at all)")
+    parser.add_argument("--max-memory", type=_size, metavar="GIB", help="the most that the program may take (default: "
+                        "what is free)")
     parser.add_argument("--resume", action="store_true", help="leave out volumes whose result is there already")
     parser.add_argument("--json", action="store_true", help="progress and results as JSON lines on standard output")
     parser.set_defaults(command=_predict, wrong_use=parser.error)
@@ -117,7 +123,8 @@ def _predict(options: argparse.Namespace) -> int:
 
 def _request(options: argparse.Namespace) -> Request:
     jobs = plan_jobs(options.inputs, options.output, options.format, options.region, dict(options.boxes))
-    return Request(jobs, options.model or CT_ABDOMEN, options.base, options.organs, options.device, options.batch_size)
+    return Request(jobs, options.model or CT_ABDOMEN, options.base, options.organs, options.device, options.batch_size,
+                   options.skim, options.max_memory)
 
 
 def _add_demo(commands: argparse._SubParsersAction) -> None:
@@ -244,6 +251,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
     return int(text)
+
+
+def _size(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a size in GiB; give a number above 0")
+    return number
 
 
 def _seed(text: str) -> int:

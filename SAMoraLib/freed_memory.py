@@ -1,8 +1,8 @@
 """Memory that one step frees, kept for the next step (torch-free).
 
-glibc maps every large array afresh and gives it back when it is freed, so that the system has to find and clear its pages
-again at every layer: a sixth of an encoder's time at eight slices of 224 pixels. Programs that do nothing but segment or
-train call ``keep_freed_memory``; a program that has other things to do, such as 3D Slicer, is left alone.
+glibc maps every large array afresh and gives it back when it is freed, so that the system has to find and clear its
+pages again at every layer: a sixth of an encoder's time at eight slices of 224 pixels. Programs that do nothing but
+segment or train call ``keep_freed_memory``; a program that has other things to do, such as 3D Slicer, is left alone.
 """
 
 from __future__ import annotations

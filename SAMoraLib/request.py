@@ -43,11 +43,13 @@ class Request:
         base: base weights; None: beside the checkpoint, if it needs any.
         organs: names to keep; None: all of the model's.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-        batch_size: slices at once.
+        batch_size: slices at once, at most.
+        skim: look at every so many slices first, and at the others only next to one that shows an organ.
+        max_memory: GiB that the program may take; None: what is free.
 
     Raises:
-        ValueError: no volume or organ, a batch of nothing, an output of no known format, one that would overwrite an
-            input, or two that are the same.
+        ValueError: no volume or organ, a batch of nothing, steps or memory that cannot be, an output of no known
+            format, one that would overwrite an input, or two that are the same.
     """
 
     jobs: tuple[Job, ...]
@@ -56,14 +58,19 @@ class Request:
     organs: tuple[str, ...] | None = None
     device: str = "auto"
     batch_size: int = 8
+    skim: int = 1
+    max_memory: float | None = None
 
     def __post_init__(self) -> None:
         if not self.jobs:
             raise ValueError("The request names no volume; give at least one.")
         if self.organs is not None and not self.organs:
             raise ValueError("The request names no organ; name some, or leave them out for all of the model's.")
-        if not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise ValueError(f"The batch size is {self.batch_size}; give a whole number above 0.")
+        for name, number in (("batch size", self.batch_size), ("step of skimming", self.skim)):
+            if not isinstance(number, int) or number < 1:
+                raise ValueError(f"The {name} is {number}; give a whole number above 0.")
+        if self.max_memory is not None and not (isinstance(self.max_memory, (int, float)) and self.max_memory > 0):
+            raise ValueError(f"The largest memory is {self.max_memory} GiB; give a number above 0, or leave it out.")
         _check_outputs(self.jobs)
 
     def to_json(self) -> dict[str, Any]:

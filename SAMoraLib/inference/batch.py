@@ -7,6 +7,7 @@ import time
 from SAMoraLib.card import read_card
 from SAMoraLib.checkpoint import load_model
 from SAMoraLib.inference.device import choose_device
+from SAMoraLib.inference.memory import fit_batch
 from SAMoraLib.inference.organ_table import organ_table
 from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.inference.reporter import Reporter
@@ -31,7 +32,7 @@ def predict_files(request: Request, as_json: bool = False) -> int:
             card.labels.by_name(organ)
     device = choose_device(request.device)
     model, card = load_model(request.model, base=request.base)
-    predictor = Predictor(model, card, batch_size=request.batch_size)
+    predictor = Predictor(model, card, batch_size=request.batch_size, skim=request.skim)
     reporter = Reporter(as_json)
     move_within_memory(predictor, device, reporter.notice)
     reporter.event("ready", model=card.name, device=str(predictor.device), volumes=len(request.jobs))
@@ -61,6 +62,9 @@ def _predict_one(predictor: Predictor, request: Request, job: Job, reporter: Rep
     name = str(job.input)
     reporter.progress(name, 0.0, "reading")
     volume = read_volume(job.input)
+    if fit_batch(predictor, volume, request.max_memory):
+        reporter.notice(f"'{job.input.name}' runs with {predictor.batch_size} slices at once, which is what fits into "
+                        "memory.")
     segmentation, confidence = predict_within_memory(
         predictor, volume, job, request.organs,
         lambda fraction, stage: reporter.progress(name, fraction, stage), reporter.notice)

@@ -146,6 +146,15 @@ def body_box(body: Body, canonical: Volume) -> Box:
     return Box(y0, y1, x0, x1)
 
 
+def body_slices(body: Body, count: int) -> np.ndarray:
+    """(D,) bool: of ``count`` slices those from the first to the last that may show the body."""
+    step = body.steps[0]
+    found = np.flatnonzero(body.mask.any(axis=(1, 2)))
+    wanted = np.zeros(count, bool)
+    wanted[max(0, (found[0] - 1) * step + 1):(found[-1] + 1) * step] = True
+    return wanted
+
+
 def _extent(mask: np.ndarray, axis: int, step: int, size: int) -> tuple[int, int]:
     """First and last + 1 voxel of the mask along an array axis."""
     at = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))

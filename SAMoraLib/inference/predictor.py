@@ -16,14 +16,17 @@ from SAMoraLib.features import Features
 from SAMoraLib.inference.preprocess import PreparedVolume, prepare_volume
 from SAMoraLib.inference.prompts import Target, decode_targets, find_targets, forbid_outside
 from SAMoraLib.inference.resampled import grid_shape, grid_slices
-from SAMoraLib.inference.slabs import WAYS, Logits, Passes
+from SAMoraLib.inference.slabs import WAYS, Passes
 from SAMoraLib.inference.sliding_window import Windows, check_grid, sliding_window
+from SAMoraLib.inference.wanted_slices import near, skimmed
 from SAMoraLib.labels import LabelSet
 from SAMoraLib.volume import Region, Volume
 
 Progress = Callable[[float, str], None]
-# Some consecutive slices, their classes (N, H, W) uint8 and the probabilities of these, float32.
-Segmented = tuple[slice, np.ndarray, np.ndarray]
+Numbers = slice | np.ndarray  # of some slices
+Logits = Iterator[tuple[Numbers, Tensor]]  # theirs: (N, K, s, s)
+# Some slices, their classes (N, H, W) uint8 and the probabilities of these, float32.
+Segmented = tuple[Numbers, np.ndarray, np.ndarray]
 Confidence = dict[str, float]  # of every organ that was found: mean softmax probability of its voxels
 
 
@@ -37,22 +40,28 @@ class Predictor:
         slabs: how a model that sees slabs goes through a volume: "streamed", each slice once, or "overlapping", in
             every slab that holds it, as in MA-SAM's released code.
 
+        skim: look at every so many slices first, and at the others only next to one that shows an organ asked for.
+
     Attributes:
         half: run in half precision: less memory, and a few voxels differ.
 
     Raises:
-        ValueError: the card has no labels or no preprocessing, or there is no such way.
+        ValueError: the card has no labels or no preprocessing, there is no such way, or the model sees more than a
+            slice at a time and cannot skim.
     """
 
     def __init__(self, model: Any, card: Card, device: str | torch.device = "cpu", batch_size: int = 8,
-                 slabs: str = "streamed") -> None:
+                 slabs: str = "streamed", skim: int = 1) -> None:
         if card.variant is None or card.labels is None or card.preprocessing is None:
             raise ValueError(f"The card of '{card.name}' has no labels or preprocessing; it is not a trained model.")
         if slabs not in WAYS:
             raise ValueError(f"Unknown way '{slabs}' through a volume; choose from {', '.join(WAYS)}.")
         check_grid(card.variant, card.preprocessing)
         self.model = model.eval()
-        self.variant, self.slabs = card.variant, slabs
+        self.variant, self.slabs, self.skim = card.variant, slabs, skim
+        if skim > 1 and not self._sees_single_slices:
+            raise ValueError(f"'{card.variant.name}' sees {card.variant.depth} slices at a time and cannot skim; leave "
+                             "--skim out, or choose another model.")
         self.labels: LabelSet = card.labels
         self.preprocessing = card.preprocessing
         self.batch_size, self.half = batch_size, False
@@ -94,12 +103,14 @@ class Predictor:
         prepared = prepare_volume(volume, self.preprocessing)
         targets = self._targets(boxes, volume, prepared)
         inside = prepared.reorientation.apply(inside) if inside is not None else None
-        begin, end = self._range(inside, targets, len(prepared.array))
+        wanted = self._wanted(inside, targets, prepared)
         labels = np.zeros(prepared.array.shape, np.uint8)
         counts, sums = np.zeros((2, len(kept)))
         report(0.0, "segmenting")
-        for batch, classes, probabilities in self._segmented(prepared, begin, end, targets):
-            report((batch.stop - begin) / (end - begin), "segmenting")
+        done = 0
+        for batch, classes, probabilities in self._found_first(prepared, wanted, targets, kept):
+            done += len(classes)
+            report(min(1.0, done / wanted.sum()), "segmenting")
             classes = kept[classes]
             if inside is not None:
                 classes[~inside[batch]] = 0
@@ -130,37 +141,59 @@ class Predictor:
         return ()
 
     @staticmethod
-    def _range(inside: np.ndarray | None, targets: Sequence[Target], count: int) -> tuple[int, int]:
-        """First slice to segment, and the one after the last."""
-        wanted = np.ones(count, bool) if not targets else np.any([t.inside.any(axis=(1, 2)) for t in targets], axis=0)
+    def _wanted(inside: np.ndarray | None, targets: Sequence[Target], prepared: PreparedVolume) -> np.ndarray:
+        """(D,) bool: the slices to segment, which follow each other."""
+        hit = np.ones(len(prepared.array), bool)
+        if targets:
+            hit = np.any([target.inside.any(axis=(1, 2)) for target in targets], axis=0)
         if inside is not None:
-            wanted = wanted & inside.any(axis=(1, 2))
-        hit = np.flatnonzero(wanted)
-        if not len(hit):
+            hit = hit & inside.any(axis=(1, 2))
+        if not hit.any():
             raise ValueError("The region and the boxes share no slice; move or enlarge one of them.")
-        return int(hit[0]), int(hit[-1]) + 1
+        first, last = np.flatnonzero(hit)[[0, -1]]
+        hit[first:last + 1] = True
+        return hit & prepared.worth_a_look
+
+    def _found_first(self, prepared: PreparedVolume, wanted: np.ndarray, targets: Sequence[Target], kept: np.ndarray
+                     ) -> Iterator[Segmented]:
+        """The wanted slices; where ``skim`` says so, those alone that are next to an organ."""
+        if self.skim == 1:
+            yield from self._segmented(prepared, wanted, targets)
+            return
+        first, found = skimmed(wanted, self.skim), np.zeros(len(wanted), bool)
+        for batch, classes, probabilities in self._segmented(prepared, first, targets):
+            found[batch] = kept[classes].any(axis=(1, 2))
+            yield batch, classes, probabilities
+        yield from self._segmented(prepared, wanted & near(found, self.skim) & ~first, targets)
 
     @torch.inference_mode()
-    def _segmented(self, prepared: PreparedVolume, begin: int, end: int, targets: Sequence[Target]
+    def _segmented(self, prepared: PreparedVolume, wanted: np.ndarray, targets: Sequence[Target]
                    ) -> Iterator[Segmented]:
-        """Slices begin..end (exclusive), some at a time.
+        """The wanted slices, some at a time.
 
         Logits go straight to the box's own pixels and are arg-maxed there, so that K float volumes never exist.
         """
-        for batch, logits in self._under_autocast(self._logits(prepared, begin, end, targets)):
+        for batch, logits in self._under_autocast(self._logits(prepared, wanted, targets)):
             logits = F.interpolate(logits.float(), prepared.box.shape, mode="bilinear", align_corners=False)
             forbid_outside(logits, targets, batch, prepared)
             highest, classes = logits.max(dim=1)
             probabilities = (highest - logits.logsumexp(dim=1)).exp()
             yield batch, _on_slices(classes.to(torch.uint8), prepared), _on_slices(probabilities, prepared)
 
-    def _logits(self, prepared: PreparedVolume, begin: int, end: int, targets: Sequence[Target]) -> Logits:
-        """Slices begin..end with logits (N, K, s, s) at the decoder's own resolution, as the variant sees a volume."""
+    @property
+    def _sees_single_slices(self) -> bool:
+        return self.variant.decoder != "conv3d" and self.variant.depth == 1
+
+    def _logits(self, prepared: PreparedVolume, wanted: np.ndarray, targets: Sequence[Target]) -> Logits:
+        """The wanted slices with logits (N, K, s, s) at the decoder's own resolution, as the variant sees a volume."""
+        numbers, images = np.flatnonzero(wanted), partial(self._images, prepared)
+        if self._sees_single_slices:
+            return self._slice_by_slice(images, numbers)
+        if not len(numbers):
+            return iter(())
+        begin, end = int(numbers[0]), int(numbers[-1]) + 1
         if self.variant.decoder == "conv3d":
             return sliding_window(self._windows(prepared), begin, end)
-        images = partial(self._images, prepared)
-        if self.variant.depth == 1:
-            return self._slice_by_slice(images, begin, end)
         passes = Passes(self.model, images, partial(self._decode, targets), len(prepared.array), self.batch_size)
         return WAYS[self.slabs](passes, begin, end)
 
@@ -175,11 +208,10 @@ class Predictor:
     def _images(self, prepared: PreparedVolume, numbers: np.ndarray) -> Tensor:
         return torch.from_numpy(prepared.slices_of(numbers)).to(self.device)
 
-    def _slice_by_slice(self, images: Callable[[np.ndarray], Tensor], begin: int, end: int) -> Logits:
-        for first in range(begin, end, self.batch_size):
-            numbers = np.arange(first, min(first + self.batch_size, end))
-            prediction = self.model(images(numbers)[:, :, None])
-            yield slice(first, first + len(numbers)), prediction.low_res_logits[:, :, 0]
+    def _slice_by_slice(self, images: Callable[[np.ndarray], Tensor], numbers: np.ndarray) -> Logits:
+        for first in range(0, len(numbers), self.batch_size):
+            batch = numbers[first:first + self.batch_size]
+            yield batch, self.model(images(batch)[:, :, None]).low_res_logits[:, :, 0]
 
     def _decode(self, targets: Sequence[Target], features: Features, numbers: np.ndarray) -> Tensor:
         if targets:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from SAMoraLib.card import Preprocessing
-from SAMoraLib.inference.body import Body, Box, body_box, find_body
+from SAMoraLib.inference.body import Body, Box, body_box, body_slices, find_body
 from SAMoraLib.volume import Reorientation, Volume, to_canonical, upside_down
 
 
@@ -25,6 +25,7 @@ class PreparedVolume:
         box: the part of every slice that fills the slab.
         window: intensities that become 0 and 1.
         image_size: side S of the slab, pixels.
+        worth_a_look: (D,) bool, the slices that may show the body.
         offsets: for each channel, how many slices above the slice itself it is taken.
     """
 
@@ -33,6 +34,7 @@ class PreparedVolume:
     box: Box
     window: tuple[float, float]
     image_size: int
+    worth_a_look: np.ndarray
     offsets: tuple[int, ...] = (0,)
 
     @property
@@ -64,7 +66,14 @@ def prepare_volume(volume: Volume, preprocessing: Preprocessing) -> PreparedVolu
     body = find_body(canonical, preprocessing)
     return PreparedVolume(canonical, reorientation, slice_box(canonical, body, preprocessing),
                           intensity_window(canonical, body, preprocessing), preprocessing.image_size,
+                          slices_worth_a_look(canonical, body, preprocessing),
                           channel_offsets(canonical.spacing[2], preprocessing.neighbours))
+
+
+def slices_worth_a_look(canonical: Volume, body: Body, preprocessing: Preprocessing) -> np.ndarray:
+    """(D,) bool: in CT those from the body's first to its last; in MR all, for there the last ones may be dark."""
+    count = len(canonical.array)
+    return body_slices(body, count) if preprocessing.modality == "CT" else np.ones(count, bool)
 
 
 def channel_offsets(spacing: float, neighbours: float) -> tuple[int, ...]:

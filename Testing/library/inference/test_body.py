@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from SAMoraLib.card import Preprocessing
-from SAMoraLib.inference.body import MARGIN, MIN_SIDE_MM, Box, body_box, find_body
+from SAMoraLib.inference.body import MARGIN, MIN_SIDE_MM, Body, Box, body_box, body_slices, find_body
 from SAMoraLib.volume import Volume
 
 CT = Preprocessing("CT", "hu_window", -125, 275, "body", 32)
@@ -153,3 +153,18 @@ def test_dark_organs_inside_bright_fat_belong_to_the_body() -> None:
     array[:, 28:92, 23:97] = rng.normal(90, 10, (6, 64, 74))
     volume = Volume(array, (3.0, 3.0, 6.0), (0, 0, 0), LPS)
     assert np.percentile(find_body(volume, MR).voxels(volume.array), 10) < 90
+
+
+@pytest.mark.parametrize("step", [1, 3, 4])
+def test_no_slice_of_the_body_is_left_out(step: int) -> None:
+    rng = np.random.default_rng(step)
+    for _ in range(50):
+        count = int(rng.integers(1, 40))
+        true = np.zeros(count, bool)
+        first = int(rng.integers(count))
+        true[first:int(rng.integers(first, count)) + 1] = True
+        coarse = true[::step]
+        if coarse.any():
+            wanted = body_slices(Body(coarse[:, None, None], (step, 2, 2)), count)
+            assert wanted[true].all()
+            assert wanted.sum() <= true.sum() + 2 * (step - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations, product
 
 import numpy as np
@@ -17,6 +18,7 @@ from SAMoraLib.model import Prediction
 from SAMoraLib.variants import get_variant
 from SAMoraLib.volume import Region, Volume
 
+CT = Preprocessing("CT", "hu_window", -125, 275, "body", 32)
 ROTATION = np.linalg.qr(np.random.default_rng(1).standard_normal((3, 3)))[0]
 
 
@@ -36,10 +38,9 @@ class Edges(nn.Module):
         return Prediction(logits[:, :, None], logits.new_zeros(len(logits), 5, 1), tuple(image.shape[-2:]))
 
 
-def predictor(batch_size: int = 3, crop: str = "body") -> Predictor:
-    card = Card("model", "edges", get_variant("sam"), 32, get_label_set("chaos_mr"),
-                Preprocessing("CT", "hu_window", -125, 275, crop, 32))
-    return Predictor(Edges(), card, batch_size=batch_size)
+def predictor(batch_size: int = 3, crop: str = "body", skim: int = 1) -> Predictor:
+    card = Card("model", "edges", get_variant("sam"), 32, get_label_set("chaos_mr"), replace(CT, crop=crop))
+    return Predictor(Edges(), card, batch_size=batch_size, skim=skim)
 
 
 def body(direction: np.ndarray, shape: tuple[int, int, int] = (7, 24, 28)) -> Volume:
@@ -125,6 +126,72 @@ def test_slices_outside_a_region_are_not_run() -> None:
     ours.model.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
     ours.predict(body(np.eye(3)), region=Region.between((-100, -100, 16), (100, 100, 36)))
     assert sum(seen) == 4
+
+
+def test_slices_outside_the_body_are_not_run_and_the_others_unchanged() -> None:
+    volume = body(np.eye(3))
+    array = np.pad(volume.array, ((9, 6), (0, 0), (0, 0)), constant_values=-1000)
+    ours, seen = predictor(batch_size=8), []
+    ours.model.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+    found = ours.predict(replace(volume, array=array)).array
+    assert sum(seen) == 7
+    assert np.array_equal(found[9:-6], ours.predict(volume).array)
+    assert found[:9].max() == found[-6:].max() == 0
+
+
+class Bright(nn.Module):
+    """Class 1 wherever a slice is bright."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+
+    def forward(self, image: Tensor) -> Prediction:
+        self.seen += [len(image)]
+        one = image[:, :, 0] - 0.9
+        logits = torch.cat([0 * one, one, *[one - 9] * 3], dim=1)
+        return Prediction(logits[:, :, None], logits.new_zeros(len(logits), 5, 1), tuple(image.shape[-2:]))
+
+
+def bright(*numbers: int) -> Volume:
+    """40 slices of tissue, some of which show a bright organ."""
+    array = np.full((40, 24, 28), -1000, np.int16)
+    array[:, 4:-3, 3:-6] = 40
+    array[list(numbers), 8:16, 8:16] = 300
+    return Volume(array, (2.0, 2.5, 3.0), (5.0, -7.0, 11.0), tuple(np.eye(3).ravel()))
+
+
+def test_skimming_finds_the_same_and_runs_less() -> None:
+    volume, labels = bright(*range(10, 17)), {}
+    for skim in (1, 4):
+        ours = predictor(skim=skim)
+        ours.model = Bright()
+        labels[skim] = ours.predict(volume).array
+        assert sum(ours.model.seen) == {1: 40, 4: 10 + 9}[skim]  # 12 and 16 are found: 9 more from 9 to 19
+    assert labels[1][10:17].any(axis=(1, 2)).all()
+    assert np.array_equal(labels[1], labels[4])
+
+
+def test_skimming_for_other_organs_looks_no_further() -> None:
+    ours = predictor(skim=4)
+    ours.model = Bright()
+    assert not ours.predict(bright(*range(10, 17)), organs=["spleen"]).array.any()
+    assert sum(ours.model.seen) == 10
+
+
+def test_a_region_is_exact_inside_when_skimming() -> None:
+    volume, ours = bright(*range(8, 10)), predictor(skim=4)
+    ours.model = Bright()
+    region = Region.between((-100, -100, 11 + 9 * 3), (100, 100, 11 + 12 * 3))
+    found = ours.predict(volume, region=region).array
+    assert np.array_equal(found[9:13], ours.predict(volume).array[9:13])
+    assert found[9].any()
+
+
+def test_models_of_slabs_cannot_skim() -> None:
+    card = Card("model", "slabs", get_variant("ma_sam"), 32, get_label_set("chaos_mr"), CT)
+    with pytest.raises(ValueError, match="'ma_sam' sees 5 slices at a time and cannot skim; leave --skim out"):
+        Predictor(Edges(), card, skim=2)
 
 
 def test_a_region_beside_the_volume_is_refused() -> None:

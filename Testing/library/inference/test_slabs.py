@@ -34,8 +34,10 @@ def predictor(batch_size: int = 4, slabs: str = "streamed") -> Predictor:
 
 def logits(ours: Predictor, volume: Volume, begin: int, end: int) -> Tensor:
     """(N, K, s, s) of slices begin..end, and that each of them comes once, in order."""
+    wanted = np.zeros(len(volume.array), bool)
+    wanted[begin:end] = True
     with torch.inference_mode():
-        steps = list(ours._logits(prepare_volume(volume, ours.preprocessing), begin, end, ()))
+        steps = list(ours._logits(prepare_volume(volume, ours.preprocessing), wanted, ()))
     assert [number for batch, _ in steps for number in range(batch.start, batch.stop)] == [*range(begin, end)]
     return torch.cat([found for _, found in steps])
 
@@ -115,7 +117,7 @@ def test_half_precision_does_not_leak_between_the_steps() -> None:
     ours = predictor()
     ours.half = True
     prepared = prepare_volume(phantom(9), ours.preprocessing)
-    for _ in ours._segmented(prepared, 0, 9, ()):
+    for _ in ours._segmented(prepared, np.ones(9, bool), ()):
         assert not torch.is_autocast_enabled("cpu")
 
 

@@ -1,0 +1,83 @@
+"""How many slices fit into memory at once: estimated before a volume is begun, so that it need not run out first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from SAMoraLib.inference.predictor import Predictor
+from SAMoraLib.variants import EXPERTS, HieraSize
+from SAMoraLib.volume import Volume
+
+GIB = 1 << 30
+# Upper bounds of what lives at once, as docs/performance.md measures it: in a block 16 floats per token, channel and
+# stream (input, projection, attention, the MLP's hidden layer twice); behind the decoder each class's logits thrice.
+BLOCK, CLASSES = 20, 3
+FLOAT = 4
+HIERA_PATCH = 4  # of its first stage, which has the most numbers
+
+
+def fit_batch(predictor: Predictor, volume: Volume, max_memory: float | None = None) -> bool:
+    """Let the predictor run no more slices at once than fit; whether that was fewer than it would.
+
+    Args:
+        max_memory: GiB that the program may take, of the device's memory where that is not the CPU; None: what is free.
+
+    Raises:
+        ValueError: not even one slice fits into ``max_memory``.
+    """
+    free = free_bytes(predictor.device, max_memory)
+    if free is None:
+        return False
+    around = volume_bytes(volume) if predictor.device.type == "cpu" else 0
+    fitting = int((free - around) // slice_bytes(predictor, volume))
+    if fitting < 1 and max_memory is not None:
+        missing = (around + slice_bytes(predictor, volume) - free) / GIB
+        raise ValueError(f"A volume of {' x '.join(map(str, reversed(volume.array.shape)))} voxels needs {missing:.1f} "
+                         f"GiB more than the {max_memory:g} GiB allowed; allow more, or crop or resample it.")
+    before, predictor.batch_size = predictor.batch_size, max(1, min(predictor.batch_size, fitting))
+    return predictor.batch_size < before
+
+
+def slice_bytes(predictor: Predictor, volume: Volume) -> int:
+    """What one more slice at once takes at most."""
+    size, side = predictor.variant.size, predictor.preprocessing.image_size
+    patch = HIERA_PATCH if isinstance(size, HieraSize) else size.patch_size
+    tokens = (side // patch) ** 2
+    streams = 1 + len(EXPERTS) if predictor.variant.fusion else 1
+    pixels = max(side**2, volume.array[0].size)
+    return FLOAT * (BLOCK * tokens * size.embed_dim * streams + CLASSES * (1 + len(predictor.labels)) * pixels)
+
+
+def volume_bytes(volume: Volume) -> int:
+    """What is made beside a volume that was read: a copy in canonical order, its labels twice, and a region's mask."""
+    return volume.array.nbytes + 3 * volume.array.size
+
+
+def free_bytes(device: torch.device, max_memory: float | None) -> int | None:
+    """Memory that may still be taken; None where the system does not say."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return free if max_memory is None else min(free, int(max_memory * GIB) - (total - free))
+    known = [] if (free_ram := _available()) is None else [free_ram]
+    if max_memory is not None:
+        known.append(int(max_memory * GIB) - resident_bytes())
+    return min(known, default=None)
+
+
+def _available() -> int | None:
+    return _kilobytes(Path("/proc/meminfo"), "MemAvailable:")
+
+
+def resident_bytes() -> int:
+    """Of this process; 0 where the system does not say."""
+    return _kilobytes(Path("/proc/self/status"), "VmRSS:") or 0
+
+
+def _kilobytes(path: Path, name: str) -> int | None:
+    """Linux's answer, in bytes; None elsewhere."""
+    if not path.exists():
+        return None
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)

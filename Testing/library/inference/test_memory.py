@@ -1,0 +1,83 @@
+"""How many slices run at once is what fits, and a volume that cannot fit is refused before work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import SAMoraLib.inference.memory as memory
+from SAMoraLib.card import Card, Preprocessing
+from SAMoraLib.inference.memory import GIB, fit_batch, free_bytes, resident_bytes, slice_bytes, volume_bytes
+from SAMoraLib.inference.predictor import Predictor
+from SAMoraLib.labels import get_label_set
+from SAMoraLib.variants import get_variant
+from SAMoraLib.volume import Volume
+
+MIB = 1 << 20
+
+
+def predictor(variant: str = "samed", batch_size: int = 8, encoder: str = "vit_b") -> Predictor:
+    """Of a model that is not there: only its card counts."""
+    card = Card("model", "none", get_variant(variant, encoder), 224, get_label_set("synapse"),
+                Preprocessing("CT", "hu_window", -160, 240, "body", 224))
+    return Predictor(torch.nn.Identity(), card, batch_size=batch_size)
+
+
+def volume(slices: int) -> Volume:
+    return Volume(np.zeros((slices, 512, 512), np.int16), (1, 1, 3), (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+
+
+@pytest.fixture
+def no_other_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "resident_bytes", lambda: 500 * MIB)
+    monkeypatch.setattr(memory, "_available", lambda: 100 * GIB)
+
+
+@pytest.mark.usefixtures("no_other_programs")
+def test_as_many_slices_run_as_fit() -> None:
+    ours, ct = predictor(), volume(100)
+    needed = (500 * MIB + volume_bytes(ct) + 3.5 * slice_bytes(ours, ct)) / GIB
+    assert fit_batch(ours, ct, needed)
+    assert ours.batch_size == 3
+    assert not fit_batch(ours, ct, 50)  # what was told once is not told again, and nothing grows
+    assert ours.batch_size == 3
+
+
+@pytest.mark.usefixtures("no_other_programs")
+def test_a_volume_that_cannot_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"512 x 512 x 1000 voxels needs \d\.\d GiB more than the 1 GiB allowed"):
+        fit_batch(predictor(), volume(1000), 1)
+
+
+def test_without_a_limit_a_full_machine_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_available", lambda: 10 * MIB)
+    ours = predictor()
+    assert fit_batch(ours, volume(10))
+    assert ours.batch_size == 1
+
+
+def test_where_the_system_says_nothing_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_available", lambda: None)
+    ours = predictor()
+    assert not fit_batch(ours, volume(10))
+    assert ours.batch_size == 8
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux's files")
+def test_linux_says_what_is_free_and_taken() -> None:
+    before = resident_bytes()
+    block = np.ones(200 * MIB, np.uint8)
+    assert 150 * MIB < resident_bytes() - before < 300 * MIB
+    assert 0 < (free_bytes(torch.device("cpu"), None) or 0) < 1 << 50
+    assert block[0]
+
+
+def test_streams_and_sizes_count() -> None:
+    ct = volume(10)
+    plain = slice_bytes(predictor(), ct)
+    assert plain < slice_bytes(predictor("samora"), ct)
+    assert plain < slice_bytes(predictor("samed", encoder="vit_l"), ct)
+    assert plain < slice_bytes(predictor("samed_2", encoder="hiera_b+"), ct)
