@@ -115,10 +115,18 @@ def _predict(options: argparse.Namespace) -> int:
         print("Nothing is left to do for this process.", file=sys.stderr)
         return DONE
     request = replace(request, jobs=tuple(jobs))
-    from SAMoraLib.inference.batch import predict_files  # after the request is found good: torch takes seconds
+    start_computing()  # after the request is found good: torch takes seconds
+    from SAMoraLib.inference.batch import predict_files
+
+    return REFUSED if predict_files(request, as_json=options.json) else DONE
+
+
+def start_computing() -> None:
+    """What a program may do that has the process to itself."""
+    from SAMoraLib.segment_anything_modeling import import_modeling_alone
 
     keep_freed_memory()
-    return REFUSED if predict_files(request, as_json=options.json) else DONE
+    import_modeling_alone()
 
 
 def _request(options: argparse.Namespace) -> Request:
@@ -136,9 +144,9 @@ def _add_demo(commands: argparse._SubParsersAction) -> None:
 
 
 def _demo(options: argparse.Namespace) -> int:
+    start_computing()
     from SAMoraLib.demo.demo import run_demo
 
-    keep_freed_memory()
     run_demo(options.seed, options.output, as_json=options.json)
     return DONE
 

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from SAMoraLib.card import file_sha256
 from SAMoraLib.checkpoint import load_model
+from SAMoraLib.freed_memory import keep_freed_memory
 from SAMoraLib.inference.device import choose_device
 from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.inference.sharing import rank_and_world, share_of
@@ -195,6 +196,7 @@ def run(args: argparse.Namespace) -> Result | None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     args = parser().parse_args(arguments)
+    keep_freed_memory()
     try:
         whole = run(args)
     except (ValueError, FileNotFoundError) as error:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from SAMoraLib.freed_memory import keep_freed_memory
 from Training.config import Optimisation
 from Training.optimisers import make_optimisers
 from Training.run import Run
@@ -61,6 +62,7 @@ def fit(fabric: Fabric, objective: nn.Module, slices: Dataset, optimisation: Opt
     Raises:
         ValueError: nothing to train, a batch that cannot be shared as configured, or the loss is not finite.
     """
+    keep_freed_memory()
     _check_shares(objective, optimisation, fabric.world_size)
     if optimisation.recompute:
         _recompute_blocks(objective)

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from SAMoraLib.torchvision_nms import ensure_torchvision_imports
+from SAMoraLib.segment_anything_modeling import ensure_modeling_imports
 
-ensure_torchvision_imports()
+ensure_modeling_imports()
 
 from segment_anything.modeling.common import MLPBlock  # noqa: E402
 from segment_anything.modeling.transformer import Attention  # noqa: E402

@@ -21,10 +21,10 @@ from SAMoraLib.decoders.mask import build_sam_decoder
 from SAMoraLib.decoders.masked_transformer import build_masked_transformer, cross_first
 from SAMoraLib.decoders.progressive import upscaling_widths
 from SAMoraLib.features import Features
-from SAMoraLib.torchvision_nms import ensure_torchvision_imports
+from SAMoraLib.segment_anything_modeling import ensure_modeling_imports
 from SAMoraLib.variants import EncoderSize
 
-ensure_torchvision_imports()
+ensure_modeling_imports()
 
 from segment_anything.modeling import MaskDecoder, TwoWayTransformer  # noqa: E402
 from segment_anything.modeling.common import LayerNorm2d  # noqa: E402

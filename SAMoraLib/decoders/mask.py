@@ -9,10 +9,10 @@ from torch import Tensor
 
 from SAMoraLib.decoders.decoder import Decoder, Masks
 from SAMoraLib.features import Features
-from SAMoraLib.torchvision_nms import ensure_torchvision_imports
+from SAMoraLib.segment_anything_modeling import ensure_modeling_imports
 from SAMoraLib.variants import EncoderSize, HieraSize
 
-ensure_torchvision_imports()
+ensure_modeling_imports()
 
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer  # noqa: E402
 

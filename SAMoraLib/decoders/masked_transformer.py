@@ -9,10 +9,10 @@ import math
 
 from torch import Tensor, nn
 
-from SAMoraLib.torchvision_nms import ensure_torchvision_imports
+from SAMoraLib.segment_anything_modeling import ensure_modeling_imports
 from SAMoraLib.variants import EncoderSize
 
-ensure_torchvision_imports()
+ensure_modeling_imports()
 
 from segment_anything.modeling import TwoWayTransformer  # noqa: E402
 from segment_anything.modeling.transformer import Attention, TwoWayAttentionBlock  # noqa: E402

@@ -8,10 +8,10 @@ from torch import nn
 
 from SAMoraLib.decoders.decoder import Decoder
 from SAMoraLib.decoders.mask import build_sam_decoder
-from SAMoraLib.torchvision_nms import ensure_torchvision_imports
+from SAMoraLib.segment_anything_modeling import ensure_modeling_imports
 from SAMoraLib.variants import EncoderSize
 
-ensure_torchvision_imports()
+ensure_modeling_imports()
 
 from segment_anything.modeling.common import LayerNorm2d  # noqa: E402
 from segment_anything.modeling.mask_decoder import MLP  # noqa: E402

@@ -20,10 +20,10 @@ from torch.utils.checkpoint import checkpoint
 from SAMoraLib.encoders.linear import Linear, convolutions_are_faster, product
 from SAMoraLib.encoders.windows import cut, joined, regions
 from SAMoraLib.features import Features
-from SAMoraLib.torchvision_nms import ensure_torchvision_imports
+from SAMoraLib.segment_anything_modeling import ensure_modeling_imports
 from SAMoraLib.variants import EncoderSize
 
-ensure_torchvision_imports()
+ensure_modeling_imports()
 
 from segment_anything.modeling.image_encoder import (  # noqa: E402  (needs torchvision to import)
     Attention,

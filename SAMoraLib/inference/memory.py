@@ -11,9 +11,10 @@ from SAMoraLib.variants import EXPERTS, HieraSize
 from SAMoraLib.volume import Volume
 
 GIB = 1 << 30
-# Upper bounds of what lives at once, as docs/performance.md measures it: in a block 16 floats per token, channel and
-# stream (input, projection, attention, the MLP's hidden layer twice); behind the decoder each class's logits thrice.
-BLOCK, CLASSES = 20, 3
+# Upper bounds of what lives at once, a little above what was measured (docs/performance.md). In a block 20 floats per
+# token, channel and stream: input, projection, attention, the MLP's hidden layer twice. Where slices stream through a
+# model that looks across them, 5 that wait in each block. Behind the decoder 4 per class and pixel.
+BLOCK, WAITING, CLASSES = 20, 5, 4
 FLOAT = 4
 HIERA_PATCH = 4  # of its first stage, which has the most numbers
 
@@ -46,8 +47,9 @@ def slice_bytes(predictor: Predictor, volume: Volume) -> int:
     patch = HIERA_PATCH if isinstance(size, HieraSize) else size.patch_size
     tokens = (side // patch) ** 2
     streams = 1 + len(EXPERTS) if predictor.variant.fusion else 1
+    widths = BLOCK * streams + (WAITING * size.depth if predictor.variant.depth > 1 else 0)
     pixels = max(side**2, volume.array[0].size)
-    return FLOAT * (BLOCK * tokens * size.embed_dim * streams + CLASSES * (1 + len(predictor.labels)) * pixels)
+    return FLOAT * (widths * tokens * size.embed_dim + CLASSES * (1 + len(predictor.labels)) * pixels)
 
 
 def volume_bytes(volume: Volume) -> int:

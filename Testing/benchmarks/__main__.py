@@ -15,6 +15,7 @@ from pathlib import Path
 
 from SAMoraLib.card import Card, Preprocessing
 from SAMoraLib.checkpoint import save_model
+from SAMoraLib.freed_memory import keep_freed_memory
 from SAMoraLib.inference.device import choose_device
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.model import build_model
@@ -62,6 +63,7 @@ def _write_vit_b(path: Path) -> None:
 def measure(options: argparse.Namespace) -> Report:
     """Everything that the command line asks for."""
     device = choose_device(options.device)
+    keep_freed_memory()  # as samora's own programs do; the package's encoder gains from it, too
     sizes = (224,) if options.quick else (224, 512, 1024)
     peak = matrix_peak(device)
     encoders = list(measure_encoders(sizes, options.rounds, device))

@@ -85,8 +85,10 @@ def measure_growth(counts: Sequence[int], side: int, folder: Path) -> tuple[list
 
 def _segment(source: Path, target: Path, model_file: str, base: str) -> dict[str, Any]:
     """In the child: what ``samora predict`` does, with a clock between the stages."""
+    from SAMoraLib.cli import CT_ABDOMEN, start_computing
+
+    start_computing()
     from SAMoraLib.checkpoint import load_model
-    from SAMoraLib.cli import CT_ABDOMEN
     from SAMoraLib.inference import predictor as module
     from SAMoraLib.inference.predictor import Predictor
     from SAMoraLib.volume_io import write_segmentation

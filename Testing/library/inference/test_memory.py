@@ -70,7 +70,7 @@ def test_where_the_system_says_nothing_nothing_changes(monkeypatch: pytest.Monke
 def test_linux_says_what_is_free_and_taken() -> None:
     before = resident_bytes()
     block = np.ones(200 * MIB, np.uint8)
-    assert 150 * MIB < resident_bytes() - before < 300 * MIB
+    assert 100 * MIB < resident_bytes() - before < 300 * MIB
     assert 0 < (free_bytes(torch.device("cpu"), None) or 0) < 1 << 50
     assert block[0]
 
