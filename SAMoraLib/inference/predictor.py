@@ -13,6 +13,7 @@ from torch import Tensor
 
 from SAMoraLib.card import Card
 from SAMoraLib.features import Features
+from SAMoraLib.inference.one_ahead import one_ahead
 from SAMoraLib.inference.preprocess import PreparedVolume, prepare_volume
 from SAMoraLib.inference.prompts import Target, decode_targets, find_targets, forbid_outside
 from SAMoraLib.inference.resampled import grid_shape, grid_slices
@@ -209,9 +210,11 @@ class Predictor:
         return torch.from_numpy(prepared.slices_of(numbers)).to(self.device)
 
     def _slice_by_slice(self, images: Callable[[np.ndarray], Tensor], numbers: np.ndarray) -> Logits:
-        for first in range(0, len(numbers), self.batch_size):
-            batch = numbers[first:first + self.batch_size]
-            yield batch, self.model(images(batch)[:, :, None]).low_res_logits[:, :, 0]
+        batches = (numbers[first:first + self.batch_size] for first in range(0, len(numbers), self.batch_size))
+        # On a CPU the thread takes from the model's threads what it gives: 1.08 times the time on two cores.
+        in_turn = self.device.type == "cpu"
+        for batch, slices in ((each, images(each)) for each in batches) if in_turn else one_ahead(images, batches):
+            yield batch, self.model(slices[:, :, None]).low_res_logits[:, :, 0]
 
     def _decode(self, targets: Sequence[Target], features: Features, numbers: np.ndarray) -> Tensor:
         if targets:
