@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from SAMoraLib.encoders.linear import Linear, product
-from SAMoraLib.encoders.sam_vit import SamImageEncoder
+from SAMoraLib.encoders.sam_vit import SamImageEncoder, recorded
 
 DEFAULT = "default"
 Composition = Callable[[list[Tensor], list[Tensor]], tuple[Tensor, Tensor]]
@@ -86,16 +86,19 @@ class LoRALinear(Linear):
 
     def _with_pair(self, out: Tensor, x: Tensor, adapter: str) -> Tensor:
         """``out`` with an adapter's change; without gradients written where ``out`` lies."""
-        if torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type):
-            return out + self.delta(x, adapter)
+        pairs = self._pairs(adapter)
+        if recorded(out, *pairs.parameters()) or torch.is_autocast_enabled(x.device.type):
+            reduced = torch.cat([pairs[part].reduced(x) for part in self.parts], dim=-1)
+            return torch.addmm(out.flatten(0, -2), reduced.flatten(0, -2), self._up(pairs)).view_as(out)
         for part, (start, stop) in self.parts.items():
-            pair = self._pairs(adapter)[part]
-            out.view(-1, self.out_features)[:, start:stop].addmm_(pair.reduced(x).flatten(0, -2), pair.b.T)
+            out.view(-1, self.out_features)[:, start:stop].addmm_(pairs[part].reduced(x).flatten(0, -2),
+                                                                  pairs[part].b.T)
         return out
 
-    def delta(self, x: Tensor, adapter: str) -> Tensor:
-        """What ``adapter`` adds to the output: (..., out), zero outside its parts."""
-        return self._spread({part: self._pairs(adapter)[part](x) for part in self.parts})
+    def _up(self, pairs: Any) -> Tensor:
+        """B of every part in its columns: (parts * r, out), so that one product adds them all."""
+        return torch.cat([F.pad(pairs[part].b.T, (start, self.out_features - stop))
+                          for part, (start, stop) in self.parts.items()])
 
     def _pairs(self, adapter: str) -> Any:
         if adapter not in self.lora:
@@ -105,15 +108,20 @@ class LoRALinear(Linear):
     def streams(self, x: Tensor, names: Sequence[str]) -> Tensor:
         """The output without a pair and with each of ``names``: (1 + n, ..., out).
 
-        Without gradients all pairs share one product on the way down and write into the output on the way up.
+        All pairs share one product on the way down. With gradients one more adds them to the output, without they are
+        written into it.
         """
         base = super().forward(x)
-        if torch.is_grad_enabled():
-            return torch.stack([base, *(base + self.delta(x, name) for name in names)])
-        out = base.expand(1 + len(names), *base.shape).clone()
         lora: Any = self.lora
         pairs = [lora[name][part] for name in names for part in self.parts]
-        reduced = product(x, torch.cat([pair.a for pair in pairs])).flatten(0, -2).to(out.dtype)
+        reduced = product(x, torch.cat([pair.a for pair in pairs])).flatten(0, -2)
+        if recorded(base, reduced, *(pair.b for pair in pairs)):
+            few = reduced.unflatten(1, (len(names), -1)).transpose(0, 1)
+            up = torch.stack([self._up(lora[name]) for name in names])
+            few, up = (F.pad(factor, (0, 0, 0, 0, 1, 0)) for factor in (few, up))  # no change for the first stream
+            rows = base.flatten(0, -2).expand(1 + len(names), -1, -1)
+            return torch.baddbmm(rows, few, up).unflatten(1, base.shape[:-1])
+        out, reduced = base.expand(1 + len(names), *base.shape).clone(), reduced.to(base.dtype)
         places = [(number, span) for number in range(1, 1 + len(names)) for span in self.parts.values()]
         for (number, (start, stop)), pair, few in zip(places, pairs, reduced.chunk(len(pairs), dim=1), strict=True):
             out[number].flatten(0, -2)[:, start:stop].addmm_(few, pair.b.T.to(out.dtype))

@@ -97,7 +97,7 @@ def attention_by_place(q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_colum
     The bias is appended to q and one-hot rows and columns to k, so that one plain attention gives scores and bias
     together and no (N, N) bias is stored (docs/decisions/0002). With few keys and no gradients, storing it is cheaper.
     """
-    if k.shape[-2] < MANY_KEYS and not torch.is_grad_enabled() and q.device.type == "cpu":
+    if k.shape[-2] < MANY_KEYS and not recorded(q, k, v, by_row, by_column) and q.device.type == "cpu":
         bias = (by_row[..., :, None] + by_column[..., None, :]).flatten(3)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
     q = torch.cat([q, by_row, by_column], dim=-1)
@@ -111,14 +111,20 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     torch's fused kernel wants v as wide as q and k, hence the padding. On a CPU its backward pass in bfloat16 is up to
     five times slower than the products written out (windows of 100 tokens), which keep their scores for it instead.
     """
-    slow = q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled()
+    differentiated = recorded(q, k, v)
+    slow = q.device.type == "cpu" and q.dtype == torch.bfloat16 and differentiated
     if slow and q.shape[-2] <= WRITTEN_OUT_TOKENS:
         return (q @ k.transpose(-1, -2)).softmax(dim=-1) @ v
-    if k.shape[-2] >= MANY_KEYS and convolutions_are_faster(q) and not torch.is_grad_enabled():
+    if k.shape[-2] >= MANY_KEYS and convolutions_are_faster(q) and not differentiated:
         return _attention_by_head(q, k, v)
     channels = v.shape[-1]
     v = F.pad(v, (0, q.shape[-1] - channels))
     return F.scaled_dot_product_attention(q, k, v, scale=1.0)[..., :channels]
+
+
+def recorded(*inputs: Tensor) -> bool:
+    """Whether autograd follows them: not what stands before the first trained weight, in training either."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
 
 
 def _attention_by_head(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

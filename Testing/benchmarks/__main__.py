@@ -23,6 +23,7 @@ from SAMoraLib.variants import get_variant
 from SAMoraLib.volume_io import write_volume
 from SAMoraLib.whole_file import whole_file
 from Testing.benchmarks.encoders import largest_difference, measure_encoders
+from Testing.benchmarks.models import measure_models
 from Testing.benchmarks.peak import matrix_peak
 from Testing.benchmarks.report import Report, compared, draw, markdown, this_machine
 from Testing.benchmarks.volumes import VolumeRow, measure_growth, measure_volume, phantom_of
@@ -44,18 +45,22 @@ def parser() -> argparse.ArgumentParser:
 
 
 def whole_volumes(quick: bool, given: Sequence[Path], folder: Path) -> Iterator[VolumeRow]:
-    """The shipped model on given volumes; ViT-B with random weights on a phantom, unless it has to be quick."""
+    """The shipped model on given volumes and, unless it has to be quick, on a long one; ViT-B with random weights."""
     for path in given:
         yield measure_volume(path.name.split(".")[0], path)
-    if not quick:
-        path, model = folder / "phantom.nii.gz", folder / "vit_b.safetensors"
-        write_volume(phantom_of(150, 512), path)
-        _write_vit_b(model)
-        yield measure_volume("phantom, samed on ViT-B", path, model)
+    if quick:
+        return
+    path, model = folder / "phantom.nii.gz", folder / "vit_b.safetensors"
+    write_volume(phantom_of(1000, 512), path)
+    yield measure_volume("phantom, a long scan", path)
+    write_volume(phantom_of(150, 512), path)
+    for name in ("samed", "samora"):
+        _write_vit_b(model, name)
+        yield measure_volume(f"phantom, {name} on ViT-B", path, model)
 
 
-def _write_vit_b(path: Path) -> None:
-    variant, labels = get_variant("samed"), get_label_set("synapse")
+def _write_vit_b(path: Path, name: str) -> None:
+    variant, labels = get_variant(name), get_label_set("synapse")
     card = Card("model", "random", variant, 224, labels, Preprocessing("CT", "hu_window", -160, 240, "body", 224))
     save_model(path, build_model(variant, len(labels), 224), card)
 
@@ -68,11 +73,13 @@ def measure(options: argparse.Namespace) -> Report:
     peak = matrix_peak(device)
     encoders = list(measure_encoders(sizes, options.rounds, device))
     difference = {str(size): largest_difference(size) for size in DIFFERENCE_SIZES[options.quick]}
+    models = [] if options.quick else list(measure_models(options.rounds, device))
     with tempfile.TemporaryDirectory() as folder:
         side = 128 if options.quick else 512
         growth, exponent = measure_growth(GROWTH, side, Path(folder))
         volumes = [*growth, *whole_volumes(options.quick, options.volume, Path(folder))]
-    return Report(this_machine(device), max(peak, matrix_peak(device)), encoders, difference, volumes, exponent)
+    return Report(this_machine(device), max(peak, matrix_peak(device)), encoders, difference, volumes, exponent,
+                  models)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

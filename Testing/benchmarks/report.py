@@ -13,6 +13,7 @@ import torch
 
 from SAMoraLib.whole_file import whole_file
 from Testing.benchmarks.encoders import EncoderRow
+from Testing.benchmarks.models import ModelRow
 from Testing.benchmarks.volumes import STAGES, VolumeRow
 
 
@@ -26,6 +27,7 @@ class Report:
     difference: dict[str, float]
     volumes: Sequence[VolumeRow]
     exponent: float | None = None
+    models: Sequence[ModelRow] = ()
 
     def ratios(self) -> dict[str, float]:
         """What may be compared with another machine's."""
@@ -35,6 +37,8 @@ class Report:
             found[f"{name} / package, one slice"] = row.ratio_single
             found[f"{name} / package, best batch"] = row.ratio_batch
             found[f"{name}, of the peak"] = self.share_of_peak(row)
+        for model in self.models:
+            found[f"{model.name} {model.image_size}, whole / package's encoder"] = model.ratio
         for volume in self.volumes:
             found[f"{volume.name}, overhead"] = volume.overhead
         if self.exponent is not None:
@@ -48,7 +52,7 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         return {"machine": self.machine, "peak": self.peak, "encoders": [asdict(row) for row in self.encoders],
                 "difference": self.difference, "volumes": [asdict(row) for row in self.volumes],
-                "exponent": self.exponent, "ratios": self.ratios()}
+                "exponent": self.exponent, "models": [asdict(row) for row in self.models], "ratios": self.ratios()}
 
 
 def this_machine(device: torch.device) -> str:
@@ -73,6 +77,11 @@ def markdown(report: Report) -> str:
                   f"| {report.share_of_peak(row):.2f} |" for row in report.encoders]
     lines += [f"\nLargest difference of samed's embedding to the package's, of the largest value: {name} pixels "
               f"{value:.1e}." for name, value in report.difference.items()]
+    if report.models:
+        lines += ["", "| whole model | pixels | slices in a slab | s per slice, one slab | slabs at best | s per slice "
+                  "| / package's encoder, one slice |", "|---|---|---|---|---|---|---|"]
+        lines += [f"| {row.name} | {row.image_size} | {row.depth} | {row.one:.3f} | {row.batch} | {row.best:.3f} "
+                  f"| {row.ratio:.2f} |" for row in report.models]
     if report.volumes:
         lines += ["", f"| volume | s | {' | '.join(STAGES)} | overhead | peak MB |", "|" + "---|" * (len(STAGES) + 4)]
         lines += [f"| {row.name}, {' x '.join(map(str, row.shape[::-1]))} | {row.seconds:.1f} | "

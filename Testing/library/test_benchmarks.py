@@ -15,6 +15,7 @@ from SAMoraLib.model import build_encoder
 from SAMoraLib.variants import get_variant
 from Testing.benchmarks.encoders import EncoderRow
 from Testing.benchmarks.flops import needed_operations
+from Testing.benchmarks.models import ModelRow
 from Testing.benchmarks.peers import package_encoder, released_state
 from Testing.benchmarks.report import Report, compared, draw, markdown
 from Testing.benchmarks.timing import paired
@@ -25,7 +26,8 @@ from Testing.small import SIZE, randomise
 ROW = EncoderRow("samed", 224, 4, 0.1, 0.2, 0.16, 0.5, 0.625, 20e9, (0.7, 0.6))
 SECONDS = dict(zip(STAGES, (1, 1, 0.5, 6, 1, 0.5), strict=True))
 VOLUME = VolumeRow("phantom, 40 slices", (40, 128, 128), 10.0, 700.0, SECONDS)
-REPORT = Report("a machine", 400e9, [ROW], {"224": 1e-6}, [VOLUME], 1.0)
+MODEL = ModelRow("ma_sam", 224, 5, 1, 0.3, 0.25, 1.5)
+REPORT = Report("a machine", 400e9, [ROW], {"224": 1e-6}, [VOLUME], 1.0, [MODEL])
 
 
 def test_a_ratio_is_of_slices_and_the_median_of_rounds() -> None:
@@ -60,6 +62,7 @@ def test_a_missed_bar_is_said() -> None:
     text = markdown(REPORT)
     assert "| samed | 224 | 4 | 0.100 | 0.50 (0.70) | 0.62 (0.60, missed) | 0.50 |" in text
     assert "| phantom, 40 slices, 128 x 128 x 40 | 10.0 | 1.00 |" in text and "| 0.40 | 700 |" in text
+    assert "| ma_sam | 224 | 5 | 0.300 | 1 | 0.250 | 1.50 |" in text
 
 
 def test_another_run_is_compared(tmp_path: Path) -> None:
