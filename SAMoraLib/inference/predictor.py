@@ -116,12 +116,13 @@ class Predictor:
             if inside is not None:
                 classes[~inside[batch]] = 0
             labels[batch] = classes
-            counts += np.bincount(classes.ravel(), minlength=len(kept))
-            sums += np.bincount(classes.ravel(), probabilities.ravel(), minlength=len(kept))
+            found = classes > 0
+            counts += np.bincount(classes[found], minlength=len(kept))
+            sums += np.bincount(classes[found], probabilities[found], minlength=len(kept))
         report(1.0, "done")
-        found = {label.name: float(sums[label.value] / counts[label.value])
-                 for label in self.labels if counts[label.value]}
-        return volume.with_array(prepared.reorientation.restore(labels)), found
+        confidence = {label.name: float(sums[label.value] / counts[label.value])
+                      for label in self.labels if counts[label.value]}
+        return volume.with_array(prepared.reorientation.restore(labels)), confidence
 
     def _kept_values(self, organs: Sequence[str] | None) -> np.ndarray:
         """Label value -> itself, or 0 where the organ was not asked for."""
