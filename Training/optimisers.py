@@ -34,9 +34,15 @@ def make_optimisers(objective: nn.Module, optimisation: Optimisation) -> list[Op
                              "optimisation.optimiser to adamw.")
         optimisers.append(torch.optim.Muon(matrices, rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
     if rest:
-        fused = True if rest[0].is_cuda else None  # one kernel for all parameters; torch's choice on the CPU
-        optimisers.append(AdamW(rest, rate, betas=optimisation.betas, weight_decay=decay, fused=fused))
+        optimisers.append(AdamW(rest, rate, betas=optimisation.betas, weight_decay=decay,
+                                fused=True if _has_fused_kernel(rest[0]) else None))
     return optimisers
+
+
+def _has_fused_kernel(parameter: Tensor) -> bool:
+    """Whether AdamW passes once over each parameter instead of a dozen times: on the CPU from torch 2.4 on."""
+    version = tuple(int(number) for number in torch.__version__.split(".")[:2])
+    return parameter.is_cuda or (parameter.device.type == "cpu" and version >= (2, 4))
 
 
 def _lars(trained: Sequence[Tensor], optimisation: Optimisation) -> Optimizer:

@@ -34,9 +34,6 @@ class LowRankPair(nn.Module):
         self.b = nn.Parameter(torch.zeros(width, rank))
         nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.reduced(x) @ self.b.T
-
     def reduced(self, x: Tensor) -> Tensor:
         """A x, bent if need be: (..., d) -> (..., r)."""
         reduced = x @ self.a.T

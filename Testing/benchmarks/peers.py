@@ -42,6 +42,15 @@ def package_encoder(size: EncoderSize, image_size: int, lora: bool) -> nn.Module
     return encoder.eval()
 
 
+def package_block(heads: int, norm: nn.LayerNorm, rel_pos: Tensor, window: int) -> nn.Module:
+    """The package's block for tokens as wide as ``norm``'s and a table of relative positions, without weights."""
+    from segment_anything.modeling.image_encoder import Block
+
+    side = (len(rel_pos) + 1) // 2
+    with torch.device("meta"):
+        return Block(norm.normalized_shape[0], heads, use_rel_pos=True, window_size=window, input_size=(side, side))
+
+
 def released_state(ours: dict[str, Tensor]) -> dict[str, Tensor]:
     """The state dict of our ``samed`` encoder under the names of ``package_encoder(..., lora=True)``."""
     names = {".qkv.weight": ".qkv.qkv.weight", ".qkv.bias": ".qkv.qkv.bias",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -26,6 +28,24 @@ def test_adamw_moves_everything_that_is_trained() -> None:
     module = objective()
     [adamw] = make_optimisers(module, Optimisation())
     assert sorted(moved(adamw)) == sorted(id(p) for p in module.parameters() if p.requires_grad)
+
+
+def test_one_kernel_for_a_parameter_steps_as_torchs_own_loop() -> None:
+    """Also from a state that was saved before there was the kernel."""
+    ours, theirs = objective(), objective()
+    [fused] = make_optimisers(ours, Optimisation())
+    loop = torch.optim.AdamW([p for p in theirs.parameters() if p.requires_grad], fused.defaults["lr"],
+                             weight_decay=0.1, fused=False, foreach=False)
+    assert fused.defaults["fused"]
+    for step in range(4):
+        if step == 2:
+            fused.load_state_dict(copy.deepcopy(loop.state_dict()))
+        for module, optimiser in ((ours, fused), (theirs, loop)):
+            optimiser.zero_grad()
+            module(torch.linspace(-1, 1, 16).view(1, 1, 4, 4)).square().sum().backward()
+            optimiser.step()
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
 
 
 def test_muon_moves_the_matrices_of_linear_layers_and_adamw_the_rest() -> None:

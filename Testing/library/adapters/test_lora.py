@@ -76,6 +76,27 @@ def test_streams_are_the_outputs_without_and_with_each_pair() -> None:
     torch.testing.assert_close(half.float(), expected, rtol=0, atol=0.1)
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_gradients_of_streams_are_those_of_each_pair_by_itself(frozen: bool) -> None:
+    """Stage 2 asks for the input's alone; ``trained: [lora, ...]`` for the pairs', too."""
+    layer = qkv(EXPERTS).requires_grad_(not frozen)
+    x = torch.randn(2, 40, 6, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    weights = torch.randn(4, 2, 40, 18, generator=torch.Generator().manual_seed(1))
+    asked = [x, *(parameter for parameter in layer.parameters() if parameter.requires_grad)]
+    singly = torch.stack([layer(x), *(layer(x, name) for name in EXPERTS)])
+    for together, one in zip(torch.autograd.grad((layer.streams(x, EXPERTS) * weights).sum(), asked),
+                             torch.autograd.grad((singly * weights).sum(), asked), strict=True):
+        torch.testing.assert_close(together, one, rtol=1e-5, atol=1e-4)
+
+
+def test_what_nobody_trains_is_not_recorded() -> None:
+    layer, x = qkv(EXPERTS).requires_grad_(False), torch.randn(2, 40, 6)
+    streams, one = layer.streams(x, EXPERTS), layer(x, "patch")
+    assert not streams.requires_grad and not one.requires_grad
+    with torch.no_grad():
+        assert torch.equal(streams, layer.streams(x, EXPERTS)) and torch.equal(one, layer(x, "patch"))
+
+
 @pytest.mark.parametrize("name", EXPERTS)
 def test_a_named_pair_is_a_merged_weight(name: str) -> None:
     layer = qkv(EXPERTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from types import ModuleType
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from SAMoraLib.adapters import selective_scan as module
 from SAMoraLib.adapters.selective_scan import selective_scan
+from Testing.benchmarks.peak_memory import peak_mb
 
 # Sequences and tokens of tp_mamba: 6 x 6 tokens a slice, 96 slices; in the plane of the slice and across slices.
 OWN_SHAPES = [(6, 576), (96, 36)]
@@ -128,7 +130,9 @@ def test_faster_than_the_published_loop(batch: int, length: int) -> None:
             outputs_and_gradients(scan, values)
             measured.append(time.perf_counter() - begun)
     lean, published, own = (min(measured) for measured in seconds.values())
-    print(f"{batch} x {length}: {published / own:.1f} times the published loop's speed, {lean / own:.1f} a lean one's")
+    memory = {scan: peak_mb(partial(outputs_and_gradients, scan, values), torch.device("cpu")) for scan in seconds}
+    print(f"{batch} x {length}: {published / own:.1f} times the published loop's speed, {lean / own:.1f} a lean one's; "
+          f"{memory[selective_scan]:.0f} MB, theirs {memory[published_loop]:.0f} and {memory[step_by_step]:.0f}")
     assert published / own >= 3
 
 

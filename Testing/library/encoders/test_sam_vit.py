@@ -149,6 +149,23 @@ def test_published_numbers(golden: Golden) -> None:
         assert_golden(value, golden.io[name])
 
 
+def test_a_frozen_encoder_computes_in_training_what_it_computes_without_gradients() -> None:
+    """The samora rows' first block stands before everything that is trained."""
+    encoder = small_model("samora").image_encoder.requires_grad_(False).train()
+    image = torch.rand(2, 3, IMAGE_SIZE, IMAGE_SIZE, generator=torch.Generator().manual_seed(1))
+    frozen = encoder(image)
+    with torch.no_grad():
+        assert torch.equal(frozen, encoder(image))
+    assert not frozen.requires_grad
+
+
+def test_a_position_table_that_is_trained_alone_has_its_gradient() -> None:
+    encoder = small_model("sam").image_encoder.requires_grad_(False)
+    table = encoder.blocks[0].attn.rel_pos_h.requires_grad_(True)
+    encoder(torch.rand(1, 3, IMAGE_SIZE, IMAGE_SIZE)).square().mean().backward()
+    assert table.grad.any()
+
+
 def test_recomputed_blocks_have_the_same_gradients() -> None:
     encoder = small_model("samed").image_encoder
     image = torch.rand(2, 3, IMAGE_SIZE, IMAGE_SIZE, generator=torch.Generator().manual_seed(1))
