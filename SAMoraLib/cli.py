@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import operator
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from SAMoraLib import __version__
+from SAMoraLib.arguments import gibibytes, lps_region, organ_box, organ_names, seed_number, whole_number
 from SAMoraLib.card import Card, read_card
 from SAMoraLib.freed_memory import keep_freed_memory
 from SAMoraLib.inference.sharing import rank_and_world, share_of
 from SAMoraLib.parent import end_with_parent
-from SAMoraLib.request import Request, plan_jobs
-from SAMoraLib.volume import Region
+from SAMoraLib.request import PRECISIONS, Request, plan_jobs
 
 DONE, REFUSED, INTERRUPTED = 0, 1, 130
 CT_ABDOMEN = Path(__file__).with_name("checkpoints") / "ct_abdomen.safetensors"
@@ -82,20 +80,23 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
                         "input the file to write (default: the current folder)")
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="of files in an output folder "
                         "(default: %(default)s)")
-    parser.add_argument("--organs", type=_names, help="only these, e.g. liver,spleen (default: all of the model's)")
-    parser.add_argument("--region", type=_region, metavar="XMIN,XMAX,YMIN,YMAX,ZMIN,ZMAX",
+    parser.add_argument("--organs", type=organ_names, help="only these, e.g. liver,spleen (default: all that the "
+                        "model knows)")
+    parser.add_argument("--region", type=lps_region, metavar="XMIN,XMAX,YMIN,YMAX,ZMIN,ZMAX",
                         help="only inside this box, mm in LPS; write --region=-50,50,... when it starts with a minus")
-    parser.add_argument("--box", type=_box, action="append", default=[], dest="boxes",
+    parser.add_argument("--box", type=organ_box, action="append", default=[], dest="boxes",
                         metavar="ORGAN=XMIN,XMAX,YMIN,YMAX,ZMIN,ZMAX", help="where an organ is to be found, mm in LPS, "
                         "for models that are prompted with boxes; once per organ")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
-    parser.add_argument("--batch-size", type=_positive, default=8, help="slices at once, less where memory is short "
+    parser.add_argument("--batch-size", type=whole_number, default=8, help="slices at once, less where memory is short "
                         "(default: %(default)s)")
-    parser.add_argument("--skim", type=_positive, default=1, metavar="N", help="look at every Nth slice first, then at "
-                        "those next to one that shows an organ; faster on long volumes, and may miss what is "
+    parser.add_argument("--skim", type=whole_number, default=1, metavar="N", help="look at every Nth slice first, then "
+                        "at those next to one that shows an organ; faster on long volumes, and may miss what is "
                         "thinner (default: look at all)")
-    parser.add_argument("--max-memory", type=_size, metavar="GIB", help="the most that the program may take (default: "
-                        "what is free)")
+    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="half: 16 bits, "
+                        "faster, and a few voxels differ (default: %(default)s)")
+    parser.add_argument("--max-memory", type=gibibytes, metavar="GIB", help="the most that the program may take "
+                        "(default: what is free)")
     parser.add_argument("--resume", action="store_true", help="leave out volumes whose result is there already")
     parser.add_argument("--json", action="store_true", help="progress and results as JSON lines on standard output")
     parser.set_defaults(command=_predict, wrong_use=parser.error)
@@ -132,12 +133,12 @@ def start_computing() -> None:
 def _request(options: argparse.Namespace) -> Request:
     jobs = plan_jobs(options.inputs, options.output, options.format, options.region, dict(options.boxes))
     return Request(jobs, options.model or CT_ABDOMEN, options.base, options.organs, options.device, options.batch_size,
-                   options.skim, options.max_memory)
+                   options.skim, options.max_memory, options.precision)
 
 
 def _add_demo(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("demo", help="segment a synthetic abdomen with the checkpoint in the package")
-    parser.add_argument("--seed", type=_seed, default=7, help="of the phantom (default: %(default)s)")
+    parser.add_argument("--seed", type=seed_number, default=7, help="of the phantom (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     parser.set_defaults(command=_demo)
@@ -208,7 +209,7 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
                         "FILE_samora.safetensors, beside FILE)")
     parser.add_argument("--labels", metavar="NAME", help="label set, e.g. synapse, btcv12, prostate (default: the "
                         "one that the system's authors trained with, or class_1 ... class_n)")
-    parser.add_argument("--image-size", type=_positive, metavar="PIXELS", help="side of the slices, where the file "
+    parser.add_argument("--image-size", type=whole_number, metavar="PIXELS", help="side of the slices, where the file "
                         "does not say (default: that of the system's code)")
     parser.add_argument("--json", action="store_true", help="what was recognised as one JSON line")
     parser.set_defaults(command=_import)
@@ -253,51 +254,3 @@ def _export(options: argparse.Namespace) -> int:
     tensors = export_checkpoint(options.checkpoint, options.format, options.output, options.base)
     print(f"{options.output}: {len(tensors)} tensors of {', '.join(stored_types(tensors))}")
     return DONE
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
-    return int(text)
-
-
-def _size(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a size in GiB; give a number above 0")
-    return number
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a seed; give a whole number from 0")
-    return int(text)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names:
-        raise argparse.ArgumentTypeError("no organ is named; give e.g. liver,spleen or leave the option out")
-    return names
-
-
-def _box(text: str) -> tuple[str, Region]:
-    name, _, numbers = text.partition("=")
-    if not name:
-        raise argparse.ArgumentTypeError(f"'{text}' names no organ; give e.g. liver=XMIN,XMAX,YMIN,YMAX,ZMIN,ZMAX")
-    return name, _region(numbers)
-
-
-def _region(text: str) -> Region:
-    try:
-        numbers = [float(number) for number in text.split(",")]
-    except ValueError:
-        numbers = []
-    low, high = numbers[::2], numbers[1::2]
-    if len(numbers) != 6 or not all(map(math.isfinite, numbers)) or not all(map(operator.lt, low, high)):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a region; give six numbers in mm, each minimum below its "
-                                         "maximum: XMIN,XMAX,YMIN,YMAX,ZMIN,ZMAX")
-    return Region.between(low, high)

@@ -12,6 +12,8 @@ from SAMoraLib.volume import Region
 from SAMoraLib.volume_io import READABLE, WRITABLE
 from SAMoraLib.whole_file import whole_file
 
+PRECISIONS = ("full", "half")
+
 
 @dataclass(frozen=True)
 class Job:
@@ -46,10 +48,11 @@ class Request:
         batch_size: slices at once, at most.
         skim: look at every so many slices first, and at the others only next to one that shows an organ.
         max_memory: GiB that the program may take; None: what is free.
+        precision: "full", float32, or "half", which is faster and differs in a few voxels.
 
     Raises:
-        ValueError: no volume or organ, a batch of nothing, steps or memory that cannot be, an output of no known
-            format, one that would overwrite an input, or two that are the same.
+        ValueError: no volume or organ, a batch of nothing, steps, memory or precision that cannot be, an output of
+            no known format, one that would overwrite an input, or two that are the same.
     """
 
     jobs: tuple[Job, ...]
@@ -60,6 +63,7 @@ class Request:
     batch_size: int = 8
     skim: int = 1
     max_memory: float | None = None
+    precision: str = "full"
 
     def __post_init__(self) -> None:
         if not self.jobs:
@@ -71,6 +75,8 @@ class Request:
                 raise ValueError(f"The {name} is {number}; give a whole number above 0.")
         if self.max_memory is not None and not (isinstance(self.max_memory, (int, float)) and self.max_memory > 0):
             raise ValueError(f"The largest memory is {self.max_memory} GiB; give a number above 0, or leave it out.")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"Unknown precision '{self.precision}'; choose from {', '.join(PRECISIONS)}.")
         _check_outputs(self.jobs)
 
     def to_json(self) -> dict[str, Any]:

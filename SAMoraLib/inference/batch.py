@@ -6,7 +6,7 @@ import time
 
 from SAMoraLib.card import read_card
 from SAMoraLib.checkpoint import load_model
-from SAMoraLib.inference.device import choose_device
+from SAMoraLib.inference.device import check_half, choose_device
 from SAMoraLib.inference.memory import fit_batch
 from SAMoraLib.inference.organ_table import organ_table
 from SAMoraLib.inference.predictor import Predictor
@@ -23,16 +23,20 @@ def predict_files(request: Request, as_json: bool = False) -> int:
         How many were refused.
 
     Raises:
-        ValueError, FileNotFoundError: before any work, a request that cannot be carried out: model, device or organs.
+        ValueError, FileNotFoundError: before any work, a request that cannot be carried out: model, device, precision
+            or organs.
     """
     card = read_card(request.model)
     boxed = {name for job in request.jobs for name in job.boxes}
     for organ in (*(request.organs or ()), *sorted(boxed)):
         if card.labels is not None:
             card.labels.by_name(organ)
-    device = choose_device(request.device)
+    device, half = choose_device(request.device), request.precision == "half"
+    if half:
+        check_half(device)
     model, card = load_model(request.model, base=request.base)
     predictor = Predictor(model, card, batch_size=request.batch_size, skim=request.skim)
+    predictor.half = half
     reporter = Reporter(as_json)
     move_within_memory(predictor, device, reporter.notice)
     reporter.event("ready", model=card.name, device=str(predictor.device), volumes=len(request.jobs))

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from SAMoraLib.card import read_card
 from SAMoraLib.checkpoint import load_model, save_model
 from SAMoraLib.cli import CT_ABDOMEN, main
+from SAMoraLib.inference.device import check_half
 from SAMoraLib.labels import get_label_set
+from SAMoraLib.model import Prediction, SegmentationModel
 from SAMoraLib.request import Job, Request
 from SAMoraLib.volume import Region, Volume
 from SAMoraLib.volume_io import read_volume, write_volume
@@ -155,6 +159,32 @@ def test_a_refusal_before_work_is_a_json_line_too(checkpoint: Path, volume: Path
                                                   capsys: pytest.CaptureFixture[str]) -> None:
     assert predict(checkpoint, volume, "--organs", "heart", "--output", tmp_path / "out", "--json") == 1
     assert "'heart' is not an organ" in json.loads(capsys.readouterr().out)["message"]
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("full", torch.float32), ("half", torch.bfloat16)])
+def test_precision_reaches_the_model(checkpoint: Path, volume: Path, tmp_path: Path, precision: str, dtype: torch.dtype,
+                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, forward = set(), SegmentationModel.forward
+
+    def watched(model: SegmentationModel, image: torch.Tensor) -> Prediction:
+        prediction = forward(model, image)
+        seen.add(prediction.low_res_logits.dtype)
+        return prediction
+
+    monkeypatch.setattr("SAMoraLib.inference.batch.check_half", lambda device: None)  # whatever this CPU can do
+    monkeypatch.setattr(SegmentationModel, "forward", watched)
+    assert predict(checkpoint, volume, "--output", tmp_path / "labels.nrrd", "--precision", precision) == 0
+    assert seen == {dtype}
+
+
+def test_half_precision_is_refused_before_work(checkpoint: Path, volume: Path, tmp_path: Path,
+                                               monkeypatch: pytest.MonkeyPatch,
+                                               capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "cpuinfo").write_text("flags : fpu avx2\n", encoding="utf-8")
+    monkeypatch.setattr("SAMoraLib.inference.batch.check_half", partial(check_half, listed=tmp_path / "cpuinfo"))
+    assert predict(checkpoint, volume, "--output", tmp_path / "out", "--precision", "half") == 1
+    assert "This CPU does not multiply in bfloat16" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_failing_device_refuses_one_volume(checkpoint: Path, volume: Path, tmp_path: Path,

@@ -19,7 +19,8 @@ JOB = {"input": "a.nrrd", "output": "b.nrrd"}
 @pytest.mark.parametrize("folder", ["plain", "with space", "é ü", "患者フォルダ"])
 def test_a_request_goes_through_its_file(tmp_path: Path, folder: str) -> None:
     jobs = (Job(tmp_path / folder / "ct.nrrd", tmp_path / "out/ct.seg.nrrd", REGION), Job(Path("a"), Path("b.nii.gz")))
-    request = Request(jobs, Path(folder) / "m.safetensors", Path("base.safetensors"), ("liver",), "cuda:1", 3)
+    request = Request(jobs, Path(folder) / "m.safetensors", Path("base.safetensors"), ("liver",), "cuda:1", 3,
+                      precision="half")
     request.write(tmp_path / folder / "request.json")
     assert Request.read(tmp_path / folder / "request.json") == request
 
@@ -44,6 +45,7 @@ def test_what_is_left_out_has_defaults() -> None:
     ({"organs": "liver"}, "The request is damaged (organs are 'liver', not a list of names)"),
     ({"batch_size": 0}, "The batch size is 0"),
     ({"batch_size": "8"}, "The batch size is 8"),
+    ({"precision": "int8"}, "Unknown precision 'int8'; choose from full, half."),
     ({"colour": "red"}, "The request is damaged"),
 ])
 def test_impossible_requests_are_refused(change: dict[str, Any], message: str) -> None:

@@ -109,8 +109,8 @@ def volume() -> Volume:
     return Volume(array, (2.0, 3.0, 5.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_half_precision_gives_nearly_the_same_labels(device: str) -> None:
+@pytest.mark.parametrize(("device", "same"), [("cpu", 0.97), ("cuda", 0.99)])  # bfloat16 has three bits less
+def test_half_precision_gives_nearly_the_same_labels(device: str, same: float) -> None:
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no GPU on this machine")
     model = small_model("samora")
@@ -118,7 +118,7 @@ def test_half_precision_gives_nearly_the_same_labels(device: str) -> None:
     full, sure = predictor.predict_with_confidence(volume())
     predictor.half = True
     half, half_sure = predictor.predict_with_confidence(volume())
-    assert full.array.any() and np.mean(full.array == half.array) > 0.99
+    assert full.array.any() and np.mean(full.array == half.array) > same
     assert sure == pytest.approx(half_sure, abs=0.01)
 
 
