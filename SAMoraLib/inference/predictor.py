@@ -62,7 +62,7 @@ class Predictor:
         self.model = model.eval()
         self.variant, self.slabs, self.skim = card.variant, slabs, skim
         if skim > 1 and not self._sees_single_slices:
-            raise ValueError(f"'{card.variant.name}' sees {card.variant.depth} slices at a time and cannot skim; leave "
+            raise ValueError(f"'{card.variant.name}' looks at slices together or in boxes and cannot skim; leave "
                              "--skim out, or choose another model.")
         self.labels: LabelSet = card.labels
         self.preprocessing = card.preprocessing
@@ -185,7 +185,7 @@ class Predictor:
 
     @property
     def _sees_single_slices(self) -> bool:
-        return self.variant.decoder != "conv3d" and self.variant.depth == 1
+        return self.variant.depth == 1 and self.variant.decoder != "conv3d" and self.variant.prompt == "none"
 
     def _logits(self, prepared: PreparedVolume, wanted: np.ndarray, targets: Sequence[Target]) -> Logits:
         """The wanted slices with logits (N, K, s, s) at the decoder's own resolution, as the variant sees a volume."""
