@@ -22,7 +22,7 @@ from Training.objectives.prompted import PromptedObjective
 from Training.objectives.segmentation import SegmentationLoss, SegmentationObjective
 
 LABELS = {1: "spleen", 8: "synapse", 13: "btcv13"}
-QUICK = {("ma_sam", 80, 8, 5), ("ma_sam", 80, 1, 1), ("ma_sam_box", 80, 13, 5)}
+QUICK = {("ma_sam", 80, 8, 5), ("ma_sam", 80, 1, 1), ("ma_sam_box", 80, 13, 5), ("ma_sam_box", 80, 8, 1)}
 SIZES = [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow)
          for case in product(("ma_sam", "ma_sam_box"), (80, 224, 256, 512), LABELS, (1, 5))]
 
