@@ -121,7 +121,7 @@ def draw(report: Report, path: Path) -> None:
     figure = Figure(figsize=(11, 4.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    names = [f"{row.name}\n{row.image_size}" for row in report.encoders]
+    names = [f"{row.name} {row.image_size}".replace(" ", "\n") for row in report.encoders]
     left.bar(names, [row.ratio_single for row in report.encoders], color="#0072B2", width=0.6)
     for place, row in enumerate(report.encoders):
         left.plot([place - 0.4, place + 0.4], [row.bars[0]] * 2, color="#D55E00", linewidth=2)
@@ -131,7 +131,7 @@ def draw(report: Report, path: Path) -> None:
     bottom = [0.0] * len(report.volumes)
     for stage in STAGES:
         shares = [row.stages[stage] / row.seconds for row in report.volumes]
-        volumes = [row.name.replace(", ", "\n") for row in report.volumes]
+        volumes = [row.name.replace(", ", "\n").replace(" on ", "\non ") for row in report.volumes]
         right.bar(volumes, shares, bottom=bottom, label=stage, width=0.6)
         bottom = [a + b for a, b in zip(bottom, shares, strict=True)]
     right.set_title("share of a volume's time, from file to file", fontsize=9)
