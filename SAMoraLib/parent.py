@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import os
+import signal
 import sys
 import threading
 import time
@@ -16,6 +17,8 @@ INTERRUPTED = 130
 def end_with_parent() -> None:
     """Watch standard input, where the parent asked for it: its end is the parent's."""
     if os.environ.pop(VARIABLE, ""):
+        # A job in a shell's background ignores interruptions, and its children inherit that: they could not clean up.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         threading.Thread(target=_watch, daemon=True).start()
 
 

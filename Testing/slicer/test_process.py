@@ -107,6 +107,22 @@ def test_cancel_ends_the_whole_tree_within_two_seconds(stubborn: bool) -> None:
 
 
 @needs_signals
+def test_a_child_of_a_background_job_may_clean_up(tmp_path: Path) -> None:
+    """A shell starts such a job with interruptions ignored, and its children inherit that."""
+    half = tmp_path / "half file"
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        child = start(f"from pathlib import Path\nfrom SAMoraLib.parent import end_with_parent\nend_with_parent()\n"
+                      f"path = Path({str(half)!r})\ntry:\n  path.write_text('x')\n"
+                      "  say(event='written')\n  time.sleep(60)\nfinally:\n  path.unlink()")
+        wait_until(child.events)
+        child.cancel()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert not half.exists()
+
+
+@needs_signals
 def test_an_interrupted_child_may_clean_up(tmp_path: Path) -> None:
     half = tmp_path / "half file"
     child = start(f"from pathlib import Path\npath = Path({str(half)!r})\ntry:\n  path.write_text('x')\n"
