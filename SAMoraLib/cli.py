@@ -21,6 +21,7 @@ from SAMoraLib.freed_memory import keep_freed_memory
 from SAMoraLib.inference.sharing import rank_and_world, share_of
 from SAMoraLib.parent import end_with_parent
 from SAMoraLib.request import PRECISIONS, Request, plan_jobs
+from SAMoraLib.uncollected import uncollected
 
 DONE, REFUSED, INTERRUPTED = 0, 1, 130
 CT_ABDOMEN = Path(__file__).with_name("checkpoints") / "ct_abdomen.safetensors"
@@ -124,10 +125,13 @@ def _predict(options: argparse.Namespace) -> int:
 
 def start_computing() -> None:
     """What a program may do that has the process to itself."""
-    from SAMoraLib.segment_anything_modeling import import_modeling_alone
-
     keep_freed_memory()
-    import_modeling_alone()
+    with uncollected():
+        from SAMoraLib.segment_anything_modeling import import_modeling_alone
+
+        import_modeling_alone()
+        import SAMoraLib.checkpoint
+        import SAMoraLib.inference.batch  # noqa: F401
 
 
 def _request(options: argparse.Namespace) -> Request:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from SAMoraLib.adapters.hl_attn import STEPS
-from SAMoraLib.encoders.sam_vit import attention
+from SAMoraLib.encoders.attention import attention
 from SAMoraLib.variants import Fusion
 
 HEADS = 8
@@ -29,10 +27,9 @@ class CrossAttentionLayer(nn.Module):
 
     def forward(self, high: Tensor, low: Tensor) -> Tensor:
         """Query ``high`` (B, N, w) attends to ``low`` (B, N, w)."""
-        q, k, v = (project(x).unflatten(-1, (HEADS, -1)).transpose(1, 2)
+        q, k, v = (project(x).unflatten(-1, (HEADS, -1))
                    for project, x in ((self.q, high), (self.k, low), (self.v, low)))
-        attended = attention(q / math.sqrt(q.shape[-1]), k, v).transpose(1, 2).flatten(2)
-        high = self.norm1(high + self.o(attended))
+        high = self.norm1(high + self.o(attention(q, k, v).flatten(2)))
         return self.norm2(high + self.lin2(F.relu(self.lin1(high))))
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor, nn
 
+from SAMoraLib.encoders.attention import attention
 from SAMoraLib.encoders.linear import Linear
-from SAMoraLib.encoders.sam_vit import attention
 from SAMoraLib.variants import Fusion
 
 # order -> the two steps as (query, key/value); "fused" is the first step's output.
@@ -29,9 +27,8 @@ class CrossAttention(nn.Module):
 
     def forward(self, high: Tensor, low: Tensor) -> Tensor:
         """Query ``high`` (B, N, d) attends to ``low`` (B, N, d)."""
-        q, k, v = (project(x).unsqueeze(1) for project, x in ((self.q, high), (self.k, low), (self.v, low)))
-        attended = attention(q / math.sqrt(q.shape[-1]), k, v)
-        return self.o(attended.squeeze(1))
+        q, k, v = (project(x).unsqueeze(2) for project, x in ((self.q, high), (self.k, low), (self.v, low)))
+        return self.o(attention(q, k, v).squeeze(2))
 
 
 class HLAttention(nn.Module):

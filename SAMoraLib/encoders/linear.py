@@ -46,6 +46,14 @@ def as_convolution(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
     return rows.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
 
 
+def in_groups(x: Tensor, weights: Tensor) -> Tensor:
+    """x W^T group by group, for x (N, g, in) and W (g, out, in): (N, g, out)."""
+    groups, out, channels = weights.shape
+    image = x.reshape(1, len(x), 1, -1).permute(0, 3, 1, 2)
+    rows = torch.mkldnn_convolution(image, weights.reshape(-1, channels, 1, 1), None, (0, 0), (1, 1), (1, 1), groups)
+    return rows.permute(0, 2, 3, 1).view(len(x), groups, out)
+
+
 def convolutions_are_faster(x: Tensor) -> bool:
     """Whether MKL would multiply ``x`` with half of what the processor can do."""
     return (x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")

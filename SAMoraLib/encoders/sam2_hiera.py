@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from SAMoraLib.encoders.sam_vit import attention
+from SAMoraLib.encoders.attention import attention
 from SAMoraLib.features import Features
 from SAMoraLib.variants import HieraSize
 
 try:  # after sam_vit, which has made torchvision import
     from sam2.modeling.backbones.hieradet import Hiera, MultiScaleAttention, MultiScaleBlock, do_pool
     from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
-    from sam2.modeling.backbones.utils import window_partition, window_unpartition
+    from sam2.modeling.backbones.utils import PatchEmbed, window_partition, window_unpartition
     from sam2.modeling.position_encoding import PositionEmbeddingSine
 except ImportError as error:
     raise ValueError(f"SAM 2's encoder needs the Python package 'sam2' ({error}); install it with "
@@ -38,9 +38,8 @@ class HieraAttention(MultiScaleAttention):
         q, k, v = qkv.chunk(3, dim=-1)
         q = do_pool(q, self.q_pool)
         height, width = q.shape[1:3]
-        q, k, v = (x.flatten(1, 2).unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (q, k, v))
-        attended = attention(q * q.shape[-1] ** -0.5, k, v)
-        out: Tensor = self.proj(attended.transpose(1, 2).flatten(2).unflatten(1, (height, width)))
+        q, k, v = (x.flatten(1, 2).unflatten(-1, (self.num_heads, -1)) for x in (q, k, v))
+        out: Tensor = self.proj(attention(q, k, v).flatten(2).unflatten(1, (height, width)))
         return out
 
 
@@ -80,6 +79,15 @@ class HieraBlock(MultiScaleBlock):
         return out
 
 
+class HieraPatches(PatchEmbed):
+    """The package's patch embedding, its tokens in the order of their shape, as in ``sam_vit.Patches``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, S / 4, S / 4, C)."""
+        tokens: Tensor = super().forward(x)
+        return tokens.contiguous()
+
+
 class HieraTrunk(Hiera):
     """The package's Hiera with ``HieraBlock`` s."""
 
@@ -90,6 +98,7 @@ class HieraTrunk(Hiera):
         super().__init__(size.embed_dim, size.num_heads, stages=size.stages, window_spec=size.window_spec,
                          global_att_blocks=size.global_attn_indexes,
                          window_pos_embed_bkg_spatial_size=(size.background, size.background))
+        self.patch_embed: Any = _as(HieraPatches, self.patch_embed)
         for block in self.blocks:
             block.attn = _as(HieraAttention, block.attn)
         self.blocks = nn.ModuleList(_as(HieraBlock, block) for block in self.blocks)

@@ -6,7 +6,6 @@ Shapes: B images, H x W token grid, N = H * W, C embedding width, h heads, c = C
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from functools import partial
 from itertools import zip_longest
@@ -17,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from SAMoraLib.encoders.linear import Linear, convolutions_are_faster, product
+from SAMoraLib.encoders.attention import Places, attention
+from SAMoraLib.encoders.linear import Linear, product
 from SAMoraLib.encoders.windows import cut, joined, regions
 from SAMoraLib.features import Features
 from SAMoraLib.segment_anything_modeling import ensure_modeling_imports
@@ -29,16 +29,12 @@ from segment_anything.modeling.image_encoder import (  # noqa: E402  (needs torc
     Attention,
     Block,
     ImageEncoderViT,
-    get_rel_pos,
+    PatchEmbed,
 )
-
-MANY_KEYS = 512  # from here on oneDNN, head by head, is faster than torch's attention
-SCORES = 1 << 20  # floats that are computed at once: 4 MB
-WRITTEN_OUT_TOKENS = 1024  # more, and the kept scores would take gigabytes
 
 
 class SamAttention(Attention):
-    """The package's attention, split into projection and attention, with the position bias folded into q and k."""
+    """The package's attention, split into projection and attention."""
 
     def forward(self, x: Tensor, adapter: str | None = None, window: int = 0) -> Tensor:
         """Attend among all tokens, or within windows.
@@ -72,85 +68,36 @@ class SamAttention(Attention):
         """(B, H', W', 3C) -> (B, H', W', C); the keys' window is ``height`` x ``width``, the tokens its first rows and
         columns.
         """
-        q, k, v = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(3, 0, 4, 1, 2, 5).unbind(0)  # (B, h, H', W', c)
-        by_row, by_column = self._position_scores(q, height, width)
-        size = q.shape[2:4]
-        if size != (height, width):
-            _, bias_k, bias_v = self.qkv.bias.to(qkv.dtype).view(3, 1, self.num_heads, 1, 1, -1)
+        q, k, v = qkv.unflatten(-1, (3, self.num_heads, -1)).unbind(3)  # (B, H', W', h, c)
+        q = q.contiguous()
+        places = self._place_scores(q, height, width)
+        if q.shape[1:3] != (height, width):
+            _, bias_k, bias_v = self.qkv.bias.to(qkv.dtype).view(3, self.num_heads, -1)
             k, v = (_extended(tokens, bias, height, width) for tokens, bias in ((k, bias_k), (v, bias_v)))
-        attended = attention_by_place(q.flatten(2, 3) * self.scale, k.flatten(2, 3), v.flatten(2, 3), by_row, by_column)
-        return attended.transpose(1, 2).flatten(2).unflatten(1, size)
+        attended = attention(q.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2), places)
+        return attended.flatten(2).unflatten(1, q.shape[1:3])
 
-    def _position_scores(self, q: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-        """q . R_h (B, h, N, height) and q . R_w (B, h, N, width) of unscaled q (B, h, H', W', c), as in the package."""
-        rel_h = get_rel_pos(height, height, self.rel_pos_h)[: q.shape[2]]
-        rel_w = get_rel_pos(width, width, self.rel_pos_w)[: q.shape[3]]
-        by_row = torch.einsum("bnhwc,hkc->bnhwk", q, rel_h).flatten(2, 3)
-        by_column = torch.einsum("bnhwc,wkc->bnhwk", q, rel_w).flatten(2, 3)
-        return by_row, by_column
+    def _place_scores(self, q: Tensor, height: int, width: int) -> Places:
+        """q . R_h (B, N, h, height) and q . R_w (B, N, h, width) of unscaled q (B, H', W', h, c), as in the package.
 
-
-def attention_by_place(q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor) -> Tensor:
-    """softmax(q k^T + by_row + by_column) v for q (B, h, N, c), k and v (B, h, H * W, c), by_row (B, h, N, H) and
-    by_column (B, h, N, W).
-
-    The bias is appended to q and one-hot rows and columns to k, so that one plain attention gives scores and bias
-    together and no (N, N) bias is stored (docs/decisions/0002). With few keys and no gradients, storing it is cheaper.
-    """
-    if k.shape[-2] < MANY_KEYS and not recorded(q, k, v, by_row, by_column) and q.device.type == "cpu":
-        bias = (by_row[..., :, None] + by_column[..., None, :]).flatten(3)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
-    q = torch.cat([q, by_row, by_column], dim=-1)
-    k = torch.cat([k, _row_and_column(by_row.shape[-1], by_column.shape[-1], k).expand(*k.shape[:3], -1)], dim=-1)
-    return attention(q, k, v)
-
-
-def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k^T) v for q (B, h, N, c'), k (B, h, M, c') and v (B, h, M, c).
-
-    torch's fused kernel wants v as wide as q and k, hence the padding. On a CPU its backward pass in bfloat16 is up to
-    five times slower than the products written out (windows of 100 tokens), which keep their scores for it instead.
-    """
-    differentiated = recorded(q, k, v)
-    slow = q.device.type == "cpu" and q.dtype == torch.bfloat16 and differentiated
-    if slow and q.shape[-2] <= WRITTEN_OUT_TOKENS:
-        return (q @ k.transpose(-1, -2)).softmax(dim=-1) @ v
-    if k.shape[-2] >= MANY_KEYS and convolutions_are_faster(q) and not differentiated:
-        return _attention_by_head(q, k, v)
-    channels = v.shape[-1]
-    v = F.pad(v, (0, q.shape[-1] - channels))
-    return F.scaled_dot_product_attention(q, k, v, scale=1.0)[..., :channels]
-
-
-def recorded(*inputs: Tensor) -> bool:
-    """Whether autograd follows them: not what stands before the first trained weight, in training either."""
-    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
-
-
-def _attention_by_head(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """``attention`` by oneDNN, as many rows of scores at once as a processor's cache holds."""
-    out = v.new_empty(*q.shape[:3], v.shape[-1])
-    rows = max(SCORES // k.shape[-2], 1)
-    for image, head in itertools.product(range(q.shape[0]), range(q.shape[1])):
-        values = v[image, head].T.contiguous()
-        for start in range(0, q.shape[2], rows):
-            scores = product(q[image, head, start : start + rows], k[image, head])
-            out[image, head, start : start + rows] = product(scores.softmax(dim=-1), values)
-    return out
+        All distances at once, backwards: those from a query's row y to rows 0, 1, ... then follow each other from entry
+        height - 1 - y on, and a view takes them out.
+        """
+        by_distance = [_resize_relative(table, 2 * side - 1).flip(0)
+                       for table, side in ((self.rel_pos_h, height), (self.rel_pos_w, width))]
+        scores = product(q, torch.cat(by_distance).to(q.dtype))
+        image, row, column, head, one = scores.stride()
+        by_row = scores.as_strided((*q.shape[:4], height), (image, row - one, column, head, one), height - 1)
+        by_column = scores.as_strided((*q.shape[:4], width), (image, row, column - one, head, one),
+                                      2 * height - 1 + width - 1)
+        return by_row.flatten(1, 2), by_column.flatten(1, 2)
 
 
 def _extended(tokens: Tensor, bias: Tensor, height: int, width: int) -> Tensor:
-    """Keys or values (B, h, H', W', c) -> (B, h, height, width, c), ``bias`` (1, h, 1, 1, c) beyond them."""
-    whole = bias.expand(*tokens.shape[:2], height, width, -1).clone()
-    whole[:, :, : tokens.shape[2], : tokens.shape[3]] = tokens
+    """Keys or values (B, H', W', h, c) -> (B, height, width, h, c), ``bias`` (h, c) beyond them."""
+    whole = bias.expand(len(tokens), height, width, -1, -1).clone()
+    whole[:, : tokens.shape[1], : tokens.shape[2]] = tokens
     return whole
-
-
-def _row_and_column(height: int, width: int, like: Tensor) -> Tensor:
-    """One-hot row and column of each token, (N, H + W)."""
-    rows = torch.eye(height, dtype=like.dtype, device=like.device).repeat_interleave(width, dim=0)
-    columns = torch.eye(width, dtype=like.dtype, device=like.device).repeat(height, 1)
-    return torch.cat([rows, columns], dim=1)
 
 
 class SamBlock(Block):
@@ -191,6 +138,19 @@ class SamBlock(Block):
         return self.window_size
 
 
+class Patches(PatchEmbed):
+    """The package's patch embedding, its tokens in the order of their shape.
+
+    The convolution leaves channels outermost: every sum of the encoder would keep them so, and every LayerNorm turn
+    them round again.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, S / patch, S / patch, C)."""
+        tokens: Tensor = super().forward(x)
+        return tokens.contiguous()
+
+
 class SamImageEncoder(ImageEncoderViT):
     """The package's image encoder with ``SamBlock`` s."""
 
@@ -205,6 +165,8 @@ class SamImageEncoder(ImageEncoderViT):
         super().__init__(img_size=image_size, patch_size=size.patch_size, embed_dim=size.embed_dim, depth=0,
                          out_chans=size.out_chans)
         grid = image_size // size.patch_size
+        self.patch_embed = Patches((size.patch_size, size.patch_size), (size.patch_size, size.patch_size),
+                                   embed_dim=size.embed_dim)
         self.blocks = nn.ModuleList(SamBlock(size, index, grid) for index in range(size.depth))
         self.depth_adapters = nn.ModuleList()  # one behind every block, or none: tokens and a slab's depth to tokens
 

@@ -174,14 +174,15 @@ class Predictor:
                    ) -> Iterator[Segmented]:
         """The wanted slices, some at a time.
 
-        Logits go straight to the box's own pixels and are arg-maxed there, so that K float volumes never exist.
+        Logits go straight to the box's own pixels and are arg-maxed there, slice by slice: K float volumes never exist,
+        and K slices stay in a processor's cache.
         """
         for batch, logits in self._under_autocast(self._logits(prepared, wanted, targets)):
-            logits = F.interpolate(logits.float(), prepared.box.shape, mode="bilinear", align_corners=False)
-            forbid_outside(logits, targets, batch, prepared)
-            highest, classes = logits.max(dim=1)
-            probabilities = (highest - logits.logsumexp(dim=1)).exp()
-            yield batch, _on_slices(classes.to(torch.uint8), prepared), _on_slices(probabilities, prepared)
+            numbers = np.arange(len(wanted))[batch]
+            found = [_most_probable(each, number, targets, prepared)
+                     for each, number in zip(logits, numbers.tolist(), strict=True)]
+            classes, probabilities = (torch.stack(maps) for maps in zip(*found, strict=True))
+            yield batch, _on_slices(classes, prepared), _on_slices(probabilities, prepared)
 
     @property
     def _sees_single_slices(self) -> bool:
@@ -231,6 +232,15 @@ class Predictor:
             if step is None:
                 return
             yield step
+
+
+def _most_probable(logits: Tensor, number: int, targets: Sequence[Target], prepared: PreparedVolume
+                   ) -> tuple[Tensor, Tensor]:
+    """Logits (K, s, s) of slice ``number`` -> class (h, w) uint8 of each pixel of the box, and its probability."""
+    logits = F.interpolate(logits[None].float(), prepared.box.shape, mode="bilinear", align_corners=False)[0]
+    forbid_outside(logits, targets, number, prepared)
+    highest, classes = logits.max(dim=0)
+    return classes.to(torch.uint8), logits.sub_(highest).exp_().sum(dim=0).reciprocal_()
 
 
 def _on_slices(in_box: Tensor, prepared: PreparedVolume) -> np.ndarray:

@@ -81,9 +81,8 @@ def decode_targets(model: SegmentationModel, features: Features, numbers: np.nda
     return torch.stack(torch.broadcast_tensors(*everyone), dim=1)
 
 
-def forbid_outside(logits: Tensor, targets: Sequence[Target], numbers: slice | np.ndarray, prepared: PreparedVolume
-                   ) -> None:
-    """No target beyond its box, on logits (N, K, h, w) at the prepared box's own pixels; in place."""
+def forbid_outside(logits: Tensor, targets: Sequence[Target], number: int, prepared: PreparedVolume) -> None:
+    """No target beyond its box, on logits (K, h, w) of slice ``number`` at the prepared box's own pixels; in place."""
     for target in targets:
-        inside = torch.from_numpy(prepared.box.crop(target.inside[numbers]))
-        logits[:, target.value].masked_fill_(~inside.to(logits.device), NEVER)
+        inside = torch.from_numpy(prepared.box.crop(target.inside[number]))
+        logits[target.value].masked_fill_(~inside.to(logits.device), NEVER)
