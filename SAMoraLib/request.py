@@ -70,13 +70,10 @@ class Request:
             raise ValueError("The request names no volume; give at least one.")
         if self.organs is not None and not self.organs:
             raise ValueError("The request names no organ; name some, or leave them out for all of the model's.")
-        for name, number in (("batch size", self.batch_size), ("step of skimming", self.skim)):
-            if not isinstance(number, int) or number < 1:
-                raise ValueError(f"The {name} is {number}; give a whole number above 0.")
+        _check_above_zero("batch size", self.batch_size)
         if self.max_memory is not None and not (isinstance(self.max_memory, (int, float)) and self.max_memory > 0):
             raise ValueError(f"The largest memory is {self.max_memory} GiB; give a number above 0, or leave it out.")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"Unknown precision '{self.precision}'; choose from {', '.join(PRECISIONS)}.")
+        check_speed(self.precision, self.skim)
         _check_outputs(self.jobs)
 
     def to_json(self) -> dict[str, Any]:
@@ -124,6 +121,22 @@ class Request:
         except ValueError as error:
             raise ValueError(f"The request '{path.name}' is not JSON ({error}); write it again.") from error
         return cls.from_json(data)
+
+
+def check_speed(precision: str, skim: int) -> None:
+    """Refuse what a request cannot ask for.
+
+    Raises:
+        ValueError: no such precision, or steps that are no whole number above 0.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"Unknown precision '{precision}'; choose from {', '.join(PRECISIONS)}.")
+    _check_above_zero("step of skimming", skim)
+
+
+def _check_above_zero(name: str, number: Any) -> None:
+    if not isinstance(number, int) or number < 1:
+        raise ValueError(f"The {name} is {number}; give a whole number above 0.")
 
 
 def _names(names: Any) -> tuple[str, ...] | None:

@@ -36,6 +36,7 @@ class FolderBatch:
         base: base weights, where the checkpoint leaves them out and they are not beside it.
         ending: file format of the results.
         pattern: keeps inputs whose path below ``folder`` fits.
+        precision, skim: as in ``SAMoraLib.request.Request``.
 
     Attributes:
         state: "idle", "running", "done" (all cases were tried), "cancelled" or "failed" (nothing more can be done).
@@ -50,14 +51,14 @@ class FolderBatch:
 
     def __init__(self, folder: Path, output: Path, model: Path, organs: Sequence[str] | None = None,
                  device: str = "auto", batch_size: int = 8, base: Path | None = None, ending: str = SEGMENTATION,
-                 pattern: str = "*") -> None:
+                 pattern: str = "*", precision: str = "full", skim: int = 1) -> None:
         folder, output, model = folder.absolute(), output.absolute(), model.absolute()
-        run = _describe_run(model, organs, ending)
+        run = {**_describe_run(model, organs, ending), "precision": precision, "skim": skim}
         self.cases = find_cases(folder, output, ending, pattern)
         self.manifest = Manifest(output / MANIFEST, run)
         self.waiting = [case for case in self.cases if not self.manifest.is_done(case)]
         self._request = Request(_jobs(self.cases), model, base and base.absolute(), None if organs is None
-                                else tuple(organs), device, batch_size)
+                                else tuple(organs), device, batch_size, skim, precision=precision)
         self.state, self.stage = "idle", ""
         self.errors: dict[str | None, str] = {}
         self.notices: list[str] = []

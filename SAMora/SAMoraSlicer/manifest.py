@@ -13,6 +13,7 @@ from SAMoraSlicer.results import Result, write_csv
 
 FORMAT_VERSION = 1
 DONE, FAILED = "done", "failed"
+BEFORE_A_CHOICE = {"precision": "full", "skim": 1}  # as runs were before these could be chosen
 
 
 class Manifest:
@@ -20,7 +21,8 @@ class Manifest:
 
     Args:
         path: the file; read if it is there.
-        run: what makes results comparable (model, organs, format), as JSON; a manifest of another run is refused.
+        run: what makes results comparable (model, organs, format, precision, skim), as JSON; a manifest of another
+            run is refused.
 
     Raises:
         ValueError: the file is damaged, or of a run with another model, organs or format.
@@ -33,7 +35,7 @@ class Manifest:
     def _read(self) -> dict[str, dict[str, Any]]:
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
-            run, cases = content["run"], dict(content["cases"])
+            run, cases = {**BEFORE_A_CHOICE, **content["run"]}, dict(content["cases"])
             damaged = content["format_version"] != FORMAT_VERSION or any(state["status"] not in (DONE, FAILED)
                                                                          for state in cases.values())
         except (ValueError, KeyError, TypeError, AttributeError):

@@ -17,7 +17,7 @@ import slicer
 
 from SAMoraLib.card import read_card
 from SAMoraLib.labels import LabelSet
-from SAMoraLib.request import Job, Request
+from SAMoraLib.request import Job, Request, check_speed
 from SAMoraLib.volume import Region
 from SAMoraSlicer.nodes import check_volume, geometry_of, import_labels, region_of, write_volume
 from SAMoraSlicer.process import ChildProcess, child_environment, describe_exit, python_command
@@ -67,7 +67,7 @@ class Segmenting:
         model: checkpoint.
         organs: names to keep; all of the model's by default.
         region: markups ROI node to segment in.
-        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        device, precision, skim: as in ``SAMoraLib.request.Request``.
         outputs: for every volume a segmentation node, or None for a new one; all new by default.
         command: the Python to start in place of PythonSlicer, with its first arguments.
 
@@ -88,11 +88,13 @@ class Segmenting:
 
     def __init__(self, volumes: Sequence[Any], model: str | Path, organs: Sequence[str] | None = None,
                  region: Any = None, device: str = "auto", outputs: Sequence[Any] | None = None,
-                 command: Sequence[str] | None = None) -> None:
+                 command: Sequence[str] | None = None, precision: str = "full", skim: int = 1) -> None:
         self._model = Path(model).absolute()
         self._name, self._labels = _read_model(self._model, organs)
         self._tasks = _make_tasks(volumes, region, outputs)
         self._organs, self._device, self._command = organs, device, command
+        check_speed(precision, skim)
+        self._precision, self._skim = precision, skim
         self.state, self.stage, self.fraction, self.running_on = "idle", "", 0.0, ""
         self.results: dict[str, dict[str, Any]] = {}
         self.errors: dict[str | None, str] = {}
@@ -176,7 +178,8 @@ class Segmenting:
         jobs = tuple(Job(self._folder / task.input_name, self._folder / task.label_name, task.region)
                      for task in self._written)
         organs = None if self._organs is None else tuple(self._organs)
-        Request(jobs, self._model, organs=organs, device=self._device).write(self._folder / "request.json")
+        Request(jobs, self._model, organs=organs, device=self._device, skim=self._skim,
+                precision=self._precision).write(self._folder / "request.json")
         self._child.start([*(self._command or python_command()), "-m", "SAMoraLib", "predict", "--request",
                            str(self._folder / "request.json"), "--json"], child_environment())
         self.stage = "loading the model"

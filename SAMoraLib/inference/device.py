@@ -49,5 +49,5 @@ def check_half(device: torch.device, listed: Path = Path("/proc/cpuinfo")) -> No
     if device.type != "cpu" or not listed.exists():
         return
     if not BFLOAT16 & set(listed.read_text(encoding="utf-8", errors="replace").split()):
-        raise ValueError("This CPU does not multiply in bfloat16, and half precision would only cost accuracy; leave "
-                         "--precision out, or choose a GPU.")
+        raise ValueError("This CPU does not multiply in bfloat16, and half precision would only cost accuracy; choose "
+                         "full precision, or a GPU.")

@@ -62,8 +62,8 @@ class Predictor:
         self.model = model.eval()
         self.variant, self.slabs, self.skim = card.variant, slabs, skim
         if skim > 1 and not self._sees_single_slices:
-            raise ValueError(f"'{card.variant.name}' looks at slices together or in boxes and cannot skim; leave "
-                             "--skim out, or choose another model.")
+            raise ValueError(f"'{card.variant.name}' looks at slices together or in boxes and cannot skim; let "
+                             "it look at every slice, or choose another model.")
         self.labels: LabelSet = card.labels
         self.preprocessing = card.preprocessing
         self.batch_size, self.half = batch_size, False

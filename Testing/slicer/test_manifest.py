@@ -56,6 +56,13 @@ def test_results_of_another_run_are_refused(path: Path, case: Case, key: str) ->
     assert f"other {key} ({RUN[key]}, now new)" in refusal(lambda: Manifest(path, RUN | {key: "new"}))
 
 
+def test_runs_before_there_was_a_choice_were_in_full_precision_of_every_slice(path: Path, case: Case) -> None:
+    Manifest(path, RUN).record(case, DONE, organs=[])
+    assert Manifest(path, RUN | {"precision": "full", "skim": 1}).is_done(case)
+    said = refusal(lambda: Manifest(path, RUN | {"precision": "half", "skim": 1}))
+    assert "other precision (full, now half)" in said
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"format_version": 1, "run": {}, "cases": {"a": 1}}',
                                      '{"format_version": 1, "run": {}, "cases": {"a": {"status": "?"}}}',
                                      '{"format_version": 2, "run": {}, "cases": {}}', "\x00\xff"])

@@ -88,6 +88,8 @@ def volume(scene: Any) -> Any:
     ({"model": "abdomin"}, "There is no model 'abdomin'; choose from ct-abdomen, demonstration"),
     ({"organs": ["brain"]}, "'brain' is not an organ of this model"),
     ({"organs": []}, "No organ is chosen"),
+    ({"precision": "quarter"}, "Unknown precision 'quarter'; choose from full, half"),
+    ({"skim": 0}, "The step of skimming is 0; give a whole number above 0"),
 ])
 def test_the_console_refuses_with_one_sentence(module: Any, volume: Any, scene: Any, arguments: dict[str, Any],
                                                said: str) -> None:

@@ -211,6 +211,8 @@ def _running(of: str) -> list[str]:
     (["--pattern", "*.mha"], "holds no volume that fits '*.mha'"),
     (["--organs", ","], "no organ is named"),
     (["--batch-size", "0"], "'0' is not a whole number above 0"),
+    (["--skim", "0"], "'0' is not a whole number above 0"),
+    (["--precision", "quarter"], "invalid choice"),
     (["--format", ".png"], "invalid choice"),
     (["--fly"], "unrecognized arguments"),
 ])
@@ -221,6 +223,15 @@ def test_wrong_use_ends_with_2_and_writes_nothing(patients: Path, output: Path, 
     said = capsys.readouterr().err
     assert message in said and "Traceback" not in said
     assert not output.exists()
+
+
+def test_speed_belongs_to_the_run(patients: Path, output: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+                                  ) -> None:
+    write_ct(patients / "a.nrrd")
+    assert run(patients, output, checkpoint, "--skim", "2") == 0
+    assert json.loads((output / "manifest.json").read_text(encoding="utf-8"))["run"]["skim"] == 2
+    assert run(patients, output, checkpoint) == 2
+    assert "holds results of a run with other skim (2, now 1)" in capsys.readouterr().err
 
 
 def test_a_device_that_is_not_there_stops_the_run_with_one_sentence(patients: Path, output: Path, checkpoint: Path,

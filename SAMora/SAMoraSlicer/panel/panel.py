@@ -16,6 +16,7 @@ from SAMoraSlicer.panel.model import ModelChoice
 from SAMoraSlicer.panel.results import ResultSection
 from SAMoraSlicer.panel.run import RunSection
 from SAMoraSlicer.panel.setup import SetupSection
+from SAMoraSlicer.panel.speed import SpeedChoice
 from SAMoraSlicer.panel.work import FolderWork, SceneWork
 
 POLL_MILLISECONDS = 100
@@ -41,6 +42,7 @@ class Panel:
         self.batch = BatchTab(ui, self._chosen)
         self.setup = SetupSection(ui, self._available, self.models.select)
         self.device = DeviceChoice(ui, self.setup.packages_broken, self._poll)
+        self.speed = SpeedChoice(ui)
         self._made = True
         ui.applyButton.connect("clicked(bool)", self.apply_or_cancel)
         ui.tabs.connect("currentChanged(int)", self._chosen)
@@ -107,14 +109,15 @@ class Panel:
             self.timer.stop()
 
     def _work(self) -> SceneWork | FolderWork:
-        model, organs, device = self.models.model, self.models.organs, self.device.name
+        model, organs = self.models.model, self.models.organs
+        how = {"device": self.device.name, **self.speed.chosen}
         assert model is not None  # Apply is enabled only once there is one
         if self.batch.chosen and self.batch.from_folder:
-            return FolderWork(*self.batch.folders, model, organs, device)
+            return FolderWork(*self.batch.folders, model, organs, how)
         if self.batch.chosen:
-            return SceneWork(self.batch.volumes, model, organs, device)
+            return SceneWork(self.batch.volumes, model, organs, how)
         node = self.parameters
-        return SceneWork([node.inputVolume], model, organs, device, node.region, node.outputSegmentation)
+        return SceneWork([node.inputVolume], model, organs, how, node.region, node.outputSegmentation)
 
     def _finished(self, work: SceneWork | FolderWork) -> None:
         if results := work.results():

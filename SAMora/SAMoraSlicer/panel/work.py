@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,23 @@ from SAMoraSlicer.results import Result
 class SceneWork:
     """Volumes of the scene, a segmentation for each.
 
+    Args:
+        how: device, precision and skim, as fields of a request.
+
     Raises:
         FileNotFoundError, ValueError: before anything is done, work that cannot be carried out.
     """
 
-    def __init__(self, volumes: Sequence[Any], model: Model, organs: list[str] | None, device: str,
-                 region: Any = None, output: Any = None) -> None:
+    def __init__(self, volumes: Sequence[Any], model: Model, organs: list[str] | None,
+                 how: Mapping[str, Any], region: Any = None, output: Any = None) -> None:
         from SAMoraSlicer.segmenting import Segmenting  # SimpleITK: not while the panel opens
 
         self._names = {volume.GetID(): volume.GetName() for volume in volumes}
         self._modality = model.modality
         self._started = time.monotonic()
         self.title = ", ".join(self._names.values())
-        self.run = Segmenting(volumes, model.checkpoint, organs=organs, region=region, device=device,
-                              outputs=[output] if output is not None else None)
+        self.run = Segmenting(volumes, model.checkpoint, organs=organs, region=region,
+                              outputs=[output] if output is not None else None, **how)
 
     def results(self) -> list[Result]:
         """What was found, in the order of the volumes."""
@@ -58,16 +61,20 @@ class SceneWork:
 class FolderWork:
     """Files of a folder, a file for each in another folder.
 
+    Args:
+        how: device, precision and skim, as fields of a request.
+
     Raises:
         FileNotFoundError, ValueError: before anything is written, work that cannot be carried out.
     """
 
-    def __init__(self, folder: Path, output: Path, model: Model, organs: list[str] | None, device: str) -> None:
+    def __init__(self, folder: Path, output: Path, model: Model, organs: list[str] | None,
+                 how: Mapping[str, Any]) -> None:
         from SAMoraSlicer.batch import FolderBatch
 
         self.output = output
         self.title = str(folder)
-        self.run = FolderBatch(folder, output, model.checkpoint, organs=organs, device=device)
+        self.run = FolderBatch(folder, output, model.checkpoint, organs=organs, **how)
         self._count = len(self.run.cases)
 
     def results(self) -> list[Result]:

@@ -190,7 +190,7 @@ def test_a_region_is_exact_inside_when_skimming() -> None:
 
 def test_models_of_slabs_cannot_skim() -> None:
     card = Card("model", "slabs", get_variant("ma_sam"), 32, get_label_set("chaos_mr"), CT)
-    with pytest.raises(ValueError, match="'ma_sam' looks at slices together or in boxes and cannot skim; leave"):
+    with pytest.raises(ValueError, match="'ma_sam' looks at slices together or in boxes and cannot skim; let"):
         Predictor(Edges(), card, skim=2)
 
 

@@ -1,4 +1,4 @@
-"""What may be chosen: volume, region, model, organs, device; kept with the scene or as a preference."""
+"""What may be chosen: volume, region, model, organs, device, speed; kept with the scene or as a preference."""
 
 from __future__ import annotations
 
@@ -152,6 +152,37 @@ def test_devices_have_names_and_the_choice_is_a_preference(widget: Any) -> None:
     assert widget.panel.device.name == "auto"
     selector.currentIndex = 2
     assert widget.panel.device.name == "cpu" == qt.QSettings().value("SAMora/Device")
+
+
+def test_speed_is_a_preference_and_goes_into_the_request(widget: Any, add_volume: AddVolume, child: Any,
+                                                         models_folder: Path) -> None:
+    import qt
+
+    from SAMoraSlicer.panel.speed import SpeedChoice
+
+    assert widget.panel.speed.chosen == {"precision": "full", "skim": 1}
+    widget.ui.precisionSelector.currentIndex, widget.ui.skimSelector.currentIndex = 1, 2
+    assert (qt.QSettings().value("SAMora/Precision"), qt.QSettings().value("SAMora/Skim")) == ("half", "4")
+    after_a_restart = SimpleNamespace(precisionSelector=qt.QComboBox(), skimSelector=qt.QComboBox())
+    assert SpeedChoice(after_a_restart).chosen == {"precision": "half", "skim": 4}
+    add_volume()
+    asked = written_request(widget)
+    assert (asked["precision"], asked["skim"], asked["device"]) == ("half", 4, "auto")
+
+
+def written_request(widget: Any) -> dict[str, Any]:
+    """What the panel's next run asks its child."""
+    from SAMoraSlicer import segmenting
+
+    written: list[dict[str, Any]] = []
+    write = segmenting.Request.write
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segmenting.Request, "write",
+                      lambda request, path: (written.append(request.to_json()), write(request, path)))
+        harness.click(widget.ui.applyButton)
+        harness.wait_until(lambda: bool(written), 60)
+    harness.wait_until(lambda: widget.ui.applyButton.text == "Apply", 60)
+    return written[0]
 
 
 def test_devices_are_asked_for_in_another_process(widget: Any, child: Any) -> None:

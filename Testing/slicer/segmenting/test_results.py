@@ -66,6 +66,19 @@ def test_the_scene_gets_what_the_command_line_writes(run: Any, checkpoint: Path,
         assert [row["voxels"] for row in result["rows"]] == [(expected == value).sum() for value in (1, 4)]
 
 
+def test_skimming_in_the_scene_is_that_of_the_command_line(run: Any, checkpoint: Path, tmp_path: Path) -> None:
+    path, output = tmp_path / "ct.nrrd", tmp_path / "labels.nrrd"
+    write_volume(make_phantom(3).ct, path)
+    node = load_volume(path)
+    ours = run([node], organs=["liver"], skim=6)
+    ours.start()
+    assert ours.wait(300) and not ours.errors
+    options = ["predict", str(path), "--model", str(checkpoint), "--device", "cpu", "--output", str(output)]
+    assert main([*options, "--organs", "liver", "--skim", "6"]) == 0
+    segmentation = node.GetScene().GetNodeByID(ours.results[node.GetID()]["segmentation"])
+    assert np.array_equal(label_array(segmentation, node, LABELS), labels_in_scene(output, node))
+
+
 def test_all_48_orders_straight_oblique_left_handed_and_transformed_agree(run: Any, checkpoint: Path) -> None:
     """Through files, child and scene; then mapped back."""
     predictor = Predictor(*load_model(checkpoint))
