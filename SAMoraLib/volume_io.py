@@ -5,6 +5,7 @@ SimpleITK does the reading and writing; it is imported inside the functions, bec
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,22 @@ def read_volume(path: str | Path) -> Volume:
         raise FileNotFoundError(f"There is no volume '{path}'; give a file or a folder with one DICOM series.")
     image = read_series(path) if path.is_dir() else _read_file(path)
     return _to_volume(image, path)
+
+
+def stored_bytes(path: Path) -> int:
+    """What a volume's voxels take, by its header alone; 0 where that cannot be read, which ``read_volume`` refuses."""
+    import SimpleITK as sitk
+
+    files = [str(path)] if path.is_file() else sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path))
+    reader = sitk.ImageFileReader()
+    try:
+        reader.SetFileName(next(iter(files), ""))
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return 0
+    components = reader.GetNumberOfComponents()
+    one = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID(), components)
+    return math.prod(reader.GetSize()) * len(files) * components * one.GetSizeOfPixelComponent()
 
 
 def _read_file(path: Path) -> Any:

@@ -7,7 +7,7 @@ import time
 from SAMoraLib.card import read_card
 from SAMoraLib.checkpoint import load_model
 from SAMoraLib.inference.device import check_half, choose_device
-from SAMoraLib.inference.memory import fit_batch
+from SAMoraLib.inference.memory import check_reading, fit_batch
 from SAMoraLib.inference.organ_table import organ_table
 from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.inference.reporter import Reporter
@@ -65,6 +65,7 @@ def _predict_one(predictor: Predictor, request: Request, job: Job, reporter: Rep
     started = time.monotonic()
     name = str(job.input)
     reporter.progress(name, 0.0, "reading")
+    check_reading(job.input, request.max_memory)
     volume = read_volume(job.input)
     if fit_batch(predictor, volume, request.max_memory):
         reporter.notice(f"'{job.input.name}' runs with {predictor.batch_size} slices at once, which is what fits into "

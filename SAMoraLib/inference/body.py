@@ -12,6 +12,7 @@ from SAMoraLib.volume import Volume
 
 AIR_BELOW_HU = -300  # between lung and fat; the skin line is steep
 COARSE_MM = 3.0  # the body is searched on a grid of about this step: fast, and unmoved by noise
+ALSO_BODY = 0.1  # of the largest slice's area: less is a table, or noise
 MARGIN = 0.02  # of the body's larger side, on each side
 MIN_SIDE_MM = 50.0
 NECK_MM = 30.0
@@ -59,10 +60,12 @@ class Body:
     Attributes:
         mask: (d, h, w), every ``steps``-th voxel of the volume; nowhere empty: without a body, all of it.
         steps: voxels per coarse voxel along each array axis.
+        slices: (d,) bool, those that show the mask or, beyond a gap, something of a body's size.
     """
 
     mask: np.ndarray
     steps: tuple[int, int, int]
+    slices: np.ndarray
 
     def voxels(self, array: np.ndarray) -> np.ndarray:
         """The body's values in ``array`` (D, H, W), one per coarse voxel."""
@@ -80,10 +83,14 @@ def find_body(canonical: Volume, preprocessing: Preprocessing) -> Body:
     k, j, i = (max(1, round(COARSE_MM / size)) for size in reversed(canonical.spacing))
     coarse = _coarse(canonical.array, (k, j, i))
     threshold = AIR_BELOW_HU if preprocessing.modality == "CT" else background_threshold(coarse)
-    mask = _fill_in_plane(_largest_part(_open_in_plane(coarse > threshold)))
+    parts = _open_in_plane(coarse > threshold)
+    mask = _fill_in_plane(_largest_part(parts))
     if preprocessing.modality == "CT":
         mask = _without_arms(mask)
-    return Body(mask if mask.any() else np.ones(coarse.shape, bool), (k, j, i))
+    if not mask.any():
+        mask = np.ones(coarse.shape, bool)
+    areas = parts.sum(axis=(1, 2))
+    return Body(mask, (k, j, i), mask.any(axis=(1, 2)) | (areas > ALSO_BODY * areas.max()))
 
 
 def background_threshold(values: np.ndarray) -> float:
@@ -149,7 +156,7 @@ def body_box(body: Body, canonical: Volume) -> Box:
 def body_slices(body: Body, count: int) -> np.ndarray:
     """(D,) bool: of ``count`` slices those from the first to the last that may show the body."""
     step = body.steps[0]
-    found = np.flatnonzero(body.mask.any(axis=(1, 2)))
+    found = np.flatnonzero(body.slices)
     wanted = np.zeros(count, bool)
     wanted[max(0, (found[0] - 1) * step + 1):(found[-1] + 1) * step] = True
     return wanted

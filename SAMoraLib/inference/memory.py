@@ -7,8 +7,10 @@ from pathlib import Path
 import torch
 
 from SAMoraLib.inference.predictor import Predictor
+from SAMoraLib.inference.system_memory import available_bytes, resident_bytes
 from SAMoraLib.variants import EXPERTS, HieraSize
 from SAMoraLib.volume import Volume
+from SAMoraLib.volume_io import stored_bytes
 
 GIB = 1 << 30
 # Upper bounds of what lives at once, a little above what was measured (docs/performance.md). In a block 20 floats per
@@ -17,6 +19,20 @@ GIB = 1 << 30
 BLOCK, WAITING, CLASSES = 20, 5, 4
 FLOAT = 4
 HIERA_PATCH = 4  # of its first stage, which has the most numbers
+
+
+def check_reading(source: Path, max_memory: float | None) -> None:
+    """Refuse a volume that cannot even be read within ``max_memory`` (GiB): as a file and as an array at once.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if max_memory is None:
+        return
+    missing = resident_bytes() + 2 * stored_bytes(source) - max_memory * GIB
+    if missing > 0:
+        raise ValueError(f"To read '{source.name}' takes {missing / GIB:.1f} GiB more than the {max_memory:g} GiB "
+                         "allowed; allow more, or crop or resample it.")
 
 
 def fit_batch(predictor: Predictor, volume: Volume, max_memory: float | None = None) -> bool:
@@ -62,24 +78,7 @@ def free_bytes(device: torch.device, max_memory: float | None) -> int | None:
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return free if max_memory is None else min(free, int(max_memory * GIB) - (total - free))
-    known = [] if (free_ram := _available()) is None else [free_ram]
+    known = [] if (free_ram := available_bytes()) is None else [free_ram]
     if max_memory is not None:
         known.append(int(max_memory * GIB) - resident_bytes())
     return min(known, default=None)
-
-
-def _available() -> int | None:
-    return _kilobytes(Path("/proc/meminfo"), "MemAvailable:")
-
-
-def resident_bytes() -> int:
-    """Of this process; 0 where the system does not say."""
-    return _kilobytes(Path("/proc/self/status"), "VmRSS:") or 0
-
-
-def _kilobytes(path: Path, name: str) -> int | None:
-    """Linux's answer, in bytes; None elsewhere."""
-    if not path.exists():
-        return None
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)

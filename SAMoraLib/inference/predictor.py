@@ -166,7 +166,7 @@ class Predictor:
         first, found = skimmed(wanted, self.skim), np.zeros(len(wanted), bool)
         for batch, classes, probabilities in self._segmented(prepared, first, targets):
             found[batch] = kept[classes].any(axis=(1, 2))
-            yield batch, classes, probabilities
+            yield batch, classes * wanted[batch, None, None], probabilities  # some were a look beyond the wanted ones
         yield from self._segmented(prepared, wanted & near(found, self.skim) & ~first, targets)
 
     @torch.inference_mode()

@@ -155,6 +155,19 @@ def test_dark_organs_inside_bright_fat_belong_to_the_body() -> None:
     assert np.percentile(find_body(volume, MR).voxels(volume.array), 10) < 90
 
 
+@pytest.mark.parametrize("spacing", [1.0, 3.0, 5.0])
+def test_the_body_beyond_a_gap_is_looked_at(spacing: float) -> None:
+    """Blank slices in the middle, as a failed reconstruction leaves them; above lies nothing but a table."""
+    volume = ct((40, 120, 120), (3.0, 3.0, spacing))
+    volume.array[5:30, 20:100, 15:105] = FAT
+    volume.array[5:, 104:108, 30:90] = FAT
+    volume.array[12:15] = AIR
+    wanted = body_slices(find_body(volume, CT), 40)
+    assert wanted[5:30].all()
+    margin = round(3 / spacing)  # the coarse grid's step
+    assert not wanted[:max(0, 5 - margin)].any() and not wanted[30 + margin:].any()
+
+
 @pytest.mark.parametrize("step", [1, 3, 4])
 def test_no_slice_of_the_body_is_left_out(step: int) -> None:
     rng = np.random.default_rng(step)
@@ -165,6 +178,6 @@ def test_no_slice_of_the_body_is_left_out(step: int) -> None:
         true[first:int(rng.integers(first, count)) + 1] = True
         coarse = true[::step]
         if coarse.any():
-            wanted = body_slices(Body(coarse[:, None, None], (step, 2, 2)), count)
+            wanted = body_slices(Body(coarse[:, None, None], (step, 2, 2), coarse), count)
             assert wanted[true].all()
             assert wanted.sum() <= true.sum() + 2 * (step - 1)

@@ -10,11 +10,12 @@ import torch
 
 import SAMoraLib.inference.memory as memory
 from SAMoraLib.card import Card, Preprocessing
-from SAMoraLib.inference.memory import GIB, fit_batch, free_bytes, resident_bytes, slice_bytes, volume_bytes
+from SAMoraLib.inference.memory import GIB, check_reading, fit_batch, slice_bytes, volume_bytes
 from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.variants import get_variant
 from SAMoraLib.volume import Volume
+from SAMoraLib.volume_io import write_volume
 
 MIB = 1 << 20
 
@@ -33,7 +34,7 @@ def volume(slices: int) -> Volume:
 @pytest.fixture
 def no_other_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "resident_bytes", lambda: 500 * MIB)
-    monkeypatch.setattr(memory, "_available", lambda: 100 * GIB)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 100 * GIB)
 
 
 @pytest.mark.usefixtures("no_other_programs")
@@ -53,26 +54,29 @@ def test_a_volume_that_cannot_fit_is_refused() -> None:
 
 
 def test_without_a_limit_a_full_machine_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_available", lambda: 10 * MIB)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 10 * MIB)
     ours = predictor()
     assert fit_batch(ours, volume(10))
     assert ours.batch_size == 1
 
 
 def test_where_the_system_says_nothing_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_available", lambda: None)
+    monkeypatch.setattr(memory, "available_bytes", lambda: None)
     ours = predictor()
     assert not fit_batch(ours, volume(10))
     assert ours.batch_size == 8
 
 
-@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux's files")
-def test_linux_says_what_is_free_and_taken() -> None:
-    before = resident_bytes()
-    block = np.ones(200 * MIB, np.uint8)
-    assert 100 * MIB < resident_bytes() - before < 300 * MIB
-    assert 0 < (free_bytes(torch.device("cpu"), None) or 0) < 1 << 50
-    assert block[0]
+def test_what_cannot_even_be_read_is_refused_by_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "resident_bytes", lambda: 500 * MIB)
+    path = tmp_path / "long.mha"
+    write_volume(volume(4), path)
+    check_reading(path, None)
+    check_reading(path, (500 + 4.1) / 1024)  # 2 MiB in the file, as much as an array
+    with pytest.raises(ValueError, match=r"To read 'long\.mha' takes 0\.2 GiB more than the 0\.25 GiB allowed; allow"):
+        check_reading(path, 0.25)
+    (tmp_path / "broken.mha").write_bytes(b"broken")
+    check_reading(tmp_path / "broken.mha", 1)  # reading itself says why
 
 
 def test_streams_and_sizes_count() -> None:

@@ -172,6 +172,18 @@ def test_skimming_finds_the_same_and_runs_less() -> None:
     assert np.array_equal(labels[1], labels[4])
 
 
+def test_skimming_labels_nothing_that_would_not_be_looked_at() -> None:
+    volume = bright(4)
+    volume.array[30:] = -1000  # where the body has ended, and lies
+    volume.array[32, 10:13, 10:13] = 300  # something that is a 20th of it
+    labels = {}
+    for skim in (1, 4):
+        ours = predictor(skim=skim)
+        ours.model = Bright()
+        labels[skim] = ours.predict(volume).array
+    assert labels[1].any() and np.array_equal(labels[1], labels[4])
+
+
 def test_skimming_for_other_organs_looks_no_further() -> None:
     ours = predictor(skim=4)
     ours.model = Bright()

@@ -1,0 +1,67 @@
+"""What Linux says of memory: of the machine, of the container or job that this process is in, and of the process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+ROOT = Path("/")  # of the files below
+# In a control group's folder: its limit, what it takes, and the key in memory.stat of what it would give back at once.
+VERSION_2 = ("memory.max", "memory.current", "inactive_file")
+VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+
+
+def available_bytes(root: Path = ROOT) -> int | None:
+    """What may still be taken: free on the machine, and allowed to every control group around this process, as
+    containers and cluster jobs have them. None where the system does not say.
+    """
+    free = _kilobytes(root / "proc/meminfo", "MemAvailable:")
+    return min((room for room in (free, *_rooms(root)) if room is not None), default=None)
+
+
+def resident_bytes(root: Path = ROOT) -> int:
+    """Of this process; 0 where the system does not say."""
+    return _kilobytes(root / "proc/self/status", "VmRSS:") or 0
+
+
+def _kilobytes(path: Path, name: str) -> int | None:
+    """A line like "MemAvailable:  1234 kB", in bytes."""
+    return next((int(line.split()[1]) * 1024 for line in _lines(path) if line.startswith(name)), None)
+
+
+def _rooms(root: Path) -> Iterator[int | None]:
+    """What each control group leaves, from the innermost outwards."""
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            yield from _along(root / "sys/fs/cgroup", path, VERSION_2)
+        elif "memory" in controllers.split(","):
+            yield from _along(root / "sys/fs/cgroup/memory", path, VERSION_1)
+
+
+def _along(mount: Path, path: str, names: tuple[str, str, str]) -> Iterator[int | None]:
+    inside = PurePosixPath(path.lstrip("/"))  # in a container it may be the host's, and only the mount itself is there
+    for folder in dict.fromkeys((inside, *inside.parents, PurePosixPath())):
+        yield _room(mount / folder, *names)
+
+
+def _room(folder: Path, limit_name: str, usage_name: str, cached_key: str) -> int | None:
+    """None without a limit."""
+    limit, usage = (_number(folder / name) for name in (limit_name, usage_name))
+    if limit is None or usage is None:
+        return None
+    cached = next((int(line.split()[1]) for line in _lines(folder / "memory.stat") if line.split()[0] == cached_key), 0)
+    return max(0, limit - usage + cached)
+
+
+def _number(path: Path) -> int | None:
+    lines = _lines(path)
+    return int(lines[0]) if lines and lines[0].isdecimal() else None  # "max" is no limit
+
+
+def _lines(path: Path) -> list[str]:
+    """[] where there is no such file, or none that may be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
