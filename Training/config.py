@@ -1,88 +1,21 @@
-"""What a training run is told: frozen dataclasses with a sentence per field, filled from YAML by jsonargparse.
+"""What each stage is told: frozen dataclasses with a sentence per field; ``command_line`` fills them from YAML.
 
 Everything is checked here, before anything heavy starts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
-
-import jsonargparse
 
 from SAMoraLib.card import Preprocessing
 from SAMoraLib.variants import EXPERTS, Fusion
 from Training.data.augment import AugmentPolicy
 from Training.deep_supervision import DeepSupervision
-from Training.schedule import Schedule
+from Training.optimisation import Optimisation
 
-OPTIMISERS = ("adamw", "muon", "lars")
 # SAMed's protocol: clip to [-125, 275] HU and stretch the whole slice.
 SAMED_CT = Preprocessing("CT", "hu_window", -125.0, 275.0, "none", 224)
-
-
-@dataclass(frozen=True)
-class Optimisation:
-    """How the weights are changed, in every stage.
-
-    Attributes:
-        steps: optimiser steps of the whole run.
-        batch_size: slices per step over all processes together.
-        schedule: the learning rate as a function of the step.
-        optimiser: "adamw", or "muon" for the matrices of linear layers (AdamW for the rest), faster from scratch, or
-            "lars" (SimCLR's large batches).
-        weight_decay: decoupled weight decay; of LARS part of the gradient.
-        betas: AdamW's momentum terms; LARS takes the first.
-        clip_norm: the gradient's norm is cut to this; 0 leaves it.
-        seed: of the weights' start, the order of the slices and the augmentation.
-        precision: lightning-fabric's name, e.g. "32-true" or "bf16-mixed".
-        devices: how many devices; "auto" takes all of the accelerator.
-        nodes: computers that take part, each with ``devices``; the launcher starts a process per device.
-        accelerator: "cpu", "cuda", "mps" or "auto".
-        strategy: "auto", or "fsdp" to spread the model over the devices where one cannot hold it (ViT-H).
-        threads: CPU threads per process; 0 leaves torch's choice.
-        accumulate: parts in which each process computes its share of a batch; more need less memory. Each part has a
-            Dice of its own, as wherever gradients are accumulated.
-        recompute: computes the encoder's activations again in the backward pass instead of keeping them: less memory,
-            the same gradients.
-        workers: processes per device that prepare slices ahead; 0 prepares them in between.
-        save_every: steps between two saved states, from which a killed run goes on.
-        validate_every: steps between two validations; 0 never validates.
-    """
-
-    steps: int = 1000
-    batch_size: int = 16
-    schedule: Schedule = field(default_factory=Schedule)
-    optimiser: str = "adamw"
-    weight_decay: float = 0.1
-    betas: tuple[float, float] = (0.9, 0.999)
-    clip_norm: float = 0.0
-    seed: int = 1234
-    precision: str = "32-true"
-    devices: int | str = "auto"
-    nodes: int = 1
-    accelerator: str = "auto"
-    strategy: str = "auto"
-    threads: int = 0
-    accumulate: int = 1
-    recompute: bool = False
-    workers: int = 0
-    save_every: int = 200
-    validate_every: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "nodes", "accumulate", "save_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"optimisation.{name} is {getattr(self, name)}; it must be at least 1.")
-        if self.optimiser not in OPTIMISERS:
-            raise ValueError(f"Unknown optimiser '{self.optimiser}'; choose from {', '.join(OPTIMISERS)}.")
-        if self.strategy not in ("auto", "fsdp"):
-            raise ValueError(f"Unknown strategy '{self.strategy}'; choose from auto, fsdp.")
-        if self.strategy == "fsdp" and self.validate_every:
-            raise ValueError("A validation needs the whole model on one device; set optimisation.validate_every to 0, "
-                             "or strategy to auto.")
 
 
 def _refuse_test_cases(splits: tuple[str, ...]) -> None:
@@ -325,33 +258,3 @@ class ReferenceUNet:
 
     def __post_init__(self) -> None:
         _refuse_grid(self.preprocessing)
-
-
-Config = TypeVar("Config")
-
-
-def from_command_line(config: Callable[..., Config], arguments: Sequence[str] | None = None) -> Config:
-    """A configuration from ``--config FILE.yaml`` and single fields, e.g. ``--optimisation.steps 10``.
-
-    A mistake ends the program with exit code 2 and the field's name.
-    """
-    parser = jsonargparse.ArgumentParser(description=(config.__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--config", action="config", help="a YAML file with any of the fields below")
-    parser.add_class_arguments(config, as_group=False)
-    parsed = parser.parse_args(arguments)
-    try:
-        values = parser.instantiate(parsed).as_dict()
-        values.pop("config", None)
-        return config(**values)
-    except ValueError as error:
-        parser.error(str(error))
-
-
-def command(train: Callable[[Config], object], config: Callable[..., Config],
-            arguments: Sequence[str] | None = None) -> None:
-    """Train as the command line says; what is refused ends the program with exit code 1 and its one sentence."""
-    settings = from_command_line(config, arguments)
-    try:
-        train(settings)
-    except (ValueError, OSError) as error:
-        raise SystemExit(str(error)) from error

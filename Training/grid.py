@@ -19,8 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from Training.command_line import from_command_line
 from Training.compare import compare
-from Training.config import PretrainBase, ReferenceUNet, Stage1Expert, Stage1Teacher, Stage2, from_command_line
+from Training.config import PretrainBase, ReferenceUNet, Stage1Expert, Stage1Teacher, Stage2
 from Training.evaluate import parser as evaluate_parser
 from Training.files import write_text
 from Training.grid_plan import Grid, PlannedRun, plan, read_grid

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from SAMoraLib.freed_memory import keep_freed_memory
-from Training.config import Optimisation
+from Training.optimisation import Optimisation
 from Training.optimisers import make_optimisers
 from Training.run import Run
 from Training.schedule import lr_at

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
-from torch import Tensor, distributed
+from torch import Tensor
+
+from Training.processes import summed_over_processes
 
 SMOOTH = 1e-5
 IGNORED = -100  # a label nobody gave (MA-SAM); torch's cross-entropy leaves out the same number
@@ -33,34 +33,6 @@ def dice_loss(logits: Tensor, label: Tensor, class_weights: Tensor | None = None
     intersection, total = summed_over_processes(torch.stack([intersection, total]))
     losses = 1 - (2 * intersection + SMOOTH) / (total + SMOOTH)
     return losses.mean() if class_weights is None else (class_weights * losses).sum() / class_weights.sum()
-
-
-def summed_over_processes(values: Tensor) -> Tensor:
-    """The sum over all processes of a run, with its gradient, so that a batch has one Dice wherever its slices are.
-
-    The loss is then the same in every process, and the mean of the gradients that DistributedDataParallel takes is the
-    gradient of that loss.
-    """
-    if not distributed.is_available() or not distributed.is_initialized() or distributed.get_world_size() == 1:
-        return values
-    total: Tensor = _SumOverProcesses.apply(values)
-    return total
-
-
-class _SumOverProcesses(torch.autograd.Function):
-    """Every process has the sum, so the gradient of a summand is the sum of the processes' gradients."""
-
-    @staticmethod
-    def forward(_: Any, values: Tensor) -> Tensor:
-        total = values.clone()
-        distributed.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(_: Any, gradient: Tensor) -> Tensor:
-        total = gradient.clone()
-        distributed.all_reduce(total)
-        return total
 
 
 def segmentation_loss(

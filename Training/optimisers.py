@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from Training.config import Optimisation
+from Training.optimisation import Optimisation
 
 
 def make_optimisers(objective: nn.Module, optimisation: Optimisation) -> list[Optimizer]:

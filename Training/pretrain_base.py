@@ -15,7 +15,8 @@ from SAMoraLib.checkpoint import save_model
 from SAMoraLib.demo.phantom import STRUCTURES
 from SAMoraLib.model import build_model
 from SAMoraLib.variants import get_variant, row_on
-from Training.config import PretrainBase, command
+from Training.command_line import command
+from Training.config import PretrainBase
 from Training.data.painted import PaintedSlices, phantom_structures
 from Training.loop import fit, make_fabric
 from Training.objectives.segmentation import SegmentationObjective

@@ -18,7 +18,8 @@ from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.model import Prediction
 from SAMoraLib.variants import get_variant
 from SAMoraLib.whole_file import whole_file
-from Training.config import ReferenceUNet, command
+from Training.command_line import command
+from Training.config import ReferenceUNet
 from Training.data.few_shot import choose_listed
 from Training.data.manifest import read_manifest
 from Training.data.slices import SliceDataset, build_cache

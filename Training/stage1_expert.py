@@ -17,7 +17,8 @@ from SAMoraLib.checkpoint import save_expert
 from SAMoraLib.importers.sam import load_base, read_tensors
 from SAMoraLib.model import SegmentationModel, build_model
 from SAMoraLib.variants import get_variant, row_on
-from Training.config import Stage1Expert, command
+from Training.command_line import command
+from Training.config import Stage1Expert
 from Training.data.augment import View, noisy_and_clean, one_view, two_views
 from Training.data.manifest import read_manifest
 from Training.data.slices import ViewDataset, build_cache

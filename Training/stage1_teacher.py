@@ -12,7 +12,8 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from SAMoraLib.card import Card, reference_to
-from Training.config import Stage1Teacher, command
+from Training.command_line import command
+from Training.config import Stage1Teacher
 from Training.data.augment import View, one_view, two_views
 from Training.data.manifest import read_manifest
 from Training.data.slices import ViewDataset, build_cache

@@ -18,7 +18,8 @@ from SAMoraLib.inference.sliding_window import check_grid
 from SAMoraLib.labels import LabelSet
 from SAMoraLib.model import SegmentationModel, build_model
 from SAMoraLib.variants import Variant, get_variant
-from Training.config import Stage2, command
+from Training.command_line import command
+from Training.config import Stage2
 from Training.data.boxes import BoxDataset
 from Training.data.epochs import EpochDataset
 from Training.data.few_shot import choose_listed

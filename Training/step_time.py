@@ -25,12 +25,12 @@ from SAMoraLib.card import Preprocessing
 from SAMoraLib.inference.device import choose_device
 from SAMoraLib.model import build_model
 from SAMoraLib.variants import get_variant
-from Training.config import Optimisation
 from Training.data.augment import POLICIES
 from Training.data.manifest import Manifest, read_manifest
 from Training.data.slices import SliceDataset, build_cache
 from Training.loop import batch_keys
 from Training.objectives.segmentation import SegmentationObjective
+from Training.optimisation import Optimisation
 from Training.optimisers import make_optimisers
 
 

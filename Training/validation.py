@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from SAMoraLib.card import Preprocessing
 from SAMoraLib.inference.sliding_window import Windows, sliding_window
 from SAMoraLib.model import SegmentationModel
-from Training.config import Optimisation
 from Training.data.manifest import Manifest
 from Training.data.slices import SliceCache, SliceDataset, build_cache
 from Training.loop import Validate
+from Training.optimisation import Optimisation
 
 
 def dice_validation(model: nn.Module, manifest: Manifest, preprocessing: Preprocessing, cache: Path,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from SAMoraLib.encoders.attention import attention
+from SAMoraLib.encoders.subclassed import as_subclass
 from SAMoraLib.features import Features
 from SAMoraLib.variants import HieraSize
 
@@ -98,10 +99,10 @@ class HieraTrunk(Hiera):
         super().__init__(size.embed_dim, size.num_heads, stages=size.stages, window_spec=size.window_spec,
                          global_att_blocks=size.global_attn_indexes,
                          window_pos_embed_bkg_spatial_size=(size.background, size.background))
-        self.patch_embed: Any = _as(HieraPatches, self.patch_embed)
+        self.patch_embed: Any = as_subclass(HieraPatches, self.patch_embed)
         for block in self.blocks:
-            block.attn = _as(HieraAttention, block.attn)
-        self.blocks = nn.ModuleList(_as(HieraBlock, block) for block in self.blocks)
+            block.attn = as_subclass(HieraAttention, block.attn)
+        self.blocks = nn.ModuleList(as_subclass(HieraBlock, block) for block in self.blocks)
 
     def forward(self, x: Tensor, adapter: str | None = None, depth: int = 1) -> list[Tensor]:
         """Image (B, 3, S, S) -> the output (B, C, H, W) of each stage, the finest first."""
@@ -125,13 +126,6 @@ class HieraTrunk(Hiera):
             else:
                 x = block(x, adapter, depth)
             yield x
-
-
-def _as(kind: Any, module: nn.Module) -> Any:
-    """The same module under a subclass that only computes differently: nothing is built or drawn twice."""
-    new = kind.__new__(kind)
-    new.__dict__.update(module.__dict__)
-    return new
 
 
 class Sam2ImageEncoder(ImageEncoder):

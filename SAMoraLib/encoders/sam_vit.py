@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from SAMoraLib.encoders.attention import Places, attention
 from SAMoraLib.encoders.linear import Linear, product
+from SAMoraLib.encoders.subclassed import as_subclass
 from SAMoraLib.encoders.windows import cut, joined, regions
 from SAMoraLib.features import Features
 from SAMoraLib.segment_anything_modeling import ensure_modeling_imports
@@ -165,8 +166,7 @@ class SamImageEncoder(ImageEncoderViT):
         super().__init__(img_size=image_size, patch_size=size.patch_size, embed_dim=size.embed_dim, depth=0,
                          out_chans=size.out_chans)
         grid = image_size // size.patch_size
-        self.patch_embed = Patches((size.patch_size, size.patch_size), (size.patch_size, size.patch_size),
-                                   embed_dim=size.embed_dim)
+        self.patch_embed: Any = as_subclass(Patches, self.patch_embed)
         self.blocks = nn.ModuleList(SamBlock(size, index, grid) for index in range(size.depth))
         self.depth_adapters = nn.ModuleList()  # one behind every block, or none: tokens and a slab's depth to tokens
 

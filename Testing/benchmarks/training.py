@@ -29,8 +29,8 @@ from Testing.benchmarks.peak_memory import peak_mb
 from Testing.benchmarks.report import this_machine
 from Testing.benchmarks.straightforward import straightforward
 from Testing.benchmarks.timing import in_turns, paired
-from Training.config import Optimisation
 from Training.objectives.segmentation import SegmentationObjective
+from Training.optimisation import Optimisation
 from Training.optimisers import make_optimisers
 
 CLASSES = 8

@@ -16,9 +16,9 @@ from torch.utils.data import Dataset
 
 from SAMoraLib.adapters.trainable import own_keys, train_only
 from Testing.small import small_model
-from Training.config import Optimisation
 from Training.loop import fit, make_fabric
 from Training.objectives.segmentation import SegmentationObjective
+from Training.optimisation import Optimisation
 from Training.run import Run
 from Training.schedule import Schedule
 

@@ -19,7 +19,8 @@ from SAMoraLib.labels import get_label_set
 from SAMoraLib.model import build_model
 from SAMoraLib.variants import EXPERTS, FUSIONS
 from SAMoraLib.volume_io import write_volume
-from Training.config import PretrainBase, Stage1Expert, Stage2, from_command_line
+from Training.command_line import from_command_line
+from Training.config import PretrainBase, Stage1Expert, Stage2
 from Training.evaluate import main as evaluate
 from Training.prepare import main as prepare
 from Training.pretrain_base import pretrain_base

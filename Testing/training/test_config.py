@@ -8,16 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from Training.config import (
-    Optimisation,
-    PretrainBase,
-    ReferenceUNet,
-    Stage1Expert,
-    Stage1Teacher,
-    Stage2,
-    command,
-    from_command_line,
-)
+from Training.command_line import command, from_command_line
+from Training.config import PretrainBase, ReferenceUNet, Stage1Expert, Stage1Teacher, Stage2
+from Training.optimisation import Optimisation
 
 CONFIGS = Path(__file__).parents[2] / "Training" / "configs"
 KINDS = {"tiny_base": PretrainBase, "base": PretrainBase, "base_2": PretrainBase, "expert": Stage1Expert,

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from Training.config import Optimisation
 from Training.loop import batch_keys, fit, make_fabric
+from Training.optimisation import Optimisation
 from Training.run import Run
 from Training.schedule import Schedule
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from Training.config import Optimisation
+from Training.optimisation import Optimisation
 from Training.optimisers import make_optimisers
 from Training.schedule import Schedule
 

@@ -10,7 +10,8 @@ import torch
 
 from Testing.refusals import refusal
 from Testing.slicer.full_disk import full_disk
-from Training.config import Optimisation, Stage2
+from Training.config import Stage2
+from Training.optimisation import Optimisation
 from Training.run import Run
 
 

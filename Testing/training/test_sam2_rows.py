@@ -19,20 +19,25 @@ from SAMoraLib.model import SegmentationModel, build_model
 from SAMoraLib.variants import EXPERTS, get_variant
 from SAMoraLib.volume_io import write_volume
 from Testing.small import HIERA, randomise
-from Training.config import PretrainBase, Stage1Expert, Stage2, from_command_line
+from Training.command_line import from_command_line
+from Training.config import PretrainBase, Stage1Expert, Stage2
 from Training.data.slices import ViewDataset
+from Training.objectives.distillation import Frozen, ImageDistillation, PatchDistillation
 from Training.objectives.masked import masked_tokens
 from Training.objectives.segmentation import SegmentationObjective
 from Training.prepare import main as prepare
 from Training.pretrain_base import pretrain_base
 from Training.stage1_expert import make_objective, train_expert
 from Training.stage2_finetune import finetune
+from Training.teachers.files import Teacher, build_teacher
+from Training.teachers.mae import Mae, MaeSize
 
 LABELS = {1: "spleen", 8: "synapse", 13: "btcv13"}
 QUICK = {("samed_2", 224, 8), ("samora_2", 96, 13)}
 SIZES = [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow)
          for case in product(("samed_2", "samora_2"), (96, 224, 256, 512), LABELS)]
 SIDE = 96
+TEACHER = MaeSize(16, 24, 1, 2, 16, 1, 2)
 STEPS = ["--optimisation.steps", "2", "--optimisation.batch_size", "2", "--optimisation.accelerator", "cpu",
          "--optimisation.devices", "1", "--optimisation.threads", "1"]
 SLICES = ["--preprocessing.modality", "CT", "--preprocessing.intensity", "hu_window", "--preprocessing.low", "-160",
@@ -103,6 +108,29 @@ def test_every_block_learns_in_stage_1(level: str) -> None:
     objective([torch.rand(2, 1, 1, 64, 64) for _ in range(2)]).backward()
     for name in expert_keys(model, level):
         assert model.get_parameter(name).grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("level", ["image", "patch"])
+def test_a_teacher_teaches_an_expert_of_sam_2(level: str) -> None:
+    """Its grid is SAM 2's embedding, 16 pixels a place."""
+    model = expert_of(level)
+    teacher: Teacher = build_teacher("simclr_tiny", 64) if level == "image" else Mae(TEACHER, 64)
+    frozen = Frozen(teacher, torch.rand(8, 1, 1, 64, 64, generator=torch.Generator().manual_seed(2)))
+    encoder, size = model.image_encoder, model.variant.size
+    objective = (ImageDistillation(encoder, size.out_chans, frozen, 16) if level == "image"
+                 else PatchDistillation(encoder, size.token_dim, frozen, 16, 0.75))
+    optimiser = torch.optim.AdamW([p for p in objective.parameters() if p.requires_grad], lr=1e-2)
+    views, losses = [torch.rand(2, 1, 1, 64, 64)], []
+    for _ in range(12):
+        torch.manual_seed(1)  # the same mask each time
+        optimiser.zero_grad()
+        loss = objective(views)
+        loss.backward()
+        for name in expert_keys(model, level):
+            assert model.get_parameter(name).grad.abs().max() > 0, name
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.9 * losses[0]
 
 
 def test_the_whole_chain(tmp_path: Path) -> None:

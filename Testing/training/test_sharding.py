@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from Testing.training.small_run import finish, losses, same, start, train
-from Training.config import Optimisation
+from Training.optimisation import Optimisation
 
 STEPS = 8
 

@@ -16,7 +16,8 @@ from SAMoraLib.variants import get_variant
 from Testing.refusals import refusal
 from Testing.training.conftest import Cases
 from Training import loop
-from Training.config import Stage1Expert, Stage1Teacher, from_command_line
+from Training.command_line import from_command_line
+from Training.config import Stage1Expert, Stage1Teacher
 from Training.probe import main as probe
 from Training.stage1_expert import train_expert
 from Training.stage1_teacher import train_teacher

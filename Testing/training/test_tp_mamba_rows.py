@@ -19,8 +19,9 @@ from SAMoraLib.model import SegmentationModel, build_model
 from SAMoraLib.variants import ENCODER_SIZES, get_variant
 from Testing.small import small_card
 from Testing.training.conftest import Cases
-from Training.config import Optimisation, ReferenceUNet, Stage2
+from Training.config import ReferenceUNet, Stage2
 from Training.objectives.segmentation import SegmentationObjective
+from Training.optimisation import Optimisation
 from Training.stage2_finetune import finetune, make_model, make_variant
 
 LABELS = {1: "spleen", 8: "synapse", 13: "btcv13"}

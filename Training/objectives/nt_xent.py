@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, distributed
-from torch.distributed.nn.functional import all_gather
+from torch import Tensor
+
+from Training.processes import gathered
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
@@ -25,10 +26,3 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     count = len(first)
     positive = start + torch.arange(2 * count, device=views.device).roll(count)
     return F.cross_entropy(similarity, positive)
-
-
-def gathered(rows: Tensor) -> tuple[Tensor, int]:
-    """The rows (N, C) of all processes one after another, with gradients to each, and where one's own begin."""
-    if not distributed.is_available() or not distributed.is_initialized() or distributed.get_world_size() == 1:
-        return rows, 0
-    return torch.cat(all_gather(rows)), distributed.get_rank() * len(rows)
