@@ -15,6 +15,7 @@ from SAMoraLib.adapters.trainable import expert_keys
 from SAMoraLib.card import METADATA_KEY, Card, file_sha256, read_card, reference_to
 from SAMoraLib.importers.sam import load_base, read_safetensors, read_tensors
 from SAMoraLib.model import SegmentationModel, build_model
+from SAMoraLib.undrawn import Undrawn
 from SAMoraLib.whole_file import whole_file
 
 
@@ -47,7 +48,8 @@ def save_expert(path: str | Path, model: SegmentationModel, expert: str, card: C
 
 def base_state(model: SegmentationModel, base: str | Path) -> dict[str, Tensor]:
     """What the base file gives a model of this size: resized tables, class-dependent tensors left out."""
-    fresh = build_model(model.variant, model.num_classes, model.image_size)
+    with Undrawn():
+        fresh = build_model(model.variant, model.num_classes, model.image_size)
     keys = load_base(fresh, read_tensors(base))
     state = fresh.state_dict()
     return {key: state[key] for key in keys}
@@ -77,7 +79,8 @@ def load_model(path: str | Path, device: str | torch.device = "cpu",
     if card.labels is None or card.variant is None or card.kind == "expert":
         raise ValueError(f"'{path}' is a checkpoint of kind '{card.kind}', which cannot segment by itself; "
                          "fine-tune it first (Training.stage2_finetune).")
-    model = build_model(card.variant, len(card.labels), card.image_size)
+    with Undrawn():
+        model = build_model(card.variant, len(card.labels), card.image_size)
     state: dict[str, Tensor] = {}
     if card.base is not None:
         state.update(base_state(model, find_base(path, card, base)))
