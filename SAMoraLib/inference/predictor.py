@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from SAMoraLib.card import Card
 from SAMoraLib.features import Features
 from SAMoraLib.inference.device import half_type
+from SAMoraLib.inference.most_probable import most_probable
 from SAMoraLib.inference.one_ahead import one_ahead
 from SAMoraLib.inference.preprocess import PreparedVolume, prepare_volume
 from SAMoraLib.inference.prompts import Target, decode_targets, find_targets, forbid_outside
@@ -179,7 +179,7 @@ class Predictor:
         """
         for batch, logits in self._under_autocast(self._logits(prepared, wanted, targets)):
             numbers = np.arange(len(wanted))[batch]
-            found = [_most_probable(each, number, targets, prepared)
+            found = [most_probable(each.float(), prepared.box.shape, partial(forbid_outside, targets, number, prepared))
                      for each, number in zip(logits, numbers.tolist(), strict=True)]
             classes, probabilities = (torch.stack(maps) for maps in zip(*found, strict=True))
             yield batch, _on_slices(classes, prepared), _on_slices(probabilities, prepared)
@@ -232,15 +232,6 @@ class Predictor:
             if step is None:
                 return
             yield step
-
-
-def _most_probable(logits: Tensor, number: int, targets: Sequence[Target], prepared: PreparedVolume
-                   ) -> tuple[Tensor, Tensor]:
-    """Logits (K, s, s) of slice ``number`` -> class (h, w) uint8 of each pixel of the box, and its probability."""
-    logits = F.interpolate(logits[None].float(), prepared.box.shape, mode="bilinear", align_corners=False)[0]
-    forbid_outside(logits, targets, number, prepared)
-    highest, classes = logits.max(dim=0)
-    return classes.to(torch.uint8), logits.sub_(highest).exp_().sum(dim=0).reciprocal_()
 
 
 def _on_slices(in_box: Tensor, prepared: PreparedVolume) -> np.ndarray:

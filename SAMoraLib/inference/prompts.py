@@ -81,8 +81,10 @@ def decode_targets(model: SegmentationModel, features: Features, numbers: np.nda
     return torch.stack(torch.broadcast_tensors(*everyone), dim=1)
 
 
-def forbid_outside(logits: Tensor, targets: Sequence[Target], number: int, prepared: PreparedVolume) -> None:
-    """No target beyond its box, on logits (K, h, w) of slice ``number`` at the prepared box's own pixels; in place."""
+def forbid_outside(targets: Sequence[Target], number: int, prepared: PreparedVolume, logits: Tensor, rows: slice,
+                   columns: slice) -> None:
+    """No target beyond its box, on logits (K, h, w) of slice ``number`` at these pixels of the prepared box; in place.
+    """
     for target in targets:
-        inside = torch.from_numpy(prepared.box.crop(target.inside[number]))
+        inside = torch.from_numpy(prepared.box.crop(target.inside[number])[rows, columns])
         logits[target.value].masked_fill_(~inside.to(logits.device), NEVER)
