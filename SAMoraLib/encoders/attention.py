@@ -25,8 +25,9 @@ Places = tuple[Tensor, Tensor]  # what a query gives each row (B, N, h, H) and e
 def attention(q: Tensor, k: Tensor, v: Tensor, places: Places | None = None) -> Tensor:
     """softmax(q k^T / sqrt(c) + row + column) v for q (B, N, h, c), k and v (B, M, h, c): (B, N, h, c).
 
-    Where nothing is differentiated on a CPU, oneDNN computes as many scores at once as a cache holds. Elsewhere torch's
-    fused kernel: it takes the places' scores as a table where keys are few, and else in q and k (docs/decisions/0002).
+    Where nothing is differentiated, on CPUs with faster convolutions (docs/decisions/0010), these compute as many
+    scores at once as a cache holds. Elsewhere torch's fused kernel does; the places' scores go into it as a table where
+    keys are few and nothing is differentiated, else within q and k (docs/decisions/0002).
     """
     q = q * q.shape[-1] ** -0.5
     differentiated = recorded(q, k, v, *(places or ()))

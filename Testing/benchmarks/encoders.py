@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,10 +12,12 @@ import torch
 from SAMoraLib.model import build_encoder
 from SAMoraLib.variants import Variant, get_variant
 from Testing.benchmarks.flops import needed_operations
+from Testing.benchmarks.peak import matrix_peak
 from Testing.benchmarks.peers import package_encoder, random_slices, released_state
 from Testing.benchmarks.timing import in_turns, paired
 
 BATCHES = {224: (1, 4, 8), 512: (1, 2, 4), 1024: (1,)}
+PEAK_ROUNDS = 3  # of each product, beside every round of the encoders
 BARS = {  # issue: (against one slice at a time, against its own best batch)
     ("samed", 224): (0.70, 0.85), ("samed", 512): (0.55, 0.65), ("samed", 1024): (0.50, None),
     ("samora block", 224): (2.4, None), ("samora block", 512): (2.0, None),
@@ -24,7 +27,9 @@ BARS = {  # issue: (against one slice at a time, against its own best batch)
 
 @dataclass(frozen=True)
 class EncoderRow:
-    """One of our encoders at one size, seconds per slice, and its ratios to the package's."""
+    """One of our encoders at one size, seconds per slice, its ratios to the package's, and the share of the machine's
+    limit at which needed operations are done.
+    """
 
     name: str
     image_size: int
@@ -34,16 +39,17 @@ class EncoderRow:
     package_batch: float
     ratio_single: float
     ratio_batch: float
-    operations: float
+    share_of_peak: float
     bars: tuple[float | None, float | None]
 
 
-def rows() -> dict[str, tuple[Variant, int, bool]]:
-    """Name -> variant, streams with an MLP of their own, and whether the peer carries a LoRA, too."""
+def rows() -> dict[str, tuple[Variant, tuple[int, int], bool]]:
+    """Name -> variant, how many streams attend and pass the MLP, and whether the peer carries a LoRA, too."""
     samed, samora = get_variant("samed"), get_variant("samora")
     assert samora.fusion is not None
     attention = replace(samora, fusion=replace(samora.fusion, scope="attention"))
-    return {"samed": (samed, 1, True), "samora block": (samora, 4, False), "samora attention": (attention, 1, False)}
+    return {"samed": (samed, (1, 1), True), "samora block": (samora, (4, 4), False),
+            "samora attention": (attention, (4, 1), False)}
 
 
 @torch.inference_mode()
@@ -55,7 +61,7 @@ def measure_encoders(image_sizes: tuple[int, ...], rounds: int, device: torch.de
                 yield _measure(name, variant, streams, lora, image_size, rounds, device)
 
 
-def _measure(name: str, variant: Variant, streams: int, lora: bool, image_size: int, rounds: int,
+def _measure(name: str, variant: Variant, streams: tuple[int, int], lora: bool, image_size: int, rounds: int,
              device: torch.device) -> EncoderRow:
     torch.manual_seed(0)
     ours = build_encoder(variant, image_size).eval().to(device)
@@ -63,11 +69,20 @@ def _measure(name: str, variant: Variant, streams: int, lora: bool, image_size: 
     slices = random_slices(max(BATCHES[image_size]), image_size, device)
     best, theirs_best = (min(BATCHES[image_size], key=lambda n, e=encoder: _seconds(e, slices[:n], device) / n)
                          for encoder in (ours, package))
-    works = [partial(ours, slices[:best]), partial(package, slices[:1]), partial(package, slices[:theirs_best])]
-    ours_s, single_s, batch_s = in_turns(works, rounds, device)
+    peaks: list[float] = []  # of each round, because the machine's limit changes, too
+    works = [partial(ours, slices[:best]), partial(package, slices[:1]), partial(package, slices[:theirs_best]),
+             lambda: peaks.append(matrix_peak(device, PEAK_ROUNDS))]
+    ours_s, single_s, batch_s, _ = in_turns(works, rounds, device)
+    operations = best * operations_of(variant, streams, image_size)
+    share = statistics.median(operations / time / peak for time, peak in zip(ours_s, peaks[1:], strict=True))
     one, many = paired(ours_s, single_s, best), paired(ours_s, batch_s, best, theirs_best)
     return EncoderRow(name, image_size, best, one.ours, one.theirs, many.theirs, one.ratio, many.ratio,
-                      needed_operations(variant.size, image_size, streams), BARS[name, image_size])
+                      share, BARS[name, image_size])
+
+
+def operations_of(variant: Variant, streams: tuple[int, int], image_size: int) -> float:
+    """What a row's encoder has to do for a slice."""
+    return needed_operations(variant.size, image_size, *streams, variant.fusion.width if variant.fusion else 0)
 
 
 def _seconds(encoder: torch.nn.Module, slices: torch.Tensor, device: torch.device) -> float:

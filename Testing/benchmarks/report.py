@@ -36,7 +36,7 @@ class Report:
             name = f"{row.name} {row.image_size}"
             found[f"{name} / package, one slice"] = row.ratio_single
             found[f"{name} / package, best batch"] = row.ratio_batch
-            found[f"{name}, of the peak"] = self.share_of_peak(row)
+            found[f"{name}, of the peak"] = row.share_of_peak
         for model in self.models:
             found[f"{model.name} {model.image_size}, whole / package's encoder"] = model.ratio
         for volume in self.volumes:
@@ -44,10 +44,6 @@ class Report:
         if self.exponent is not None:
             found["exponent of time against slices"] = self.exponent
         return {name: round(value, 4) for name, value in found.items()}
-
-    def share_of_peak(self, row: EncoderRow) -> float:
-        """Needed operations per second over the machine's limit."""
-        return row.operations / row.ours / self.peak
 
     def to_json(self) -> dict[str, Any]:
         return {"machine": self.machine, "peak": self.peak, "encoders": [asdict(row) for row in self.encoders],
@@ -74,7 +70,7 @@ def markdown(report: Report) -> str:
                   "| / package, best batch (bar) | of the peak |", "|---|---|---|---|---|---|---|"]
         lines += [f"| {row.name} | {row.image_size} | {row.batch} | {row.ours:.3f} "
                   f"| {_against(row.ratio_single, row.bars[0])} | {_against(row.ratio_batch, row.bars[1])} "
-                  f"| {report.share_of_peak(row):.2f} |" for row in report.encoders]
+                  f"| {row.share_of_peak:.2f} |" for row in report.encoders]
     lines += [f"\nLargest difference of samed's embedding to the package's, of the largest value: {name} pixels "
               f"{value:.1e}." for name, value in report.difference.items()]
     if report.models:
