@@ -204,6 +204,9 @@ class Variant:
             _require(name.replace("_", " "), getattr(self, name), choices)
         for plane in self.planes:
             _require("plane", plane, PLANES)
+        if self.fusion is not None and self.low_rank != "lora":
+            raise ValueError(f"Experts are fused as plain low-rank pairs, not as '{self.low_rank}'; choose lora, or a "
+                             "variant without a fusion.")
 
     @property
     def size(self) -> Any:

@@ -56,10 +56,7 @@ class LoRALinear(Linear):
 
     def __init__(self, linear: nn.Linear, names: Sequence[str], parts: dict[str, tuple[int, int]],
                  rank: int, gelu: bool = False) -> None:
-        # The parent's constructor would draw weights that the next lines throw away.
-        nn.Module.__init__(self)
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.weight, self.bias = linear.weight, linear.bias
+        super().__init__(linear)
         self.parts = parts
         self.lora = nn.ModuleDict({
             name: nn.ModuleDict({part: LowRankPair(self.in_features, stop - start, rank, gelu)

@@ -37,7 +37,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, places: Places | None = None) -> 
     if places is not None and (differentiated or k.shape[1] >= MANY_KEYS or q.device.type != "cpu"):
         q, k, places = torch.cat([q, *places], dim=-1), _with_place(k, places), None
     q, k, v = (tokens.transpose(1, 2) for tokens in (q, k, v))
-    if differentiated and _is_slow_backward(q):
+    if differentiated and _is_slow_backward(q, k):
         return ((q @ k.transpose(-1, -2)).softmax(dim=-1) @ v).transpose(1, 2)
     return _fused(q, k, v, places).transpose(1, 2)
 
@@ -77,7 +77,7 @@ def _fused(q: Tensor, k: Tensor, v: Tensor, places: Places | None) -> Tensor:
     """torch's kernel on (B, h, N, c) each; it wants v as wide as q and k, hence the padding."""
     bias = None if places is None else _table(*places)
     channels = v.shape[-1]
-    v = F.pad(v, (0, q.shape[-1] - channels))
+    v = F.pad(v, (0, max(0, q.shape[-1] - channels)))
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)[..., :channels]
 
 
@@ -86,11 +86,12 @@ def _table(by_row: Tensor, by_column: Tensor) -> Tensor:
     return (by_row[..., :, None] + by_column[..., None, :]).flatten(3).transpose(1, 2)
 
 
-def _is_slow_backward(q: Tensor) -> bool:
+def _is_slow_backward(q: Tensor, k: Tensor) -> bool:
     """On a CPU the fused kernel's backward pass in bfloat16 is up to five times slower (windows of 100 tokens) than the
     products written out, which keep their scores for it instead.
     """
-    return q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[-2] <= WRITTEN_OUT_TOKENS
+    few = q.shape[-2] * k.shape[-2] <= WRITTEN_OUT_TOKENS**2
+    return few and q.device.type == "cpu" and q.dtype == torch.bfloat16
 
 
 def _with_place(k: Tensor, places: Places) -> Tensor:

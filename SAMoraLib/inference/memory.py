@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from SAMoraLib.freed_memory import give_back_freed_memory
 from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.inference.system_memory import available_bytes, resident_bytes
 from SAMoraLib.variants import EXPERTS, HieraSize
@@ -29,6 +30,7 @@ def check_reading(source: Path, max_memory: float | None) -> None:
     """
     if max_memory is None:
         return
+    give_back_freed_memory()
     missing = resident_bytes() + 2 * stored_bytes(source) - max_memory * GIB
     if missing > 0:
         raise ValueError(f"To read '{source.name}' takes {missing / GIB:.1f} GiB more than the {max_memory:g} GiB "
@@ -44,6 +46,7 @@ def fit_batch(predictor: Predictor, volume: Volume, max_memory: float | None = N
     Raises:
         ValueError: not even one slice fits into ``max_memory``.
     """
+    give_back_freed_memory()
     free = free_bytes(predictor.device, max_memory)
     if free is None:
         return False
@@ -76,8 +79,10 @@ def volume_bytes(volume: Volume) -> int:
 def free_bytes(device: torch.device, max_memory: float | None) -> int | None:
     """Memory that may still be taken; None where the system does not say."""
     if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(device)
-        return free if max_memory is None else min(free, int(max_memory * GIB) - (total - free))
+        taken = torch.cuda.memory_allocated(device)
+        idle = torch.cuda.memory_reserved(device) - taken  # torch keeps what the last volume left, and takes it again
+        free = torch.cuda.mem_get_info(device)[0] + idle
+        return free if max_memory is None else min(free, int(max_memory * GIB) - taken)
     known = [] if (free_ram := available_bytes()) is None else [free_ram]
     if max_memory is not None:
         known.append(int(max_memory * GIB) - resident_bytes())

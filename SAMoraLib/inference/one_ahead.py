@@ -11,8 +11,11 @@ Made = TypeVar("Made")
 
 
 def one_ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[tuple[Item, Made]]:
-    """Each item with what ``make`` makes of it, in order; an exception of ``make`` comes when its item's turn does."""
-    with ThreadPoolExecutor(1) as thread:
+    """Each item with what ``make`` makes of it, in order; an exception of ``make`` comes when its item's turn does, and
+    nothing that is not begun by then is made.
+    """
+    thread = ThreadPoolExecutor(1)
+    try:
         made: tuple[Item, Future[Made]] | None = None
         for item in items:
             following = item, thread.submit(make, item)
@@ -21,3 +24,5 @@ def one_ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[t
             made = following
         if made is not None:
             yield made[0], made[1].result()
+    finally:
+        thread.shutdown(cancel_futures=True)

@@ -13,7 +13,7 @@ from SAMoraLib.volume import Volume
 Notice = Callable[[str], None]
 
 # What torch says, by device and system: CUDA and MPS, Linux, Windows, cuBLAS.
-PHRASES = ("out of memory", "allocate memory", "not enough memory", "ALLOC_FAILED")
+PHRASES = ("out of memory", "allocate memory", "not enough memory", "bad_alloc", "ALLOC_FAILED")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -76,6 +76,12 @@ def test_unknown_values_are_answered_with_the_choices(make, message: str) -> Non
     assert str(error.value) == message
 
 
+def test_experts_are_fused_as_plain_pairs_alone() -> None:
+    """What adds several pairs at once knows no GELU between them, and would leave it out."""
+    with pytest.raises(ValueError, match="Experts are fused as plain low-rank pairs, not as 'lora_gelu'; choose lora"):
+        get_variant("samora", low_rank="lora_gelu")
+
+
 @pytest.mark.parametrize("inside", [None, "fusion", "encoder_size"])
 def test_fields_of_a_newer_version_are_named(inside: str | None) -> None:
     data = json.loads(json.dumps(get_variant("samora", encoder_size=SIZE).to_json()))

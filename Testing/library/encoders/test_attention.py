@@ -33,7 +33,7 @@ def tensors(queries: int, grid: tuple[int, int], heads: int, with_places: bool
 
 @pytest.mark.parametrize("with_places", [False, True])
 @pytest.mark.parametrize("differentiated", [False, True])
-@pytest.mark.parametrize("at_once", [1, 70, 1 << 20])  # one query of a head; some; all heads
+@pytest.mark.parametrize("at_once", [1, 70, 170, 1 << 20])  # one query of a head; some; two heads; all
 @pytest.mark.parametrize("by_convolution", [False, True])
 @pytest.mark.parametrize("many_keys", [1, 1 << 20])
 def test_every_way_gives_the_same(many_keys: int, by_convolution: bool, at_once: int, differentiated: bool,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 
 import SAMoraLib.inference.memory as memory
 from SAMoraLib.card import Card, Preprocessing
-from SAMoraLib.inference.memory import GIB, check_reading, fit_batch, slice_bytes, volume_bytes
+from SAMoraLib.inference.memory import GIB, check_reading, fit_batch, free_bytes, slice_bytes, volume_bytes
 from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.variants import get_variant
@@ -77,6 +79,36 @@ def test_what_cannot_even_be_read_is_refused_by_its_header(tmp_path: Path, monke
         check_reading(path, 0.25)
     (tmp_path / "broken.mha").write_bytes(b"broken")
     check_reading(tmp_path / "broken.mha", 1)  # reading itself says why
+
+
+def test_of_a_gpu_others_take_nothing_of_our_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """80 GiB, of which others have 50; torch holds 12, and 4 of them are idle."""
+    gpu = torch.device("cuda:0")
+    for name, value in {"mem_get_info": (18 * GIB, 80 * GIB), "memory_allocated": 8 * GIB, "memory_reserved": 12 * GIB
+                        }.items():
+        monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
+    assert free_bytes(gpu, None) == 22 * GIB
+    assert free_bytes(gpu, 10) == 2 * GIB
+    assert free_bytes(gpu, 60) == 22 * GIB
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_what_the_last_volume_left_idle_is_not_taken() -> None:
+    """In a process of its own, whose allocator is told to keep what is freed."""
+    program = """
+import numpy as np
+from SAMoraLib.freed_memory import give_back_freed_memory, keep_freed_memory
+from SAMoraLib.inference.system_memory import resident_bytes
+kept = keep_freed_memory()
+blocks = [np.ones(1 << 23, np.uint8) for _ in range(40)]
+del blocks
+before = resident_bytes()
+give_back_freed_memory()
+print(kept, (before - resident_bytes()) >> 20)
+"""
+    kept, given_back = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, encoding="utf-8",
+                                      check=True).stdout.split()
+    assert kept == "False" or int(given_back) > 250
 
 
 def test_streams_and_sizes_count() -> None:
