@@ -7,7 +7,7 @@ import time
 from SAMoraLib.card import read_card
 from SAMoraLib.checkpoint import load_model
 from SAMoraLib.inference.device import check_half, choose_device
-from SAMoraLib.inference.memory import check_reading, fit_batch
+from SAMoraLib.inference.memory import check_reading, fitted_batch
 from SAMoraLib.inference.organ_table import organ_table
 from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.inference.reporter import Reporter
@@ -67,12 +67,13 @@ def _predict_one(predictor: Predictor, request: Request, job: Job, reporter: Rep
     reporter.progress(name, 0.0, "reading")
     check_reading(job.input, request.max_memory)
     volume = read_volume(job.input)
-    if fit_batch(predictor, volume, request.max_memory):
-        reporter.notice(f"'{job.input.name}' runs with {predictor.batch_size} slices at once, which is what fits into "
-                        "memory.")
-    segmentation, confidence = predict_within_memory(
-        predictor, volume, job, request.organs,
-        lambda fraction, stage: reporter.progress(name, fraction, stage), reporter.notice)
+    with fitted_batch(predictor, volume, request.max_memory) as fewer:
+        if fewer:
+            reporter.notice(f"'{job.input.name}' runs with {predictor.batch_size} slices at once, which is what fits "
+                            "into memory.")
+        segmentation, confidence = predict_within_memory(
+            predictor, volume, job, request.organs,
+            lambda fraction, stage: reporter.progress(name, fraction, stage), reporter.notice)
     write_segmentation(segmentation, predictor.labels, job.output)
     rows = organ_table(segmentation, predictor.labels, volume, request.organs or tuple(job.boxes) or None, confidence)
     reporter.result(name, job.output, rows, time.monotonic() - started)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -37,8 +39,11 @@ def check_reading(source: Path, max_memory: float | None) -> None:
                          "allowed; allow more, or crop or resample it.")
 
 
-def fit_batch(predictor: Predictor, volume: Volume, max_memory: float | None = None) -> bool:
-    """Let the predictor run no more slices at once than fit; whether that was fewer than it would.
+@contextmanager
+def fitted_batch(predictor: Predictor, volume: Volume, max_memory: float | None = None) -> Iterator[bool]:
+    """Inside, the predictor runs no more slices of this volume at once than fit; whether these are fewer than it would.
+
+    Afterwards it runs as many as before, unless memory ran out all the same.
 
     Args:
         max_memory: GiB that the program may take, of the device's memory where that is not the CPU; None: what is free.
@@ -49,15 +54,21 @@ def fit_batch(predictor: Predictor, volume: Volume, max_memory: float | None = N
     give_back_freed_memory()
     free = free_bytes(predictor.device, max_memory)
     if free is None:
-        return False
+        yield False
+        return
     around = volume_bytes(volume) if predictor.device.type == "cpu" else 0
     fitting = int((free - around) // slice_bytes(predictor, volume))
     if fitting < 1 and max_memory is not None:
         missing = (around + slice_bytes(predictor, volume) - free) / GIB
         raise ValueError(f"A volume of {' x '.join(map(str, reversed(volume.array.shape)))} voxels needs {missing:.1f} "
                          f"GiB more than the {max_memory:g} GiB allowed; allow more, or crop or resample it.")
-    before, predictor.batch_size = predictor.batch_size, max(1, min(predictor.batch_size, fitting))
-    return predictor.batch_size < before
+    before = predictor.batch_size
+    predictor.batch_size = fitted = max(1, min(before, fitting))
+    try:
+        yield fitted < before
+    finally:
+        if predictor.batch_size == fitted:
+            predictor.batch_size = before
 
 
 def slice_bytes(predictor: Predictor, volume: Volume) -> int:

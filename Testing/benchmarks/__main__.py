@@ -13,6 +13,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
+
 from SAMoraLib.card import Card, Preprocessing
 from SAMoraLib.checkpoint import save_model
 from SAMoraLib.freed_memory import keep_freed_memory
@@ -24,7 +26,7 @@ from SAMoraLib.volume_io import write_volume
 from SAMoraLib.whole_file import whole_file
 from Testing.benchmarks.encoders import largest_difference, measure_encoders
 from Testing.benchmarks.models import measure_models
-from Testing.benchmarks.peak import matrix_peak
+from Testing.benchmarks.peak import limits
 from Testing.benchmarks.report import Report, compared, draw, markdown, this_machine
 from Testing.benchmarks.volumes import VolumeRow, measure_growth, measure_volume, phantom_of
 
@@ -44,19 +46,19 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def whole_volumes(quick: bool, given: Sequence[Path], folder: Path) -> Iterator[VolumeRow]:
+def whole_volumes(quick: bool, given: Sequence[Path], folder: Path, device: torch.device) -> Iterator[VolumeRow]:
     """The shipped model on given volumes and, unless it has to be quick, on a long one; ViT-B with random weights."""
     for path in given:
-        yield measure_volume(path.name.split(".")[0], path)
+        yield measure_volume(path.name.split(".")[0], path, device)
     if quick:
         return
     path, model = folder / "phantom.nii.gz", folder / "vit_b.safetensors"
     write_volume(phantom_of(1000, 512), path)
-    yield measure_volume("phantom, a long scan", path)
+    yield measure_volume("phantom, a long scan", path, device)
     write_volume(phantom_of(150, 512), path)
     for name in ("samed", "samora"):
         _write_vit_b(model, name)
-        yield measure_volume(f"phantom, {name} on ViT-B", path, model)
+        yield measure_volume(f"phantom, {name} on ViT-B", path, device, model)
 
 
 def _write_vit_b(path: Path, name: str) -> None:
@@ -70,16 +72,15 @@ def measure(options: argparse.Namespace) -> Report:
     device = choose_device(options.device)
     keep_freed_memory()  # as samora's own programs do; the package's encoder gains from it, too
     sizes = (224,) if options.quick else (224, 512, 1024)
-    peak = matrix_peak(device)
+    found = limits(device)
     encoders = list(measure_encoders(sizes, options.rounds, device))
     difference = {str(size): largest_difference(size) for size in DIFFERENCE_SIZES[options.quick]}
     models = [] if options.quick else list(measure_models(options.rounds, device))
     with tempfile.TemporaryDirectory() as folder:
         side = 128 if options.quick else 512
-        growth, exponent = measure_growth(GROWTH, side, Path(folder))
-        volumes = [*growth, *whole_volumes(options.quick, options.volume, Path(folder))]
-    return Report(this_machine(device), max(peak, matrix_peak(device)), encoders, difference, volumes, exponent,
-                  models)
+        growth, exponent = measure_growth(GROWTH, side, Path(folder), device)
+        volumes = [*growth, *whole_volumes(options.quick, options.volume, Path(folder), device)]
+    return Report(this_machine(device), found, encoders, difference, volumes, exponent, models)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -14,9 +14,11 @@ from SAMoraLib.variants import Variant, get_variant
 from Testing.benchmarks.flops import needed_operations
 from Testing.benchmarks.peak import matrix_peak
 from Testing.benchmarks.peers import package_encoder, random_slices, released_state
+from Testing.benchmarks.precision import as_measured
 from Testing.benchmarks.timing import in_turns, paired
 
-BATCHES = {224: (1, 4, 8), 512: (1, 2, 4), 1024: (1,)}
+BATCHES = {"cpu": {224: (1, 4, 8), 512: (1, 2, 4), 1024: (1,)},
+           "cuda": {224: (1, 8, 32, 128), 512: (1, 8, 32), 1024: (1, 4, 8)}}
 PEAK_ROUNDS = 3  # of each product, beside every round of the encoders
 BARS = {  # issue: (against one slice at a time, against its own best batch)
     ("samed", 224): (0.70, 0.85), ("samed", 512): (0.55, 0.65), ("samed", 1024): (0.50, None),
@@ -27,8 +29,11 @@ BARS = {  # issue: (against one slice at a time, against its own best batch)
 
 @dataclass(frozen=True)
 class EncoderRow:
-    """One of our encoders at one size, seconds per slice, its ratios to the package's, and the share of the machine's
-    limit at which needed operations are done.
+    """One of our encoders at one size, seconds per slice, and its ratios to the package's.
+
+    Attributes:
+        rate: needed operations per second.
+        share_of_peak: ``rate`` in that of the best product of matrices, round by round.
     """
 
     name: str
@@ -39,6 +44,7 @@ class EncoderRow:
     package_batch: float
     ratio_single: float
     ratio_batch: float
+    rate: float
     share_of_peak: float
     bars: tuple[float | None, float | None]
 
@@ -58,7 +64,9 @@ def measure_encoders(image_sizes: tuple[int, ...], rounds: int, device: torch.de
     for image_size in image_sizes:
         for name, (variant, streams, lora) in rows().items():
             if (name, image_size) in BARS:
-                yield _measure(name, variant, streams, lora, image_size, rounds, device)
+                with as_measured(device):
+                    row = _measure(name, variant, streams, lora, image_size, rounds, device)
+                yield row
 
 
 def _measure(name: str, variant: Variant, streams: tuple[int, int], lora: bool, image_size: int, rounds: int,
@@ -66,18 +74,20 @@ def _measure(name: str, variant: Variant, streams: tuple[int, int], lora: bool, 
     torch.manual_seed(0)
     ours = build_encoder(variant, image_size).eval().to(device)
     package = package_encoder(variant.size, image_size, lora).to(device)
-    slices = random_slices(max(BATCHES[image_size]), image_size, device)
-    best, theirs_best = (min(BATCHES[image_size], key=lambda n, e=encoder: _seconds(e, slices[:n], device) / n)
+    batches = BATCHES[device.type][image_size]
+    slices = random_slices(max(batches), image_size, device)
+    best, theirs_best = (min(batches, key=lambda n, e=encoder: _seconds(e, slices[:n], device) / n)
                          for encoder in (ours, package))
     peaks: list[float] = []  # of each round, because the machine's limit changes, too
     works = [partial(ours, slices[:best]), partial(package, slices[:1]), partial(package, slices[:theirs_best]),
              lambda: peaks.append(matrix_peak(device, PEAK_ROUNDS))]
     ours_s, single_s, batch_s, _ = in_turns(works, rounds, device)
     operations = best * operations_of(variant, streams, image_size)
-    share = statistics.median(operations / time / peak for time, peak in zip(ours_s, peaks[1:], strict=True))
+    rates = [operations / time for time in ours_s]
+    share = statistics.median(rate / peak for rate, peak in zip(rates, peaks[1:], strict=True))
     one, many = paired(ours_s, single_s, best), paired(ours_s, batch_s, best, theirs_best)
     return EncoderRow(name, image_size, best, one.ours, one.theirs, many.theirs, one.ratio, many.ratio,
-                      share, BARS[name, image_size])
+                      statistics.median(rates), share, BARS[name, image_size])
 
 
 def operations_of(variant: Variant, streams: tuple[int, int], image_size: int) -> float:

@@ -12,10 +12,11 @@ import torch
 from SAMoraLib.model import build_model
 from SAMoraLib.variants import get_variant
 from Testing.benchmarks.peers import package_encoder, random_slices
+from Testing.benchmarks.precision import as_measured
 from Testing.benchmarks.timing import in_turns, paired, seconds_of
 
 VARIANTS = ("samed", "samed_s", "samora", "h_sam", "h_samora", "ma_sam", "samed_2", "samora_2")
-BATCHES = {224: (2, 4, 8), 512: (2, 4)}  # slices, in slabs of as many as the variant sees
+BATCHES = {"cpu": {224: (2, 4, 8), 512: (2, 4)}, "cuda": {224: (8, 32), 512: (4, 16)}}  # slices, in slabs
 CLASSES = 8
 BLOCK = ("tp_mamba", 96)  # sees 96 slices of 96 pixels, whatever the scan
 
@@ -43,10 +44,14 @@ class ModelRow:
 @torch.inference_mode()
 def measure_models(rounds: int, device: torch.device) -> Iterator[ModelRow]:
     """Every variant at every size that it is meant for."""
-    for image_size, batches in BATCHES.items():
+    for image_size, batches in BATCHES[device.type].items():
         for name in VARIANTS:
-            yield _measure(name, image_size, batches, rounds, device)
-    yield _measure(*BLOCK, (), rounds, device)
+            with as_measured(device):
+                row = _measure(name, image_size, batches, rounds, device)
+            yield row
+    with as_measured(device):
+        row = _measure(*BLOCK, (), rounds, device)
+    yield row
 
 
 def _measure(name: str, image_size: int, slices: tuple[int, ...], rounds: int, device: torch.device) -> ModelRow:

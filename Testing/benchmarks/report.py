@@ -14,15 +14,16 @@ import torch
 from SAMoraLib.whole_file import whole_file
 from Testing.benchmarks.encoders import EncoderRow
 from Testing.benchmarks.models import ModelRow
+from Testing.benchmarks.peak import Limits
 from Testing.benchmarks.volumes import STAGES, VolumeRow
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything of one run on one machine; ``peak`` in operations per second."""
+    """Everything of one run on one machine."""
 
     machine: str
-    peak: float
+    limits: Limits
     encoders: Sequence[EncoderRow]
     difference: dict[str, float]
     volumes: Sequence[VolumeRow]
@@ -37,6 +38,9 @@ class Report:
             found[f"{name} / package, one slice"] = row.ratio_single
             found[f"{name} / package, best batch"] = row.ratio_batch
             found[f"{name}, of the peak"] = row.share_of_peak
+            found[f"{name}, of torch's linear"] = row.rate / self.limits.linear
+            if self.limits.data_sheet is not None:
+                found[f"{name}, MFU"] = row.rate / self.limits.data_sheet
         for model in self.models:
             found[f"{model.name} {model.image_size}, whole / package's encoder"] = model.ratio
         for volume in self.volumes:
@@ -46,9 +50,10 @@ class Report:
         return {name: round(value, 4) for name, value in found.items()}
 
     def to_json(self) -> dict[str, Any]:
-        return {"machine": self.machine, "peak": self.peak, "encoders": [asdict(row) for row in self.encoders],
-                "difference": self.difference, "volumes": [asdict(row) for row in self.volumes],
-                "exponent": self.exponent, "models": [asdict(row) for row in self.models], "ratios": self.ratios()}
+        return {"machine": self.machine, "limits": asdict(self.limits),
+                "encoders": [asdict(row) for row in self.encoders], "difference": self.difference,
+                "volumes": [asdict(row) for row in self.volumes], "exponent": self.exponent,
+                "models": [asdict(row) for row in self.models], "ratios": self.ratios()}
 
 
 def this_machine(device: torch.device) -> str:
@@ -64,13 +69,20 @@ def this_machine(device: torch.device) -> str:
 
 def markdown(report: Report) -> str:
     """Tables with ratios and the bars that they are held to."""
-    lines = [f"{report.machine}; matrix products at best {report.peak / 1e9:.0f} GFLOP/s.", ""]
+    limits = report.limits
+    lines = [f"{report.machine}; matrix products at best {limits.matrix / 1e9:.0f} GFLOP/s, by torch's linear "
+             f"{limits.linear / 1e9:.0f}.", ""]
     if report.encoders:
+        shares = {"of the peak": [row.share_of_peak for row in report.encoders],
+                  "of torch's linear": [row.rate / limits.linear for row in report.encoders]}
+        if limits.data_sheet is not None:
+            shares["MFU"] = [row.rate / limits.data_sheet for row in report.encoders]
         lines += ["| encoder, ViT-B | pixels | batch | s per slice | / package, one slice (bar) "
-                  "| / package, best batch (bar) | of the peak |", "|---|---|---|---|---|---|---|"]
+                  f"| / package, best batch (bar) | {' | '.join(shares)} |", "|" + "---|" * (6 + len(shares))]
         lines += [f"| {row.name} | {row.image_size} | {row.batch} | {row.ours:.3f} "
-                  f"| {_against(row.ratio_single, row.bars[0])} | {_against(row.ratio_batch, row.bars[1])} "
-                  f"| {row.share_of_peak:.2f} |" for row in report.encoders]
+                  f"| {_against(row.ratio_single, row.bars[0])} | {_against(row.ratio_batch, row.bars[1])} | "
+                  + " | ".join(f"{share:.2f}" for share in of_row) + " |"
+                  for row, of_row in zip(report.encoders, zip(*shares.values(), strict=True), strict=True)]
     lines += [f"\nLargest difference of samed's embedding to the package's, of the largest value: {name} pixels "
               f"{value:.1e}." for name, value in report.difference.items()]
     if report.models:

@@ -18,18 +18,19 @@ from SAMoraLib.variants import get_variant
 from Testing.benchmarks.encoders import EncoderRow, operations_of, rows
 from Testing.benchmarks.flops import needed_operations
 from Testing.benchmarks.models import ModelRow
+from Testing.benchmarks.peak import Limits
 from Testing.benchmarks.peers import package_encoder, released_state
 from Testing.benchmarks.report import Report, compared, draw, markdown
-from Testing.benchmarks.timing import paired
+from Testing.benchmarks.timing import paired, seconds_of
 from Testing.benchmarks.volumes import STAGES, VolumeRow, phantom_of
 from Testing.refusals import refusal
 from Testing.small import SIZE, randomise
 
-ROW = EncoderRow("samed", 224, 4, 0.1, 0.2, 0.16, 0.5, 0.625, 0.5, (0.7, 0.6))
+ROW = EncoderRow("samed", 224, 4, 0.1, 0.2, 0.16, 0.5, 0.625, 200e9, 0.5, (0.7, 0.6))
 SECONDS = dict(zip(STAGES, (1, 1, 0.5, 6, 1, 0.5), strict=True))
 VOLUME = VolumeRow("phantom, 40 slices", (40, 128, 128), 10.0, 700.0, SECONDS)
 MODEL = ModelRow("ma_sam", 224, 5, 1, 0.3, 0.25, 1.5)
-REPORT = Report("a machine", 400e9, [ROW], {"224": 1e-6}, [VOLUME], 1.0, [MODEL])
+REPORT = Report("a machine", Limits(400e9, 250e9), [ROW], {"224": 1e-6}, [VOLUME], 1.0, [MODEL])
 
 
 def test_a_ratio_is_of_slices_and_the_median_of_rounds() -> None:
@@ -74,9 +75,46 @@ def test_the_peer_is_the_same_network() -> None:
 
 def test_a_missed_bar_is_said() -> None:
     text = markdown(REPORT)
-    assert "| samed | 224 | 4 | 0.100 | 0.50 (0.70) | 0.62 (0.60, missed) | 0.50 |" in text
+    assert "| samed | 224 | 4 | 0.100 | 0.50 (0.70) | 0.62 (0.60, missed) | 0.50 | 0.80 |" in text
+    assert "matrix products at best 400 GFLOP/s, by torch's linear 250." in text
     assert "| phantom, 40 slices, 128 x 128 x 40 | 10.0 | 1.00 |" in text and "| 0.40 | 700 |" in text
     assert "| ma_sam | 224 | 5 | 0.300 | 1 | 0.250 | 1.50 |" in text
+
+
+def test_of_a_gpu_that_is_listed_the_share_of_its_data_sheet_is_told() -> None:
+    report = replace(REPORT, limits=Limits(700e12, 700e12, 989e12), encoders=[replace(ROW, rate=494.5e12)])
+    assert "| of the peak | of torch's linear | MFU |" in markdown(report)
+    assert "| 0.50 | 0.71 | 0.50 |" in markdown(report)
+    assert report.ratios()["samed 224, MFU"] == 0.5
+    assert "MFU" not in markdown(REPORT)
+
+
+class StandInForEvent:
+    """Of a GPU whose work takes 30 ms."""
+
+    def __init__(self, enable_timing: bool) -> None:
+        assert enable_timing
+        self.at: float | None = None
+
+    def record(self, stream: object) -> None:
+        self.at = 30.0 * GPU.count("recorded")
+        GPU.append("recorded")
+
+    def elapsed_time(self, end: StandInForEvent) -> float:
+        assert GPU[-1] == "waited" and self.at is not None and end.at is not None
+        return end.at - self.at
+
+
+GPU: list[str] = []
+
+
+def test_a_gpu_is_timed_by_its_own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    GPU.clear()
+    monkeypatch.setattr(torch.cuda, "Event", StandInForEvent)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: GPU.append("waited"))
+    assert seconds_of(lambda: GPU.append("worked"), torch.device("cuda:0")) == 0.03
+    assert GPU == ["waited", "recorded", "worked", "recorded", "waited"]
 
 
 def test_another_run_is_compared(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import torch
 
 import SAMoraLib.inference.memory as memory
 from SAMoraLib.card import Card, Preprocessing
-from SAMoraLib.inference.memory import GIB, check_reading, fit_batch, free_bytes, slice_bytes, volume_bytes
+from SAMoraLib.inference.memory import GIB, check_reading, fitted_batch, free_bytes, slice_bytes, volume_bytes
 from SAMoraLib.inference.predictor import Predictor
+from SAMoraLib.inference.within_memory import lighten
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.variants import get_variant
 from SAMoraLib.volume import Volume
@@ -40,33 +41,46 @@ def no_other_programs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_other_programs")
-def test_as_many_slices_run_as_fit() -> None:
+def test_as_many_slices_run_as_fit_and_the_next_volume_starts_anew() -> None:
     ours, ct = predictor(), volume(100)
     needed = (500 * MIB + volume_bytes(ct) + 3.5 * slice_bytes(ours, ct)) / GIB
-    assert fit_batch(ours, ct, needed)
-    assert ours.batch_size == 3
-    assert not fit_batch(ours, ct, 50)  # what was told once is not told again, and nothing grows
-    assert ours.batch_size == 3
+    with fitted_batch(ours, ct, needed) as fewer:
+        assert fewer
+        assert ours.batch_size == 3
+    with fitted_batch(ours, ct, 50) as fewer:
+        assert not fewer
+        assert ours.batch_size == 8
+
+
+@pytest.mark.usefixtures("no_other_programs")
+def test_where_memory_ran_out_all_the_same_the_next_volume_runs_as_few() -> None:
+    ours = predictor()
+    with fitted_batch(ours, volume(100), 50):
+        lighten(ours)
+    assert ours.batch_size == 4
 
 
 @pytest.mark.usefixtures("no_other_programs")
 def test_a_volume_that_cannot_fit_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"512 x 512 x 1000 voxels needs \d\.\d GiB more than the 1 GiB allowed"):
-        fit_batch(predictor(), volume(1000), 1)
+    with (pytest.raises(ValueError, match=r"512 x 512 x 1000 voxels needs \d\.\d GiB more than the 1 GiB allowed"),
+          fitted_batch(predictor(), volume(1000), 1)):
+        pass
 
 
 def test_without_a_limit_a_full_machine_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "available_bytes", lambda: 10 * MIB)
     ours = predictor()
-    assert fit_batch(ours, volume(10))
-    assert ours.batch_size == 1
+    with fitted_batch(ours, volume(10)) as fewer:
+        assert fewer
+        assert ours.batch_size == 1
 
 
 def test_where_the_system_says_nothing_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "available_bytes", lambda: None)
     ours = predictor()
-    assert not fit_batch(ours, volume(10))
-    assert ours.batch_size == 8
+    with fitted_batch(ours, volume(10)) as fewer:
+        assert not fewer
+        assert ours.batch_size == 8
 
 
 def test_what_cannot_even_be_read_is_refused_by_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
