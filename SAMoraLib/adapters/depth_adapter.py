@@ -10,6 +10,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from SAMoraLib.encoders.linear import Linear, product
 from SAMoraLib.encoders.sam_vit import SamBlock, SamImageEncoder
 
 
@@ -22,9 +23,9 @@ class DepthAdapter(nn.Module):
     def __init__(self, dim: int, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.down = nn.Linear(dim, width, bias=False)
+        self.down = Linear(nn.Linear(dim, width, bias=False))
         self.conv = nn.Conv3d(width, width, (3, 1, 1), padding=(1, 0, 0))
-        self.up = nn.Linear(width, dim, bias=False)
+        self.up = Linear(nn.Linear(width, dim, bias=False))
         nn.init.zeros_(self.up.weight)
 
     def forward(self, x: Tensor, depth: int) -> Tensor:
@@ -48,7 +49,7 @@ class DepthAdapter(nn.Module):
             reduced: theirs, with the one below and the one above: (N + 2, h, w, c); zero beyond the volume.
         """
         taps = zip(self.conv.weight[..., 0, 0].unbind(-1), (None, self.conv.bias, None), strict=True)
-        below, own, above = (F.linear(reduced[start:start + len(x)], weight, bias)
+        below, own, above = (product(reduced[start:start + len(x)], weight, bias)
                              for start, (weight, bias) in enumerate(taps))
         return x + self.up(F.gelu(own + (depth - 1) / depth * (below + above)))
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from SAMoraLib.encoders.linear import Linear
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
 
 DROPOUT = 0.1  # of the released code, between Sigma and V; the paper is silent
@@ -17,12 +18,12 @@ class SharedFactors(nn.Module):
 
     def __init__(self, dim: int, rank: int) -> None:
         super().__init__()
-        self.u = nn.Linear(dim, rank, bias=False)
-        self.v = nn.Linear(rank, dim, bias=False)
+        self.u = Linear(nn.Linear(dim, rank, bias=False))
+        self.v = Linear(nn.Linear(rank, dim, bias=False))
         nn.init.zeros_(self.v.weight)
 
 
-class FacTLinear(nn.Linear):
+class FacTLinear(Linear):
     """The fused qkv Linear of a block, with q += V Sigma_q U x and v += V Sigma_v U x (eq. 2, s = 1).
 
     It *is* the Linear that it extends, as ``LoRALinear``. The shared factors stay the encoder's: a module of every
@@ -30,11 +31,9 @@ class FacTLinear(nn.Linear):
     """
 
     def __init__(self, linear: nn.Linear, shared: SharedFactors) -> None:
-        nn.Module.__init__(self)
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.weight, self.bias = linear.weight, linear.bias
+        super().__init__(linear)
         rank = shared.u.out_features
-        self.fact = nn.ModuleDict({part: nn.Linear(rank, rank, bias=False) for part in ("q", "v")})
+        self.fact = nn.ModuleDict({part: Linear(nn.Linear(rank, rank, bias=False)) for part in ("q", "v")})
         self.dropout = nn.Dropout(DROPOUT)
         self._shared: Sequence[SharedFactors] = (shared,)  # in a tuple torch does not take it for a part
 

@@ -32,6 +32,14 @@ class Linear(nn.Linear):
         return product(x, self.weight, self.bias)
 
 
+def replace_linears(module: nn.Module) -> None:
+    """Make every plain Linear in ``module`` one of ours; parameters keep their names."""
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Linear:
+                setattr(parent, name, Linear(child))
+
+
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W^T + b for x (..., in) and W (out, in), as torch's ``linear``."""
     many = x.numel() >= FEW_ROWS * x.shape[-1]

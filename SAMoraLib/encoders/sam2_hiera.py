@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from SAMoraLib.encoders.attention import attention
+from SAMoraLib.encoders.linear import replace_linears
 from SAMoraLib.encoders.subclassed import as_subclass
 from SAMoraLib.features import Features
 from SAMoraLib.variants import HieraSize
@@ -103,6 +104,7 @@ class HieraTrunk(Hiera):
         for block in self.blocks:
             block.attn = as_subclass(HieraAttention, block.attn)
         self.blocks = nn.ModuleList(as_subclass(HieraBlock, block) for block in self.blocks)
+        replace_linears(self)
 
     def forward(self, x: Tensor, adapter: str | None = None, depth: int = 1) -> list[Tensor]:
         """Image (B, 3, S, S) -> the output (B, C, H, W) of each stage, the finest first."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from SAMoraLib.encoders.attention import Places, attention
-from SAMoraLib.encoders.linear import Linear, product
+from SAMoraLib.encoders.linear import product, replace_linears
 from SAMoraLib.encoders.subclassed import as_subclass
 from SAMoraLib.encoders.windows import cut, joined, regions
 from SAMoraLib.features import Features
@@ -110,8 +110,6 @@ class SamBlock(Block):
                          use_rel_pos=True, window_size=window_size, input_size=(grid, grid))
         side = window_size or grid
         self.attn = SamAttention(size.embed_dim, size.num_heads, use_rel_pos=True, input_size=(side, side))
-        self.attn.qkv, self.attn.proj = Linear(self.attn.qkv), Linear(self.attn.proj)
-        self.mlp.lin1, self.mlp.lin2 = Linear(self.mlp.lin1), Linear(self.mlp.lin2)
 
     def forward(self, x: Tensor, adapter: str | None = None, depth: int = 1) -> Tensor:
         """Attention and MLP with residuals (SAMora eq. 2-3; with ``adapter`` eq. 4-5) on (B, H, W, C).
@@ -168,6 +166,7 @@ class SamImageEncoder(ImageEncoderViT):
         grid = image_size // size.patch_size
         self.patch_embed: Any = as_subclass(Patches, self.patch_embed)
         self.blocks = nn.ModuleList(SamBlock(size, index, grid) for index in range(size.depth))
+        replace_linears(self)
         self.depth_adapters = nn.ModuleList()  # one behind every block, or none: tokens and a slab's depth to tokens
 
     def forward(self, x: Tensor, adapter: str | None = None, depth: int = 1) -> Tensor:

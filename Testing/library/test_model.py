@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from SAMoraLib.adapters.trainable import count_parameters, own_keys, train_only
+from SAMoraLib.encoders.linear import Linear
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
 from SAMoraLib.importers.sam import ADDED
 from SAMoraLib.model import SegmentationModel, as_rgb_slices, build_model
@@ -80,6 +81,13 @@ def test_logits_are_resized_in_the_slice_plane(size: tuple[int, int]) -> None:
     for d in range(3):
         expected = F.interpolate(prediction.low_res_logits[:, :, d], size, mode="bilinear", align_corners=False)
         torch.testing.assert_close(resized[:, :, d], expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["samed", "samora", "h_samora", "ma_sam", "samed_2", "samora_2"])
+def test_no_layer_of_an_encoder_is_left_to_the_slower_library(name: str) -> None:
+    """Hiera's and MA-SAM's once were: 1.6 and 1.3 times the time."""
+    layers = [part for part in small_model(name).image_encoder.modules() if isinstance(part, nn.Linear)]
+    assert layers and all(isinstance(layer, Linear) for layer in layers)
 
 
 def test_impossible_sizes_are_refused() -> None:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from SAMoraLib.encoders import linear
-from SAMoraLib.encoders.linear import Linear, as_convolution, product
+from SAMoraLib.encoders.linear import Linear, as_convolution, product, replace_linears
 
 SHAPES = [(5,), (7, 5), (2, 3, 5), (2, 14, 14, 5)]
 
@@ -37,6 +37,17 @@ def test_it_takes_parameters_over() -> None:
     ours = Linear(plain)
     assert ours.weight is plain.weight and ours.bias is plain.bias
     assert set(ours.state_dict()) == {"weight", "bias"}
+
+
+def test_the_plain_ones_of_a_module_become_ours() -> None:
+    module = nn.Sequential(nn.Linear(3, 4), nn.ModuleList([nn.Linear(4, 5)]), nn.TransformerEncoderLayer(4, 2))
+    before, shapes = dict(module.named_parameters()), {key: value.shape for key, value in module.state_dict().items()}
+    replace_linears(module)
+    assert {key: value.shape for key, value in module.state_dict().items()} == shapes
+    assert all(value is before[key] for key, value in module.named_parameters())
+    kinds = {name: type(part) for name, part in module.named_modules() if isinstance(part, nn.Linear)}
+    assert {name for name, kind in kinds.items() if kind is Linear} == {"0", "1.0", "2.linear1", "2.linear2"}
+    assert kinds["2.self_attn.out_proj"] is not Linear, "a subclass may compute otherwise"
 
 
 @pytest.mark.parametrize(("x", "asked"), [
