@@ -83,7 +83,7 @@ def test_logits_are_resized_in_the_slice_plane(size: tuple[int, int]) -> None:
         torch.testing.assert_close(resized[:, :, d], expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["samed", "samora", "h_samora", "ma_sam", "samed_2", "samora_2"])
+@pytest.mark.parametrize("name", ["samed", "samora", "h_samora", "ma_sam", "tp_mamba", "samed_2", "samora_2"])
 def test_no_layer_of_an_encoder_is_left_to_the_slower_library(name: str) -> None:
     """Hiera's and MA-SAM's once were: 1.6 and 1.3 times the time."""
     layers = [part for part in small_model(name).image_encoder.modules() if isinstance(part, nn.Linear)]
