@@ -206,7 +206,7 @@ class SAMoraLogic(ScriptedLoadableModuleLogic):
             region: vtkMRMLMarkupsROINode to segment in.
             segmentation: vtkMRMLSegmentationNode whose organs are replaced; a new one by default.
             device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-            precision: "half" is faster on GPUs and on CPUs with bfloat16, and a few voxels differ.
+            precision: "half" is faster on GPUs and on CPUs with bfloat16, "int8" on CPUs; a few voxels differ.
             skim: above 1, every so many slices are looked at first, and then those next to one that shows an organ.
 
         Raises:

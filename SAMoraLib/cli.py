@@ -94,8 +94,8 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--skim", type=whole_number, default=1, metavar="N", help="look at every Nth slice first, then "
                         "at those next to one that shows an organ; faster on long volumes, and may miss what is "
                         "thinner (default: look at all)")
-    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="half: 16 bits, "
-                        "faster, and a few voxels differ (default: %(default)s)")
+    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="half: 16 bits; "
+                        "int8: 8 bits, on a CPU; faster, and a few voxels differ (default: %(default)s)")
     parser.add_argument("--max-memory", type=gibibytes, metavar="GIB", help="the most that the program may take "
                         "(default: what is free)")
     parser.add_argument("--resume", action="store_true", help="leave out volumes whose result is there already")

@@ -12,7 +12,7 @@ from SAMoraLib.volume import Region
 from SAMoraLib.volume_io import READABLE, WRITABLE
 from SAMoraLib.whole_file import whole_file
 
-PRECISIONS = ("full", "half")
+PRECISIONS = ("full", "half", "int8")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Request:
         batch_size: slices at once, at most.
         skim: look at every so many slices first, and at the others only next to one that shows an organ.
         max_memory: GiB that the program may take; None: what is free.
-        precision: "full", float32, or "half", which is faster and differs in a few voxels.
+        precision: "full", float32; "half" or, on a CPU, "int8", which are faster and differ in a few voxels.
 
     Raises:
         ValueError: no volume or organ, a batch of nothing, steps, memory or precision that cannot be, an output of

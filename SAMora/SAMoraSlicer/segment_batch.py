@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 DONE, FAILED, WRONG_USE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 POLL_SECONDS = 0.05
 FORMATS = (".seg.nrrd", ".nii.gz", ".nrrd", ".mha")
+PRECISIONS = ("full", "half", "int8")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -79,8 +80,9 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     parser.add_argument("--batch-size", type=_positive, default=8, metavar="N",
                         help="slices at once (default: %(default)s)")
-    parser.add_argument("--precision", choices=("full", "half"), default="full", help="half: 16 bits, faster on GPUs "
-                        "and on CPUs with bfloat16, and a few voxels differ (default: %(default)s)")
+    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="half: 16 bits, faster on "
+                        "GPUs and on CPUs with bfloat16; int8: 8 bits, faster on CPUs; a few voxels differ (default: "
+                        "%(default)s)")
     parser.add_argument("--skim", type=_positive, default=1, metavar="N", help="look at every Nth slice first, then at "
                         "those next to one that shows an organ; may miss what is thinner (default: look at all)")
     return parser.parse_args(list(arguments))

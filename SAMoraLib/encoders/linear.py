@@ -15,11 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from SAMoraLib.encoders.int8 import Int8Weight, int8_product, rounded
+
+FEW_WEIGHTS = 1 << 16  # fewer, and rounding the input takes what products of 8-bit integers save
 FEW_ROWS = 64  # fewer, and putting the weights into oneDNN's order costs more than it brings
 
 
 class Linear(nn.Linear):
     """Takes over a Linear's parameters under their names."""
+
+    int8: Int8Weight | None = None  # the weight as it is multiplied with, where that is to be in 8 bits
 
     def __init__(self, linear: nn.Linear) -> None:
         # The parent's constructor would draw weights that the next lines throw away.
@@ -29,6 +34,8 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
+        if self.int8 is not None:
+            return int8_product(x, self.int8, self.bias)
         return product(x, self.weight, self.bias)
 
 
@@ -38,6 +45,13 @@ def replace_linears(module: nn.Module) -> None:
         for name, child in list(parent.named_children()):
             if type(child) is nn.Linear:
                 setattr(parent, name, Linear(child))
+
+
+def multiply_in_int8(module: nn.Module) -> None:
+    """Let the wide ones of our Linears in ``module`` multiply 8-bit integers from now on, without gradients."""
+    for layer in module.modules():
+        if isinstance(layer, Linear) and layer.weight.numel() >= FEW_WEIGHTS:
+            layer.int8 = rounded(layer.weight)
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import torch
 
+from SAMoraLib.encoders.int8 import multiplies_int8
 from SAMoraLib.inference.sharing import local_rank
 
-BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # as Linux calls products of such numbers, on x86 and on ARM
+# As Linux calls what a CPU has for such products, on x86 and on ARM.
+PRODUCTS = {"half": {"avx512_bf16", "amx_bf16", "bf16"}, "int8": {"avx512_vnni", "avx_vnni", "amx_int8", "i8mm"}}
+NUMBERS = {"half": "in bfloat16", "int8": "8-bit integers"}
 HALF = {"cpu": torch.bfloat16}  # float16, which rounds less, takes seven times as long there as float32
 
 
@@ -37,17 +40,22 @@ def half_type(device: torch.device) -> torch.dtype:
     return HALF.get(device.type, torch.float16)
 
 
-def check_half(device: torch.device, listed: Path = Path("/proc/cpuinfo")) -> None:
-    """Refuse half precision where it gains nothing.
+def check_precision(precision: str, device: torch.device, listed: Path = Path("/proc/cpuinfo")) -> None:
+    """Refuse half precision and 8-bit integers where they gain nothing.
 
     Args:
+        precision: as in ``SAMoraLib.request.Request``.
         listed: what Linux says of the CPU; elsewhere, where it is missing, any CPU will do.
 
     Raises:
-        ValueError: a CPU that does not multiply bfloat16 numbers.
+        ValueError: a CPU that does not multiply such numbers, or 8-bit integers on another device.
     """
-    if device.type != "cpu" or not listed.exists():
+    if precision == "full" or (precision == "half" and device.type != "cpu"):
         return
-    if not BFLOAT16 & set(listed.read_text(encoding="utf-8", errors="replace").split()):
-        raise ValueError("This CPU does not multiply in bfloat16, and half precision would only cost accuracy; choose "
-                         "full precision, or a GPU.")
+    if device.type != "cpu":
+        raise ValueError(f"Products of 8-bit integers are for CPUs, and the device is {device}; choose half precision, "
+                         "or the CPU.")
+    flags = listed.read_text(encoding="utf-8", errors="replace").split() if listed.exists() else PRODUCTS[precision]
+    if not PRODUCTS[precision] & set(flags) or (precision == "int8" and not multiplies_int8()):
+        raise ValueError(f"This CPU does not multiply {NUMBERS[precision]}, and that precision would only cost "
+                         "accuracy; choose full precision, or a GPU.")

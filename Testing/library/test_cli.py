@@ -14,7 +14,8 @@ import torch
 from SAMoraLib.card import read_card
 from SAMoraLib.checkpoint import load_model, save_model
 from SAMoraLib.cli import CT_ABDOMEN, main
-from SAMoraLib.inference.device import check_half
+from SAMoraLib.encoders.linear import Linear
+from SAMoraLib.inference.device import check_precision
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.model import Prediction, SegmentationModel
 from SAMoraLib.request import Job, Request
@@ -171,19 +172,38 @@ def test_precision_reaches_the_model(checkpoint: Path, volume: Path, tmp_path: P
         seen.add(prediction.low_res_logits.dtype)
         return prediction
 
-    monkeypatch.setattr("SAMoraLib.inference.batch.check_half", lambda device: None)  # whatever this CPU can do
+    monkeypatch.setattr("SAMoraLib.inference.batch.check_precision", lambda *_: None)  # whatever this CPU can do
     monkeypatch.setattr(SegmentationModel, "forward", watched)
     assert predict(checkpoint, volume, "--output", tmp_path / "labels.nrrd", "--precision", precision) == 0
     assert seen == {dtype}
+
+
+def test_8_bits_reach_the_encoder(checkpoint: Path, volume: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+                                  ) -> None:
+    seen, forward = set(), SegmentationModel.forward
+
+    def watched(model: SegmentationModel, image: torch.Tensor) -> Prediction:
+        seen.update(layer.int8 is not None for layer in model.image_encoder.modules() if isinstance(layer, Linear))
+        return forward(model, image)
+
+    monkeypatch.setattr("SAMoraLib.encoders.linear.FEW_WEIGHTS", 1)
+    monkeypatch.setattr("SAMoraLib.inference.batch.check_precision", lambda *_: None)
+    monkeypatch.setattr("SAMoraLib.encoders.linear.int8_product", lambda x, weight, bias: torch.nn.functional.linear(
+        x, (weight.values * weight.scales).T, bias))  # whatever this CPU can do
+    monkeypatch.setattr(SegmentationModel, "forward", watched)
+    assert predict(checkpoint, volume, "--output", tmp_path / "labels.nrrd", "--precision", "int8") == 0
+    assert seen == {True}
 
 
 def test_half_precision_is_refused_before_work(checkpoint: Path, volume: Path, tmp_path: Path,
                                                monkeypatch: pytest.MonkeyPatch,
                                                capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "cpuinfo").write_text("flags : fpu avx2\n", encoding="utf-8")
-    monkeypatch.setattr("SAMoraLib.inference.batch.check_half", partial(check_half, listed=tmp_path / "cpuinfo"))
-    assert predict(checkpoint, volume, "--output", tmp_path / "out", "--precision", "half") == 1
-    assert "This CPU does not multiply in bfloat16" in capsys.readouterr().err
+    monkeypatch.setattr("SAMoraLib.inference.batch.check_precision",
+                        partial(check_precision, listed=tmp_path / "cpuinfo"))
+    for precision, numbers in {"half": "in bfloat16", "int8": "8-bit integers"}.items():
+        assert predict(checkpoint, volume, "--output", tmp_path / "out", "--precision", precision) == 1
+        assert f"This CPU does not multiply {numbers}" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -45,7 +45,7 @@ def test_what_is_left_out_has_defaults() -> None:
     ({"organs": "liver"}, "The request is damaged (organs are 'liver', not a list of names)"),
     ({"batch_size": 0}, "The batch size is 0"),
     ({"batch_size": "8"}, "The batch size is 8"),
-    ({"precision": "int8"}, "Unknown precision 'int8'; choose from full, half."),
+    ({"precision": "int4"}, "Unknown precision 'int4'; choose from full, half, int8."),
     ({"colour": "red"}, "The request is damaged"),
 ])
 def test_impossible_requests_are_refused(change: dict[str, Any], message: str) -> None:

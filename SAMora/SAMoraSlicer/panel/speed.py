@@ -17,7 +17,7 @@ class SpeedChoice:
     def __init__(self, ui: Any) -> None:
         self.ui = ui
         _offer(ui.precisionSelector, PRECISION_SETTING,
-               {"full": _("Full precision"), "half": _("Half precision")})
+               {"full": _("Full precision"), "half": _("Half precision"), "int8": _("8-bit integers (CPU)")})
         _offer(ui.skimSelector, SKIM_SETTING,
                {"1": _("Every slice"), "2": _("Every 2nd slice first"), "4": _("Every 4th slice first"),
                 "8": _("Every 8th slice first")})

@@ -170,6 +170,14 @@ def test_speed_is_a_preference_and_goes_into_the_request(widget: Any, add_volume
     assert (asked["precision"], asked["skim"], asked["device"]) == ("half", 4, "auto")
 
 
+def test_the_panel_offers_what_a_request_takes(widget: Any) -> None:
+    from SAMoraLib.request import PRECISIONS
+    from SAMoraSlicer import segment_batch
+
+    selector = widget.ui.precisionSelector
+    assert tuple(selector.itemData(row) for row in range(selector.count)) == PRECISIONS == segment_batch.PRECISIONS
+
+
 def written_request(widget: Any) -> dict[str, Any]:
     """What the panel's next run asks its child."""
     from SAMoraSlicer import segmenting
