@@ -113,7 +113,8 @@ class Predictor:
         for batch, classes, probabilities in self._found_first(prepared, wanted, targets, kept):
             done += len(classes)
             report(min(1.0, done / wanted.sum()), "segmenting")
-            classes = kept[classes]
+            if not kept[1:].all():
+                classes = kept[classes]
             if inside is not None:
                 classes[~inside[batch]] = 0
             labels[batch] = classes

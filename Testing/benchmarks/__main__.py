@@ -17,6 +17,7 @@ import torch
 
 from SAMoraLib.card import Card, Preprocessing
 from SAMoraLib.checkpoint import save_model
+from SAMoraLib.demo.phantom import make_phantom
 from SAMoraLib.freed_memory import keep_freed_memory
 from SAMoraLib.inference.device import choose_device
 from SAMoraLib.labels import get_label_set
@@ -25,10 +26,11 @@ from SAMoraLib.variants import get_variant
 from SAMoraLib.volume_io import write_volume
 from SAMoraLib.whole_file import whole_file
 from Testing.benchmarks.encoders import largest_difference, measure_encoders
+from Testing.benchmarks.fitted import fit_decoder
 from Testing.benchmarks.models import measure_models
 from Testing.benchmarks.peak import limits
 from Testing.benchmarks.report import Report, compared, draw, markdown, this_machine
-from Testing.benchmarks.volumes import VolumeRow, measure_growth, measure_volume, phantom_of
+from Testing.benchmarks.volumes import PHANTOM, VolumeRow, measure_growth, measure_volume, phantom_of
 
 GROWTH = (40, 80, 160)  # slices
 DIFFERENCE_SIZES = {True: (224,), False: (224, 512)}
@@ -47,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def whole_volumes(quick: bool, given: Sequence[Path], folder: Path, device: torch.device) -> Iterator[VolumeRow]:
-    """The shipped model on given volumes and, unless it has to be quick, on a long one; ViT-B with random weights."""
+    """The shipped model on given volumes and, unless it has to be quick, on a long one; ViT-B with fitted decoders."""
     for path in given:
         yield measure_volume(path.name.split(".")[0], path, device)
     if quick:
@@ -63,8 +65,10 @@ def whole_volumes(quick: bool, given: Sequence[Path], folder: Path, device: torc
 
 def _write_vit_b(path: Path, name: str) -> None:
     variant, labels = get_variant(name), get_label_set("synapse")
-    card = Card("model", "random", variant, 224, labels, Preprocessing("CT", "hu_window", -160, 240, "body", 224))
-    save_model(path, build_model(variant, len(labels), 224), card)
+    preprocessing = Preprocessing("CT", "hu_window", -160, 240, "body", 224)
+    model = build_model(variant, len(labels), 224)
+    fit_decoder(model, make_phantom(*PHANTOM), preprocessing)
+    save_model(path, model, Card("model", "fitted", variant, 224, labels, preprocessing))
 
 
 def measure(options: argparse.Namespace) -> Report:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # the child imports it as samora does
     import torch
 
 STAGES = ("start", "reading", "preprocessing", "encoder and decoder", "around them", "writing")
+PHANTOM = 3, (400 / 128, 400 / 128, 4.0)  # seed, and voxel size in mm
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class VolumeRow:
 
 def phantom_of(slices: int, side: int) -> Volume:
     """A phantom's body on ``slices`` x ``side`` x ``side`` voxels."""
-    coarse = make_phantom(3, (400 / 128, 400 / 128, 4.0)).ct
+    coarse = make_phantom(*PHANTOM).ct
     depth, height, width = coarse.array.shape
     rows, columns = (np.arange(side) * n // side for n in (height, width))
     array = coarse.array[np.arange(slices) * depth // slices][:, rows][:, :, columns]

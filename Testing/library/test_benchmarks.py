@@ -11,11 +11,14 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from SAMoraLib.card import Preprocessing
+from SAMoraLib.demo.phantom import make_phantom
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
 from SAMoraLib.model import build_encoder
 from SAMoraLib.undrawn import Undrawn
 from SAMoraLib.variants import get_variant
 from Testing.benchmarks.encoders import EncoderRow, operations_of, rows
+from Testing.benchmarks.fitted import fit_decoder
 from Testing.benchmarks.flops import needed_operations
 from Testing.benchmarks.models import ModelRow
 from Testing.benchmarks.peak import Limits
@@ -24,7 +27,7 @@ from Testing.benchmarks.report import Report, compared, draw, markdown
 from Testing.benchmarks.timing import paired, seconds_of
 from Testing.benchmarks.volumes import STAGES, VolumeRow, phantom_of
 from Testing.refusals import refusal
-from Testing.small import SIZE, randomise
+from Testing.small import SIZE, randomise, small_model
 
 ROW = EncoderRow("samed", 224, 4, 0.1, 0.2, 0.16, 0.5, 0.625, 200e9, 0.5, (0.7, 0.6))
 SECONDS = dict(zip(STAGES, (1, 1, 0.5, 6, 1, 0.5), strict=True))
@@ -128,6 +131,14 @@ def test_another_run_is_compared(tmp_path: Path) -> None:
 def test_a_picture_is_drawn(tmp_path: Path) -> None:
     draw(REPORT, tmp_path / "b.png")
     assert (tmp_path / "b.png").stat().st_size > 5000
+
+
+def test_a_fitted_decoder_has_learned_something() -> None:
+    torch.manual_seed(0)
+    model = small_model("samed", num_classes=8)
+    losses = fit_decoder(model, make_phantom(3, (8.0, 8.0, 8.0)),
+                         Preprocessing("CT", "hu_window", -160, 240, "body", 32), steps=60)
+    assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
 
 
 @pytest.mark.parametrize("slices", [3, 40])
