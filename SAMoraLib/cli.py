@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -126,6 +127,7 @@ def _predict(options: argparse.Namespace) -> int:
 def start_computing() -> None:
     """What a program may do that has the process to itself."""
     keep_freed_memory()
+    os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")  # else it searches all packages for devices
     with uncollected():
         from SAMoraLib.segment_anything_modeling import import_modeling_alone
 
