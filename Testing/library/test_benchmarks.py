@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -15,8 +17,11 @@ from SAMoraLib.card import Preprocessing
 from SAMoraLib.demo.phantom import make_phantom
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
 from SAMoraLib.model import build_encoder
+from SAMoraLib.request import PRECISIONS
 from SAMoraLib.undrawn import Undrawn
 from SAMoraLib.variants import get_variant
+from SAMoraLib.volume import Volume
+from Testing.benchmarks import savings
 from Testing.benchmarks.encoders import EncoderRow, operations_of, rows
 from Testing.benchmarks.fitted import fit_decoder
 from Testing.benchmarks.flops import needed_operations
@@ -24,6 +29,7 @@ from Testing.benchmarks.models import ModelRow
 from Testing.benchmarks.peak import Limits
 from Testing.benchmarks.peers import package_encoder, released_state
 from Testing.benchmarks.report import Report, compared, draw, markdown
+from Testing.benchmarks.savings import Price, organ_dice, prices, table
 from Testing.benchmarks.timing import paired, seconds_of
 from Testing.benchmarks.volumes import STAGES, VolumeRow, phantom_of
 from Testing.refusals import refusal
@@ -139,6 +145,36 @@ def test_a_fitted_decoder_has_learned_something() -> None:
     losses = fit_decoder(model, make_phantom(3, (8.0, 8.0, 8.0)),
                          Preprocessing("CT", "hu_window", -160, 240, "body", 32), steps=60)
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
+
+
+def test_the_price_of_an_option_is_told() -> None:
+    reference, other = np.array([0, 1, 1, 2]), np.array([0, 1, 0, 2])
+    found = organ_dice(other, reference, (1, 2, 3))
+    assert found[:2] == [2 / 3, 1.0] and math.isnan(found[2])
+    assert "| half | 0.75 | 0.9000 | 0.9980 | 0.9960 |" in table("CT", [Price("half", 0.75, 0.9, 0.998, 0.996)])
+
+
+def test_every_precision_and_skimming_has_a_price(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a model that says organ 1 everywhere, in half precision but for the first slice, and skimming not at all."""
+    class Pretended:
+        labels = ("liver", "spleen")
+
+        def __init__(self, precision: str, skim: int) -> None:
+            self.first, self.label = int(precision == "half"), int(skim == 1)
+
+        def predict(self, volume: Volume) -> Volume:
+            labels = np.zeros(volume.array.shape, np.uint8)
+            labels[self.first:] = self.label
+            return volume.with_array(labels)
+
+    monkeypatch.setattr(savings, "predictor", Pretended)
+    volume = Volume(np.zeros((2, 4, 4), np.int16), (1, 1, 1), (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    found = {row.name: row for row in prices([volume], [np.ones((2, 4, 4), np.uint8)], 1)}
+    assert {option.split()[0] for option in found} == {*PRECISIONS, "skim"}
+    assert (found["full"].truth, found["full"].kept, found["int8"].kept) == (1, 1, 1)
+    assert found["half"].truth == found["half"].kept == found["half"].worst == pytest.approx(2 / 3)
+    assert found["skim 4"].truth == 0
+    assert math.isnan(prices([volume], [], 1)[0].truth)
 
 
 @pytest.mark.parametrize("slices", [3, 40])
