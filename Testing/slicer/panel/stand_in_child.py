@@ -34,6 +34,8 @@ def segment(mode: str, request_file: str) -> int:
             return 3
         if mode == "is killed":
             os.kill(os.getpid(), signal.SIGKILL)
+        while mode == "waits" and not os.path.exists(os.environ["SAMORA_TEST_GO_ON"]):
+            time.sleep(0.01)
         if mode == "is slow":
             time.sleep(60)
         if mode == "runs short of memory":

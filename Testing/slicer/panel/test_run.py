@@ -38,13 +38,17 @@ def is_one_sentence(text: str) -> bool:
 
 
 def test_apply_brings_segments_and_a_table(widget: Any, scene: Any, add_volume: AddVolume, child: Child,
-                                           temporary: Path) -> None:
+                                           temporary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = tmp_path / "go on"
+    monkeypatch.setenv("SAMORA_TEST_GO_ON", str(go_on))
+    child("waits")  # else it may be done before the panel looks
     add_volume("Bauch 腹部")
     press_apply(widget)
     assert widget.ui.applyButton.text == "Cancel" and widget.ui.progressBar.visible
     assert not widget.ui.tabs.enabled and not widget.ui.modelSection.enabled
     wait_for_work(widget)
     assert widget.ui.progressBar.value == 30 and "%p %" in widget.ui.progressBar.format
+    go_on.touch()
     wait_for_the_end(widget)
     segmentation = scene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
     assert segmentation.GetName() == "Bauch 腹部 segmentation"
