@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 
 def say(event: str, **values: object) -> None:
@@ -34,7 +35,7 @@ def segment(mode: str, request_file: str) -> int:
             return 3
         if mode == "is killed":
             os.kill(os.getpid(), signal.SIGKILL)
-        while mode == "waits" and not os.path.exists(os.environ["SAMORA_TEST_GO_ON"]):
+        while mode == "waits" and not Path(os.environ["SAMORA_TEST_GO_ON"]).exists():
             time.sleep(0.01)
         if mode == "is slow":
             time.sleep(60)
