@@ -63,7 +63,7 @@ def predictor(precision: str, skim: int) -> Predictor:
     """The package's CT model under an option."""
     model, card = load_model(CT_ABDOMEN)
     if precision == "int8":
-        multiply_in_int8(model.image_encoder)
+        multiply_in_int8(model.image_encoder.blocks)
     made = Predictor(model, card, skim=skim)
     made.half = precision == "half"
     return made
@@ -102,7 +102,7 @@ def model_row(name: str, image_size: int, batch: int, rounds: int) -> str:
     model = build_model(get_variant(name), CLASSES, image_size).eval()
     rounded = build_model(get_variant(name), CLASSES, image_size).eval()
     rounded.load_state_dict(model.state_dict())
-    multiply_in_int8(rounded.image_encoder)
+    multiply_in_int8(rounded.image_encoder.blocks)
     slabs = torch.rand(batch, 1, model.variant.depth, image_size, image_size)
     works = [partial(_logits, model, slabs, False), partial(_logits, model, slabs, True),
              partial(_logits, rounded, slabs, False)]

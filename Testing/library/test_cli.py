@@ -183,7 +183,8 @@ def test_8_bits_reach_the_encoder(checkpoint: Path, volume: Path, tmp_path: Path
     seen, forward = set(), SegmentationModel.forward
 
     def watched(model: SegmentationModel, image: torch.Tensor) -> Prediction:
-        seen.update(layer.int8 is not None for layer in model.image_encoder.modules() if isinstance(layer, Linear))
+        seen.update(layer.int8 is not None for layer in model.image_encoder.blocks.modules()
+                    if isinstance(layer, Linear))
         return forward(model, image)
 
     monkeypatch.setattr("SAMoraLib.encoders.linear.FEW_WEIGHTS", 1)

@@ -10,8 +10,8 @@ from SAMoraLib.encoders import int8, linear
 from SAMoraLib.encoders.int8 import int8_product, multiplies_int8, rounded
 from SAMoraLib.encoders.linear import Linear, multiply_in_int8
 from SAMoraLib.model import build_model
-from SAMoraLib.variants import get_variant
-from Testing.small import SIZE
+from SAMoraLib.variants import VARIANTS, get_variant
+from Testing.small import SIZE, small_model
 
 pytestmark = pytest.mark.skipif(not multiplies_int8(), reason="no exact products of 8-bit integers here")
 
@@ -52,7 +52,7 @@ def test_only_wide_layers_round(monkeypatch: pytest.MonkeyPatch) -> None:
     slab = torch.rand(2, 1, 1, 32, 32)
     with torch.inference_mode():
         before = model(slab).low_res_logits
-        multiply_in_int8(model.image_encoder)
+        multiply_in_int8(model.image_encoder.blocks)
         after = model(slab).low_res_logits
     layers = {name.split(".", 2)[2]: layer for name, layer in model.image_encoder.named_modules()
               if isinstance(layer, Linear)}
@@ -61,6 +61,18 @@ def test_only_wide_layers_round(monkeypatch: pytest.MonkeyPatch) -> None:
     apart = (after - before).norm() / before.norm()
     assert 0 < apart < 0.1
     assert not any(part.int8 for part in model.mask_decoder.modules() if isinstance(part, Linear))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@torch.inference_mode()
+def test_every_variant_stays_near_its_logits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "FEW_WEIGHTS", 1)
+    model = small_model(name, num_classes=3)
+    slab = torch.rand(1, 1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    before = model(slab).low_res_logits
+    multiply_in_int8(model.image_encoder.blocks)
+    apart = (model(slab).low_res_logits - before).norm() / before.norm()
+    assert 0 < apart < 0.1
 
 
 def test_a_processor_that_overflows_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
