@@ -132,8 +132,11 @@ def start_computing() -> None:
         from SAMoraLib.segment_anything_modeling import import_modeling_alone
 
         import_modeling_alone()
+        import SimpleITK as sitk
+
         import SAMoraLib.checkpoint
         import SAMoraLib.inference.batch  # noqa: F401
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what is wrong with a file is said by us, in one sentence
 
 
 def _request(options: argparse.Namespace) -> Request:

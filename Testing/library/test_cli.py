@@ -136,6 +136,16 @@ def test_one_refused_volume_does_not_stop_the_others(checkpoint: Path, volume: P
     assert "Traceback" not in message
 
 
+@pytest.mark.parametrize("limit", [[], ["--max-memory", "64"]])
+def test_the_toolkit_adds_nothing_to_the_sentence(checkpoint: Path, tmp_path: Path, limit: list[str],
+                                                  capfd: pytest.CaptureFixture[str]) -> None:
+    """ITK warns past Python, on the process's own standard error."""
+    (tmp_path / "no slices").mkdir()
+    assert predict(checkpoint, tmp_path / "no slices", "--output", tmp_path / "out", *limit) == 1
+    assert capfd.readouterr().err.splitlines() == [
+        "samora: The folder 'no slices' holds no DICOM series; give a folder with exactly one."]
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--organs", "heart"], "'heart' is not an organ of this model; choose from liver, right_kidney"),
     (["--device", "cuda:9"], "Device 'cuda:9' is not on this machine; choose from auto, cpu"),
