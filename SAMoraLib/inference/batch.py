@@ -6,7 +6,6 @@ import time
 
 from SAMoraLib.card import read_card
 from SAMoraLib.checkpoint import load_model
-from SAMoraLib.encoders.linear import multiply_in_int8
 from SAMoraLib.inference.device import check_precision, choose_device
 from SAMoraLib.inference.memory import check_reading, fitted_batch
 from SAMoraLib.inference.organ_table import organ_table
@@ -35,10 +34,8 @@ def predict_files(request: Request, as_json: bool = False) -> int:
     device = choose_device(request.device)
     check_precision(request.precision, device)
     model, card = load_model(request.model, base=request.base)
-    if request.precision == "int8":
-        multiply_in_int8(model.image_encoder.blocks)  # not TP-Mamba's adapters behind them
     predictor = Predictor(model, card, batch_size=request.batch_size, skim=request.skim)
-    predictor.half = request.precision == "half"
+    predictor.compute_in(request.precision)
     reporter = Reporter(as_json)
     move_within_memory(predictor, device, reporter.notice)
     reporter.event("ready", model=card.name, device=str(predictor.device), volumes=len(request.jobs))

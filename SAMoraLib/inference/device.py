@@ -41,7 +41,7 @@ def half_type(device: torch.device) -> torch.dtype:
 
 
 def check_precision(precision: str, device: torch.device, listed: Path = Path("/proc/cpuinfo")) -> None:
-    """Refuse half precision and 8-bit integers where they gain nothing.
+    """Refuse half precision and 8-bit integers on a device that has no products of them.
 
     Args:
         precision: as in ``SAMoraLib.request.Request``.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from SAMoraLib.card import Card
+from SAMoraLib.encoders.linear import multiply_in_int8
 from SAMoraLib.features import Features
 from SAMoraLib.inference.device import half_type
 from SAMoraLib.inference.most_probable import most_probable
@@ -73,6 +74,12 @@ class Predictor:
         """Compute on ``device`` from now on."""
         self.device = torch.device(device)
         self.model.to(self.device)
+
+    def compute_in(self, precision: str) -> None:
+        """From now on "full", "half" or "int8", as in ``SAMoraLib.request.Request``; what was rounded stays so."""
+        self.half = precision == "half"
+        if precision == "int8":
+            multiply_in_int8(self.model.image_encoder.blocks)  # not TP-Mamba's adapters behind them
 
     def predict(self, volume: Volume, organs: Sequence[str] | None = None, region: Region | None = None,
                 progress: Progress | None = None, boxes: Mapping[str, Region] | None = None) -> Volume:

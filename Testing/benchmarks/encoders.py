@@ -74,7 +74,7 @@ def _measure(name: str, variant: Variant, streams: tuple[int, int], lora: bool, 
     torch.manual_seed(0)
     ours = build_encoder(variant, image_size).eval().to(device)
     package = package_encoder(variant.size, image_size, lora).to(device)
-    batches = BATCHES[device.type][image_size]
+    batches = BATCHES.get(device.type, BATCHES["cpu"])[image_size]
     slices = random_slices(max(batches), image_size, device)
     best, theirs_best = (min(batches, key=lambda n, e=encoder: _seconds(e, slices[:n], device) / n)
                          for encoder in (ours, package))

@@ -44,14 +44,12 @@ class ModelRow:
 @torch.inference_mode()
 def measure_models(rounds: int, device: torch.device) -> Iterator[ModelRow]:
     """Every variant at every size that it is meant for."""
-    for image_size, batches in BATCHES[device.type].items():
-        for name in VARIANTS:
-            with as_measured(device):
-                row = _measure(name, image_size, batches, rounds, device)
-            yield row
-    with as_measured(device):
-        row = _measure(*BLOCK, (), rounds, device)
-    yield row
+    sizes = BATCHES.get(device.type, BATCHES["cpu"])
+    settings = [(name, image_size, batches) for image_size, batches in sizes.items() for name in VARIANTS]
+    for name, image_size, batches in [*settings, (*BLOCK, ())]:
+        with as_measured(device):
+            row = _measure(name, image_size, batches, rounds, device)
+        yield row
 
 
 def _measure(name: str, image_size: int, slices: tuple[int, ...], rounds: int, device: torch.device) -> ModelRow:

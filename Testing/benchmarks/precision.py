@@ -1,4 +1,4 @@
-"""In which precision a device is measured: float32 on a CPU, bfloat16 on a GPU."""
+"""In which precision a device is measured: bfloat16 on a CUDA GPU, float32 elsewhere."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import torch
 
 def product_type(device: torch.device) -> torch.dtype:
     """Of the numbers that are multiplied."""
-    return torch.float32 if device.type == "cpu" else torch.bfloat16
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
 def as_measured(device: torch.device) -> torch.autocast:
     """Inside, layers multiply such numbers."""
-    return torch.autocast(device.type, product_type(device), enabled=device.type != "cpu")
+    return torch.autocast(device.type, product_type(device), enabled=device.type == "cuda")

@@ -35,8 +35,7 @@ from Training.metrics import dice
 
 CPU = torch.device("cpu")
 SEEDS = (9001, 9002, 9003)  # of phantoms that no model was trained on
-WITHOUT = "full"
-OPTIONS = {WITHOUT: ("full", 1), "half": ("half", 1), "int8": ("int8", 1),  # name -> precision, skim
+OPTIONS = {"full": ("full", 1), "half": ("half", 1), "int8": ("int8", 1),  # name -> precision, skim
            "skim 2": ("full", 2), "skim 4": ("full", 4), "skim 8": ("full", 8)}
 MODELS = (("samed", 224, 4), ("samora", 224, 4), ("ma_sam", 224, 1), ("samed_2", 224, 4), ("samed", 512, 4))
 
@@ -62,10 +61,8 @@ class Price:
 def predictor(precision: str, skim: int) -> Predictor:
     """The package's CT model under an option."""
     model, card = load_model(CT_ABDOMEN)
-    if precision == "int8":
-        multiply_in_int8(model.image_encoder.blocks)
     made = Predictor(model, card, skim=skim)
-    made.half = precision == "half"
+    made.compute_in(precision)
     return made
 
 

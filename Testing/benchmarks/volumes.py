@@ -119,7 +119,7 @@ def _segment(source: Path, target: Path, device_name: str, model_file: str) -> d
     device = choose_device(device_name)
     model, card = load_model(model_file or CT_ABDOMEN)
     predict = Predictor(model, card, device)
-    predict.half = device.type != "cpu"
+    predict.compute_in("half" if device.type == "cuda" else "full")
     run_model, model.forward = model.forward, timed("encoder and decoder", forward)
     module.prepare_volume = timed("preprocessing", module.prepare_volume)
     volume = timed("reading", read_volume)(source)
