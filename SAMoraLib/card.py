@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import struct
 from collections.abc import Mapping
@@ -11,62 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from SAMoraLib.labels import LabelSet
+from SAMoraLib.preprocessing.settings import Preprocessing
+from SAMoraLib.system.files import file_sha256
 from SAMoraLib.variants import Variant
 
 FORMAT_VERSION = 1
 METADATA_KEY = "samora_card"
 KINDS = ("base", "expert", "model", "teacher")
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors format
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How a volume becomes slices in [0, 1].
-
-    Attributes:
-        modality: "CT" or "MR".
-        intensity: "hu_window" clips to low..high HU; "percentile" clips to the low..high percentile of the body.
-        crop: "none" stretches the whole slice to the slab (SAMed); "body" takes a square in mm around the body.
-        image_size: side S of the square slab, pixels.
-        neighbours: distance in mm of the slices that fill SAM's first and third channel, below and above the slice
-            itself; 0 repeats the slice (SAMed, SAMora).
-        spacing: mm between the voxels of the grid, the same along every axis, that a 3D model slides its window over
-            (TP-Mamba: 1), ``image_size`` being the window's side; 0 takes slices as they lie, at the slab's size.
-        rows: where a slice's rows run to, "posterior", or "anterior" for models that were trained on slices turned
-            upside down (the Synapse arrays of TransUNet, SAMed and H-SAM). Columns run to the patient's left.
-    """
-
-    modality: str
-    intensity: str
-    low: float
-    high: float
-    crop: str
-    image_size: int
-    neighbours: float = 0.0
-    spacing: float = 0.0
-    rows: str = "posterior"
-
-    CHOICES = {"modality": ("CT", "MR"), "intensity": ("hu_window", "percentile"), "crop": ("none", "body"),
-               "rows": ("posterior", "anterior")}
-
-    def __post_init__(self) -> None:
-        for name, choices in self.CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"Unknown {name} '{getattr(self, name)}'; choose from {', '.join(choices)}.")
-        if not self.low < self.high:
-            raise ValueError(f"The intensity range {self.low}..{self.high} is empty; low must be below high.")
-        if not self.neighbours >= 0:
-            raise ValueError(f"Neighbouring slices cannot lie {self.neighbours} mm away; give a distance, or 0 for "
-                             "none.")
-        if not self.spacing >= 0:
-            raise ValueError(f"A grid cannot have steps of {self.spacing} mm; give a distance, or 0 for none.")
-        if self.spacing and self.neighbours:
-            raise ValueError(f"A grid of {self.spacing} mm shows every slice anyway; set neighbours to 0.")
-
-    @property
-    def channels(self) -> int:
-        """1 where the slice is repeated, 3 where its neighbours are shown beside it."""
-        return 3 if self.neighbours else 1
 
 
 @dataclass(frozen=True)
@@ -126,15 +77,6 @@ class Card:
             return cls(**values)
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"The checkpoint's card is damaged ({error}); export the checkpoint again.") from error
-
-
-def file_sha256(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def reference_to(path: str | Path) -> dict[str, str]:

@@ -11,12 +11,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from SAMoraLib.adapters.trainable import expert_keys
-from SAMoraLib.card import METADATA_KEY, Card, file_sha256, read_card, reference_to
-from SAMoraLib.importers.sam import load_base, read_safetensors, read_tensors
+from SAMoraLib.card import METADATA_KEY, Card, read_card, reference_to
 from SAMoraLib.model import SegmentationModel, build_model
+from SAMoraLib.parts import expert_keys
+from SAMoraLib.system.files import file_sha256, whole_file
 from SAMoraLib.undrawn import Undrawn
-from SAMoraLib.whole_file import whole_file
+from SAMoraLib.weights.sam import load_base
+from SAMoraLib.weights.tensors import read_safetensors, read_tensors
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], card: Card) -> None:

@@ -18,11 +18,11 @@ from typing import Any
 from SAMoraLib import __version__
 from SAMoraLib.arguments import gibibytes, lps_region, organ_box, organ_names, seed_number, whole_number
 from SAMoraLib.card import Card, read_card
-from SAMoraLib.freed_memory import keep_freed_memory
-from SAMoraLib.inference.sharing import rank_and_world, share_of
-from SAMoraLib.parent import end_with_parent
 from SAMoraLib.request import PRECISIONS, Request, plan_jobs
-from SAMoraLib.uncollected import uncollected
+from SAMoraLib.system.allocator import keep_freed_memory
+from SAMoraLib.system.garbage import uncollected
+from SAMoraLib.system.parent import end_with_parent
+from SAMoraLib.system.ranks import rank_and_world, share_of
 
 DONE, REFUSED, INTERRUPTED = 0, 1, 130
 CT_ABDOMEN = Path(__file__).with_name("checkpoints") / "ct_abdomen.safetensors"
@@ -119,7 +119,7 @@ def _predict(options: argparse.Namespace) -> int:
         return DONE
     request = replace(request, jobs=tuple(jobs))
     start_computing()  # after the request is found good: torch takes seconds
-    from SAMoraLib.inference.batch import predict_files
+    from SAMoraLib.inference.predict_files import predict_files
 
     return REFUSED if predict_files(request, as_json=options.json) else DONE
 
@@ -129,13 +129,13 @@ def start_computing() -> None:
     keep_freed_memory()
     os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")  # else it searches all packages for devices
     with uncollected():
-        from SAMoraLib.segment_anything_modeling import import_modeling_alone
+        from SAMoraLib.packages.segment_anything import import_modeling_alone
 
         import_modeling_alone()
         import SimpleITK as sitk
 
         import SAMoraLib.checkpoint
-        import SAMoraLib.inference.batch  # noqa: F401
+        import SAMoraLib.inference.predict_files  # noqa: F401
     sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what is wrong with a file is said by us, in one sentence
 
 
@@ -225,7 +225,7 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
 
 
 def _import(options: argparse.Namespace) -> int:
-    from SAMoraLib.exchange import import_published, read_published
+    from SAMoraLib.exchange.convert import import_published, read_published
 
     output = options.output or options.file.with_name(f"{options.file.stem}_samora.safetensors")
     published = read_published(options.file, options.labels, options.image_size)
@@ -258,7 +258,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from SAMoraLib.exchange import export_checkpoint, stored_types
+    from SAMoraLib.exchange.convert import export_checkpoint, stored_types
 
     tensors = export_checkpoint(options.checkpoint, options.format, options.output, options.base)
     print(f"{options.output}: {len(tensors)} tensors of {', '.join(stored_types(tensors))}")

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from SAMoraLib.adapters.depth_adapter import add_depth_adapters
 from SAMoraLib.adapters.depth_convolution import add_adapters_after_blocks
-from SAMoraLib.adapters.experts import add_fusion
 from SAMoraLib.adapters.fact import add_fact_to_encoder
+from SAMoraLib.adapters.fusion import add_fusion
 from SAMoraLib.adapters.lora import add_lora_to_decoder, add_lora_to_encoder
 from SAMoraLib.decoders.conv3d import LEVELS, build_conv3d_decoder
 from SAMoraLib.decoders.decoder import Decoder

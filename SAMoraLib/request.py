@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from SAMoraLib.system.files import whole_file
 from SAMoraLib.volume import Region
-from SAMoraLib.volume_io import READABLE, WRITABLE
-from SAMoraLib.whole_file import whole_file
+from SAMoraLib.volume.io import READABLE, WRITABLE
 
 PRECISIONS = ("full", "half", "int8")
 

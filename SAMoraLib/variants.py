@@ -175,7 +175,7 @@ class Variant:
         decoder: "mask" (SAM's), "hierarchical" (H-SAM), "progressive" (MA-SAM), "conv3d" (TP-Mamba), or "high_res"
             (SAM 2's, which goes with its Hiera).
         decoder_lora: SAMed_s, low-rank pairs inside the mask decoder's transformer, which itself stays frozen.
-        trained: the parts that stage 2 trains, see ``SAMoraLib.adapters.trainable``.
+        trained: the parts that stage 2 trains, see ``SAMoraLib.parts``.
     """
 
     name: str

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from SAMoraLib.torchvision_nms import ensure_torchvision_imports
+from SAMoraLib.packages.torchvision import ensure_torchvision_imports
 
 ensure_torchvision_imports()

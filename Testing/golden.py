@@ -13,10 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from SAMoraLib.importers.sam import read_safetensors
 from SAMoraLib.variants import EncoderSize
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+from SAMoraLib.weights.tensors import read_safetensors
+from Testing.folders import SHARED
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from SAMoraLib.importers.published import SYSTEMS
-from SAMoraLib.importers.sam import load_base, read_tensors
+from SAMoraLib.exchange.systems import SYSTEMS
 from SAMoraLib.model import SegmentationModel, build_model
 from SAMoraLib.variants import EncoderSize, get_variant
+from SAMoraLib.weights.sam import load_base
+from SAMoraLib.weights.tensors import read_tensors
 from Testing.small import SIZE, randomise
 
 NUM_CLASSES, IMAGE_SIZE, BASE_SIZE = 3, 32, 48

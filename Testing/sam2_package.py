@@ -10,9 +10,9 @@ from unittest.mock import patch
 import torch
 from torch import nn
 
-from SAMoraLib.adapters.trainable import own_keys, train_only
 from SAMoraLib.model import SegmentationModel, build_model
-from SAMoraLib.torchvision_nms import ensure_torchvision_imports
+from SAMoraLib.packages.torchvision import ensure_torchvision_imports
+from SAMoraLib.parts import own_keys, train_only
 from SAMoraLib.variants import HieraSize, Variant
 from Testing.small import randomise
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from SAMoraLib.card import METADATA_KEY, Card, Preprocessing
+from SAMoraLib.card import METADATA_KEY, Card
 from SAMoraLib.checkpoint import save_model
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.model import SegmentationModel, build_model
+from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.variants import VARIANTS, EncoderSize, Fusion, HieraSize, Variant, get_variant
 
 # Four tokens a side at 32 pixels: windows of three need padding.

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from Training.metrics import CONVENTIONS
-from Training.paper_tables import beside_ours, paper_tables, read_paper_table
-from Training.results import COLUMNS, number
-from Training.rows import Row, difference, read_rows, require_same_organs
-from Training.statistics import Difference
-from Training.tables import FORMATS, Table
+from Training.reports.metrics import CONVENTIONS
+from Training.reports.paired_test import Difference
+from Training.reports.paper_tables import beside_ours, paper_tables, read_paper_table
+from Training.reports.results import COLUMNS, number
+from Training.reports.rows import Row, difference, read_rows, require_same_organs
+from Training.reports.tables import FORMATS, Table
 
 HEADINGS = {"dice": "mean Dice", "hd95": "mean HD95", "nsd": "mean NSD"}
 DIGITS = {"dice": 3, "hd95": 1, "nsd": 3}
@@ -28,7 +28,7 @@ def compare(rows: Sequence[Row], convention: str = "strict", baseline: Row | Non
     """A line per row: Dice by organ, the means with their deviation over the seeds, and the gain over ``baseline``.
 
     Args:
-        convention: how empty masks count, see ``Training.metrics``.
+        convention: how empty masks count, see ``Training.reports.metrics``.
         baseline: what each other row is paired with, case by case.
 
     Raises:
@@ -107,9 +107,9 @@ def _row_called(name: str | None, rows: Sequence[Row]) -> Row | None:
 
 def draw(rows: Sequence[Row], folder: Path, manifest: Path | None, convention: str) -> None:
     """Box plots of every metric that was measured, and with a manifest an overlay sheet."""
-    from Training.box_plots import draw_box_plots
     from Training.data.manifest import read_manifest
-    from Training.overlay_sheet import draw_overlay_sheet
+    from Training.reports.box_plots import draw_box_plots
+    from Training.reports.overlay_sheet import draw_overlay_sheet
 
     require_same_organs(rows)
     for metric in COLUMNS[CONVENTIONS[convention].unit]:

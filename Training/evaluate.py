@@ -21,20 +21,19 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from SAMoraLib.card import file_sha256
 from SAMoraLib.checkpoint import load_model
-from SAMoraLib.freed_memory import keep_freed_memory
 from SAMoraLib.inference.device import choose_device
 from SAMoraLib.inference.predictor import Predictor
-from SAMoraLib.inference.sharing import rank_and_world, share_of
 from SAMoraLib.labels import LabelSet
+from SAMoraLib.system.allocator import keep_freed_memory
+from SAMoraLib.system.files import file_sha256, write_json
+from SAMoraLib.system.ranks import rank_and_world, share_of
 from SAMoraLib.volume import Volume
-from SAMoraLib.volume_io import read_volume, write_volume
+from SAMoraLib.volume.io import read_volume, write_volume
 from Training.data.boxes import boxes_around
 from Training.data.manifest import LABELLED_SPLITS, Case, Manifest, check_unchanged, read_manifest, relabel
-from Training.files import write_json
-from Training.metrics import CONVENTIONS, OTHER_TOLERANCE, TOLERANCES, score
-from Training.results import Result, table, write_results
+from Training.reports.metrics import CONVENTIONS, OTHER_TOLERANCE, TOLERANCES, score
+from Training.reports.results import Result, table, write_results
 
 METRICS_VERSION = 2  # raise it when stored cases must be measured again
 
@@ -130,7 +129,7 @@ def evaluate_case(
     if segmentation:
         write_volume(image.with_array(prediction), segmentation)
     if picture:
-        from Training.pictures import draw_case
+        from Training.reports.case_picture import draw_case
 
         draw_case(picture, case.id, image, {manifest.labels.by_name(organ): pair for organ, pair in masks.items()})
     return {"case": case.id, "seconds": round(seconds, 3),

@@ -19,16 +19,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from Training.command_line import from_command_line
+from SAMoraLib.system.files import write_text
 from Training.compare import compare
-from Training.config import PretrainBase, ReferenceUNet, Stage1Expert, Stage1Teacher, Stage2
 from Training.evaluate import parser as evaluate_parser
-from Training.files import write_text
-from Training.grid_plan import Grid, PlannedRun, plan, read_grid
-from Training.grid_runs import Progress, execute, is_finished
-from Training.rows import read_rows
+from Training.grids.plan import Grid, PlannedRun, plan, read_grid
+from Training.grids.runs import Progress, execute, is_finished
+from Training.reports.rows import read_rows
+from Training.reports.tables import markdown
+from Training.settings.command_line import from_command_line
+from Training.settings.stages import PretrainBase, ReferenceUNet, Stage1Expert, Stage1Teacher, Stage2
 from Training.stage2_finetune import make_variant
-from Training.tables import markdown
 
 Check = Callable[[Sequence[str]], Any]
 

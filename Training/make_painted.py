@@ -21,7 +21,7 @@ from SAMoraLib.demo.painting import contrast_medium, paint_ct
 from SAMoraLib.demo.shapes import bspline_weights, smooth_field
 from SAMoraLib.demo.tissues import LABEL_OF_STRUCTURE, STRUCTURE, STRUCTURES
 from SAMoraLib.volume import Volume, to_canonical
-from SAMoraLib.volume_io import read_volume, write_volume
+from SAMoraLib.volume.io import read_volume, write_volume
 
 # Ids of TotalSegmentator 2 -> structure of the phantom that looks like it; bone, gut, kidney and lung are split below.
 STRUCTURE_OF_ID = {

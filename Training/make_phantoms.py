@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from SAMoraLib.demo.phantom import make_phantom
-from SAMoraLib.volume_io import write_volume
+from SAMoraLib.volume.io import write_volume
 
 
 def make_phantoms(folder: Path, seeds: range, workers: int) -> None:

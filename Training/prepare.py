@@ -18,8 +18,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from SAMoraLib.card import Preprocessing
 from SAMoraLib.labels import LABEL_SETS, LabelSet, get_label_set
+from SAMoraLib.preprocessing.settings import Preprocessing
 from Training.data.few_shot import read_slice_list
 from Training.data.manifest import SPLITS, Case, Manifest, write_manifest
 from Training.datasets.cases import Checked, read_case

@@ -9,18 +9,19 @@ keep it frozen, as they would SAM.
 
 from __future__ import annotations
 
-from SAMoraLib.adapters.trainable import own_keys, train_only
-from SAMoraLib.card import Card, Preprocessing
+from SAMoraLib.card import Card
 from SAMoraLib.checkpoint import save_model
 from SAMoraLib.demo.phantom import STRUCTURES
 from SAMoraLib.model import build_model
+from SAMoraLib.parts import own_keys, train_only
+from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.variants import get_variant, row_on
-from Training.command_line import command
-from Training.config import PretrainBase
 from Training.data.painted import PaintedSlices, phantom_structures
-from Training.loop import fit, make_fabric
+from Training.engine.loop import fit, make_fabric
+from Training.engine.run import Run
 from Training.objectives.segmentation import SegmentationObjective
-from Training.run import Run
+from Training.settings.command_line import command
+from Training.settings.stages import PretrainBase
 
 
 def pretrain_base(config: PretrainBase) -> None:

@@ -21,15 +21,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from SAMoraLib.card import Card, Preprocessing, read_card
+from SAMoraLib.card import Card, read_card
 from SAMoraLib.checkpoint import load_experts
-from SAMoraLib.importers.sam import load_base, read_tensors
 from SAMoraLib.model import SegmentationModel, as_rgb_slices, build_model
+from SAMoraLib.preprocessing.settings import Preprocessing
+from SAMoraLib.system.files import write_json
 from SAMoraLib.variants import Variant, get_variant
+from SAMoraLib.weights.sam import load_base
+from SAMoraLib.weights.tensors import read_tensors
 from Training.data.few_shot import choose_slices
 from Training.data.manifest import Manifest, read_manifest
 from Training.data.slices import SliceCache, build_cache
-from Training.files import write_json
 
 BATCH = 8  # slices at once
 STEPS = 60  # of L-BFGS; the problem is convex

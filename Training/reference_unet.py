@@ -13,22 +13,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from SAMoraLib.card import Card, file_sha256
+from SAMoraLib.card import Card
 from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.model import Prediction
+from SAMoraLib.system.files import file_sha256, whole_file
 from SAMoraLib.variants import get_variant
-from SAMoraLib.whole_file import whole_file
-from Training.command_line import command
-from Training.config import ReferenceUNet
 from Training.data.few_shot import choose_listed
 from Training.data.manifest import read_manifest
 from Training.data.slices import SliceDataset, build_cache
+from Training.engine.loop import fit, make_fabric
+from Training.engine.run import Run
+from Training.engine.validation import dice_validation
 from Training.evaluate import evaluate_cases
-from Training.loop import fit, make_fabric
 from Training.objectives.segmentation import SegmentationObjective
-from Training.results import table, write_results
-from Training.run import Run
-from Training.validation import dice_validation
+from Training.reports.results import table, write_results
+from Training.settings.command_line import command
+from Training.settings.stages import ReferenceUNet
 
 
 class SliceUNet(nn.Module):

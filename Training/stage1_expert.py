@@ -11,26 +11,27 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from SAMoraLib.adapters.trainable import expert_keys, train_only
 from SAMoraLib.card import Card, reference_to
 from SAMoraLib.checkpoint import save_expert
-from SAMoraLib.importers.sam import load_base, read_tensors
 from SAMoraLib.model import SegmentationModel, build_model
+from SAMoraLib.parts import expert_keys, train_only
 from SAMoraLib.variants import get_variant, row_on
-from Training.command_line import command
-from Training.config import Stage1Expert
+from SAMoraLib.weights.sam import load_base
+from SAMoraLib.weights.tensors import read_tensors
 from Training.data.augment import View, noisy_and_clean, one_view, two_views
 from Training.data.manifest import read_manifest
 from Training.data.slices import ViewDataset, build_cache
-from Training.loop import fit, make_fabric
+from Training.engine.loop import fit, make_fabric
+from Training.engine.run import Run
 from Training.objectives.contrastive import ContrastiveObjective
 from Training.objectives.denoising import DenoisingObjective
 from Training.objectives.distillation import Frozen, ImageDistillation, PatchDistillation
 from Training.objectives.masked import MaskedObjective
-from Training.run import Run
-from Training.teachers.files import IMAGENET, Teacher, load_teacher, row_of
+from Training.settings.command_line import command
+from Training.settings.stages import Stage1Expert
 from Training.teachers.mae import Mae
 from Training.teachers.simclr import Simclr
+from Training.teachers.weights import IMAGENET, Teacher, load_teacher, row_of
 
 PUBLISHED = {"image": "simclr_r50_2x_sk", "patch": "mae_vit_large"}  # the papers' teachers
 STANDARDISED = 64  # views over which a teacher's features are standardised

@@ -12,17 +12,17 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from SAMoraLib.card import Card, reference_to
-from Training.command_line import command
-from Training.config import Stage1Teacher
 from Training.data.augment import View, one_view, two_views
 from Training.data.manifest import read_manifest
 from Training.data.slices import ViewDataset, build_cache
-from Training.loop import fit, make_fabric
+from Training.engine.loop import fit, make_fabric
+from Training.engine.run import Run
 from Training.objectives.contrastive import SimclrObjective
 from Training.objectives.masked import MaeObjective
-from Training.run import Run
-from Training.teachers.files import Teacher, build_teacher, load_teacher, save_teacher
+from Training.settings.command_line import command
+from Training.settings.stages import Stage1Teacher
 from Training.teachers.simclr import Simclr
+from Training.teachers.weights import Teacher, build_teacher, load_teacher, save_teacher
 
 
 def train_teacher(config: Stage1Teacher) -> None:

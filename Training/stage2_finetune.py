@@ -10,16 +10,15 @@ from dataclasses import replace
 from torch import nn
 from torch.utils.data import Dataset
 
-from SAMoraLib.adapters.trainable import own_keys, train_only
 from SAMoraLib.card import Card, read_card, reference_to
 from SAMoraLib.checkpoint import load_experts, save_model
-from SAMoraLib.importers.sam import load_base, read_tensors, start_classes
-from SAMoraLib.inference.sliding_window import check_grid
 from SAMoraLib.labels import LabelSet
 from SAMoraLib.model import SegmentationModel, build_model
+from SAMoraLib.parts import own_keys, train_only
+from SAMoraLib.preprocessing.settings import check_grid
 from SAMoraLib.variants import Variant, get_variant
-from Training.command_line import command
-from Training.config import Stage2
+from SAMoraLib.weights.sam import load_base, start_classes
+from SAMoraLib.weights.tensors import read_tensors
 from Training.data.boxes import BoxDataset
 from Training.data.epochs import EpochDataset
 from Training.data.few_shot import choose_listed
@@ -27,12 +26,14 @@ from Training.data.frequencies import class_frequencies
 from Training.data.manifest import Manifest, read_manifest
 from Training.data.patches import PatchDataset
 from Training.data.slices import SliceDataset, build_cache
-from Training.loop import fit, make_fabric
+from Training.engine.loop import fit, make_fabric
+from Training.engine.run import Run
+from Training.engine.validation import dice_validation
 from Training.objectives.hierarchical import HierarchicalObjective
 from Training.objectives.prompted import PromptedObjective
 from Training.objectives.segmentation import SegmentationLoss, SegmentationObjective
-from Training.run import Run
-from Training.validation import dice_validation
+from Training.settings.command_line import command
+from Training.settings.stages import Stage2
 
 BACKGROUND = "background"
 

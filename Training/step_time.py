@@ -20,18 +20,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from SAMoraLib.adapters.trainable import own_keys, train_only
-from SAMoraLib.card import Preprocessing
 from SAMoraLib.inference.device import choose_device
 from SAMoraLib.model import build_model
+from SAMoraLib.parts import own_keys, train_only
+from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.variants import get_variant
 from Training.data.augment import POLICIES
 from Training.data.manifest import Manifest, read_manifest
 from Training.data.slices import SliceDataset, build_cache
-from Training.loop import batch_keys
+from Training.engine.loop import batch_keys
+from Training.engine.optimisers import make_optimisers
 from Training.objectives.segmentation import SegmentationObjective
-from Training.optimisation import Optimisation
-from Training.optimisers import make_optimisers
+from Training.settings.optimisation import Optimisation
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from SAMoraLib.card import file_sha256, read_card
+from SAMoraLib.card import read_card
 from SAMoraLib.request import Job, Request
+from SAMoraLib.system.files import file_sha256
 from SAMoraSlicer.cases import SEGMENTATION, Case, find_cases
 from SAMoraSlicer.folder_lock import FolderLock
 from SAMoraSlicer.manifest import DONE, FAILED, Manifest

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from SAMoraLib.volume_io import READABLE
+from SAMoraLib.volume.io import READABLE
 
 SEGMENTATION = ".seg.nrrd"  # results, of this program or of others: no image
 DICOM_MARK, DICOM_MARK_AT = b"DICM", 128  # the preamble of a DICOM file

@@ -19,7 +19,7 @@ def main() -> int:
     """The program: loads all that a segmentation loads, so that what is broken shows now."""
     # As a script it would find this folder's modules first, and none beyond where the launcher sets PYTHONPATH anew.
     sys.path[:1] = [str(Path(__file__).resolve().parents[up]) for up in (1, 2)]
-    from SAMoraLib.parent import end_with_parent
+    from SAMoraLib.system.parent import end_with_parent
 
     end_with_parent()
     try:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from SAMoraLib.parent import end_with_parent
+from SAMoraLib.system.parent import end_with_parent
 
 BLOCK = 1 << 18
 TIMEOUT = 30.0  # seconds without a byte

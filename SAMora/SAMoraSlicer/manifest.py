@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from SAMoraLib.whole_file import whole_file
+from SAMoraLib.system.files import whole_file
 from SAMoraSlicer.cases import Case
 from SAMoraSlicer.results import Result, write_csv
 

@@ -6,8 +6,8 @@ import re
 import shutil
 from pathlib import Path
 
-from SAMoraLib.card import file_sha256, read_card
-from SAMoraLib.whole_file import whole_file
+from SAMoraLib.card import read_card
+from SAMoraLib.system.files import file_sha256, whole_file
 from SAMoraSlicer import download
 from SAMoraSlicer.models import ENDING, Model, base_name, base_names, catalogue, checkpoints, find, models_folder, unfit
 

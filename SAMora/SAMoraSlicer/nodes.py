@@ -16,9 +16,9 @@ from vtk.util import numpy_support
 
 from SAMoraLib.labels import LabelSet
 from SAMoraLib.volume import Region, Volume
+from SAMoraLib.volume.io import read_volume
+from SAMoraLib.volume.io import write_volume as write_file
 from SAMoraLib.volume.right_angles import are_perpendicular
-from SAMoraLib.volume_io import read_volume
-from SAMoraLib.volume_io import write_volume as write_file
 from SAMoraSlicer.segments import describe_segment, remove_segments, segment_ids
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import SAMoraLib
-from SAMoraLib.parent import VARIABLE as END_WITH_PARENT
+from SAMoraLib.system.parent import VARIABLE as END_WITH_PARENT
 
 LIBRARY = Path(SAMoraLib.__file__).resolve().parents[1]  # the folder that holds SAMoraLib
 MODULE = Path(__file__).resolve().parents[1]  # the folder that holds SAMoraSlicer: the same one when installed

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from SAMoraLib.whole_file import whole_file
+from SAMoraLib.system.files import whole_file
 
 COLUMNS = ("volume", "organ", "title", "found", "voxels", "volume_ml", "mean_intensity", "confidence")
 DIGITS = {"volume_ml": 3, "mean_intensity": 2, "confidence": 4}

@@ -9,7 +9,7 @@ import slicer
 import vtk
 
 from SAMoraLib.labels import Label, LabelSet
-from SAMoraLib.volume_io import terminology
+from SAMoraLib.volume.io import terminology
 
 STATUS_TAG, COMPLETED = "Segmentation.Status", "completed"  # as in the command line's .seg.nrrd
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from SAMoraLib.encoders.linear import Linear, product
 from SAMoraLib.encoders.sam_vit import SamBlock, SamImageEncoder
+from SAMoraLib.kernels.linear import Linear, product
 
 
 class DepthAdapter(nn.Module):

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from SAMoraLib.adapters.triplane_mamba import PlaneMamba, Planes
-from SAMoraLib.encoders.linear import replace_linears
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
+from SAMoraLib.kernels.linear import replace_linears
 from SAMoraLib.variants import Variant
 
 DILATIONS = (1, 2, 4, 8)

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from SAMoraLib.adapters.hcat import HierarchicalCrossAttention
 from SAMoraLib.adapters.hl_attn import HLAttention
-from SAMoraLib.adapters.lora_composition import add_composition
 from SAMoraLib.adapters.mole import MixtureGate
 from SAMoraLib.encoders.sam_vit import SamBlock
-from SAMoraLib.encoders.windows import cut, joined, regions
+from SAMoraLib.kernels.windows import cut, joined, regions
 from SAMoraLib.variants import EXPERTS, Fusion
 
 STREAM_FUSIONS = {"hl_attn": HLAttention, "hcat": HierarchicalCrossAttention, "mole": MixtureGate}
@@ -96,20 +95,3 @@ def _fusion_of(qkv: torch.nn.Linear, fusion: Fusion) -> torch.nn.Module:
 
 class ExpertsBlock(ExpertStreams, SamBlock):
     """``SamBlock`` with the experts' streams."""
-
-
-def add_fusion(encoder: Any, fusion: Fusion) -> None:
-    """Make one of the three experts that every block of an encoder carries: as streams, or as low-rank pairs."""
-    if fusion.kind in ("lac", "lorahub"):
-        add_composition(encoder, fusion.kind)
-        return
-    for index, block in enumerate(encoder.blocks):
-        encoder.blocks[index] = _with_streams(block, fusion)
-
-
-def _with_streams(block: torch.nn.Module, fusion: Fusion) -> ExpertStreams:
-    if isinstance(block, SamBlock):
-        return ExpertsBlock(block, fusion)
-    from SAMoraLib.adapters.hiera_experts import HieraExpertsBlock  # SAM 2's package is optional
-
-    return HieraExpertsBlock(block, fusion)

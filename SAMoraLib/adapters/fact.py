@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from SAMoraLib.encoders.linear import Linear
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
+from SAMoraLib.kernels.linear import Linear
 
 DROPOUT = 0.1  # of the released code, between Sigma and V; the paper is silent
 

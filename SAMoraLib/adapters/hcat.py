@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from SAMoraLib.adapters.hl_attn import STEPS
-from SAMoraLib.encoders.attention import attention
+from SAMoraLib.kernels.attention import attention
 from SAMoraLib.variants import Fusion
 
 HEADS = 8

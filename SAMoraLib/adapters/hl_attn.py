@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from SAMoraLib.encoders.attention import attention
-from SAMoraLib.encoders.linear import Linear
+from SAMoraLib.kernels.attention import attention
+from SAMoraLib.kernels.linear import Linear
 from SAMoraLib.variants import Fusion
 
 # order -> the two steps as (query, key/value); "fused" is the first step's output.

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from SAMoraLib.encoders.attention import recorded
-from SAMoraLib.encoders.linear import Linear, product
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
+from SAMoraLib.kernels.attention import recorded
+from SAMoraLib.kernels.linear import Linear, product
 
 DEFAULT = "default"
 Composition = Callable[[list[Tensor], list[Tensor]], tuple[Tensor, Tensor]]

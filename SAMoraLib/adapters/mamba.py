@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from SAMoraLib.adapters.selective_scan import selective_scan
+from SAMoraLib.kernels.selective_scan import selective_scan
 
 STATES = 16
 TAPS = 4

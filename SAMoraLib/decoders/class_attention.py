@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from SAMoraLib.segment_anything_modeling import ensure_modeling_imports
+from SAMoraLib.packages.segment_anything import ensure_modeling_imports
 
 ensure_modeling_imports()
 

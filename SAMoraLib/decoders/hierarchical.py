@@ -21,7 +21,7 @@ from SAMoraLib.decoders.mask import build_sam_decoder
 from SAMoraLib.decoders.masked_transformer import build_masked_transformer, cross_first
 from SAMoraLib.decoders.progressive import upscaling_widths
 from SAMoraLib.features import Features
-from SAMoraLib.segment_anything_modeling import ensure_modeling_imports
+from SAMoraLib.packages.segment_anything import ensure_modeling_imports
 from SAMoraLib.variants import EncoderSize
 
 ensure_modeling_imports()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from SAMoraLib.decoders.decoder import Decoder, Masks
 from SAMoraLib.features import Features
-from SAMoraLib.segment_anything_modeling import ensure_modeling_imports
+from SAMoraLib.packages.segment_anything import ensure_modeling_imports
 from SAMoraLib.variants import EncoderSize, HieraSize
 
 ensure_modeling_imports()

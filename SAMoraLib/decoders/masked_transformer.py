@@ -9,7 +9,7 @@ import math
 
 from torch import Tensor, nn
 
-from SAMoraLib.segment_anything_modeling import ensure_modeling_imports
+from SAMoraLib.packages.segment_anything import ensure_modeling_imports
 from SAMoraLib.variants import EncoderSize
 
 ensure_modeling_imports()

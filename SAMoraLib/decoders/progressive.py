@@ -8,7 +8,7 @@ from torch import nn
 
 from SAMoraLib.decoders.decoder import Decoder
 from SAMoraLib.decoders.mask import build_sam_decoder
-from SAMoraLib.segment_anything_modeling import ensure_modeling_imports
+from SAMoraLib.packages.segment_anything import ensure_modeling_imports
 from SAMoraLib.variants import EncoderSize
 
 ensure_modeling_imports()

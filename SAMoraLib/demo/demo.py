@@ -14,7 +14,7 @@ from SAMoraLib.demo.overlay import write_overlay
 from SAMoraLib.demo.phantom import make_phantom
 from SAMoraLib.inference.organ_table import OrganRow, organ_table
 from SAMoraLib.inference.predictor import Predictor
-from SAMoraLib.volume_io import write_segmentation, write_volume
+from SAMoraLib.volume.io import write_segmentation, write_volume
 
 CHECKPOINT = Path(__file__).with_name("demo.safetensors")
 WINDOW = (-140.0, 220.0)  # HU, the usual soft-tissue window

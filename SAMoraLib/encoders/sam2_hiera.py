@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from SAMoraLib.encoders.attention import attention
-from SAMoraLib.encoders.linear import replace_linears
 from SAMoraLib.encoders.subclassed import as_subclass
 from SAMoraLib.features import Features
+from SAMoraLib.kernels.attention import attention
+from SAMoraLib.kernels.linear import replace_linears
 from SAMoraLib.variants import HieraSize
 
 try:  # after sam_vit, which has made torchvision import

@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from SAMoraLib.encoders.attention import Places, attention
-from SAMoraLib.encoders.linear import product, replace_linears
 from SAMoraLib.encoders.subclassed import as_subclass
-from SAMoraLib.encoders.windows import cut, joined, regions
 from SAMoraLib.features import Features
-from SAMoraLib.segment_anything_modeling import ensure_modeling_imports
+from SAMoraLib.kernels.attention import Places, attention
+from SAMoraLib.kernels.linear import product, replace_linears
+from SAMoraLib.kernels.windows import cut, joined, regions
+from SAMoraLib.packages.segment_anything import ensure_modeling_imports
 from SAMoraLib.variants import EncoderSize
 
 ensure_modeling_imports()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from SAMoraLib.encoders.int8 import multiplies_int8
-from SAMoraLib.inference.sharing import local_rank
+from SAMoraLib.kernels.int8 import multiplies_int8
+from SAMoraLib.system.ranks import local_rank
 
 # As Linux calls what a CPU has for such products, on x86 and on ARM.
 PRODUCTS = {"half": {"avx512_bf16", "amx_bf16", "bf16"}, "int8": {"avx512_vnni", "avx_vnni", "amx_int8", "i8mm"}}

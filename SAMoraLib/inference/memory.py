@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
-from SAMoraLib.freed_memory import give_back_freed_memory
 from SAMoraLib.inference.predictor import Predictor
-from SAMoraLib.inference.system_memory import available_bytes, resident_bytes
+from SAMoraLib.system.allocator import give_back_freed_memory
+from SAMoraLib.system.memory import available_bytes, resident_bytes
 from SAMoraLib.variants import EXPERTS, HieraSize
 from SAMoraLib.volume import Volume
-from SAMoraLib.volume_io import stored_bytes
+from SAMoraLib.volume.io import stored_bytes
 
 GIB = 1 << 30
 # Upper bounds of what lives at once, a little above what was measured (docs/performance.md). In a block 20 floats per

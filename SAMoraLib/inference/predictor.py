@@ -11,18 +11,19 @@ import torch
 from torch import Tensor
 
 from SAMoraLib.card import Card
-from SAMoraLib.encoders.linear import multiply_in_int8
 from SAMoraLib.features import Features
+from SAMoraLib.inference.argmax import most_probable
+from SAMoraLib.inference.boxes import Target, decode_targets, find_targets, forbid_outside
 from SAMoraLib.inference.device import half_type
-from SAMoraLib.inference.most_probable import most_probable
-from SAMoraLib.inference.one_ahead import one_ahead
-from SAMoraLib.inference.preprocess import PreparedVolume, prepare_volume
-from SAMoraLib.inference.prompts import Target, decode_targets, find_targets, forbid_outside
-from SAMoraLib.inference.resampled import grid_shape, grid_slices
+from SAMoraLib.inference.prefetch import one_ahead
+from SAMoraLib.inference.skim import near, skimmed
 from SAMoraLib.inference.slabs import WAYS, Passes
-from SAMoraLib.inference.sliding_window import Windows, check_grid, sliding_window
-from SAMoraLib.inference.wanted_slices import near, skimmed
+from SAMoraLib.inference.sliding_window import Windows, sliding_window
+from SAMoraLib.kernels.linear import multiply_in_int8
 from SAMoraLib.labels import LabelSet
+from SAMoraLib.preprocessing.grid import grid_shape, grid_slices
+from SAMoraLib.preprocessing.settings import check_grid
+from SAMoraLib.preprocessing.slices import PreparedVolume, prepare_volume
 from SAMoraLib.volume import Region, Volume
 
 Progress = Callable[[float, str], None]

@@ -19,11 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from SAMoraLib.card import Preprocessing
-from SAMoraLib.inference.resampled import positions
 from SAMoraLib.inference.slabs import Logits
 from SAMoraLib.model import SegmentationModel
-from SAMoraLib.variants import Variant
+from SAMoraLib.preprocessing.grid import positions
 
 OVERLAP = 0.5  # of two neighbouring windows: every voxel lies well inside one of them
 SIGMA = 0.125  # of the Gaussian, in sides of the window
@@ -51,17 +49,6 @@ class Windows:
     def depth(self) -> int:
         """D, less where the volume has fewer slices."""
         return min(self.model.variant.depth, self.grid[0])
-
-
-def check_grid(variant: Variant, preprocessing: Preprocessing) -> None:
-    """Refuse a grid that the model does not slide over.
-
-    Raises:
-        ValueError: the model sees slices, but the preprocessing names a spacing.
-    """
-    if preprocessing.spacing and variant.decoder != "conv3d":
-        raise ValueError(f"'{variant.name}' sees slices as they lie, not a grid of {preprocessing.spacing} mm; set the "
-                         "preprocessing's spacing to 0, or choose tp_mamba.")
 
 
 def sliding_window(windows: Windows, begin: int, end: int) -> Logits:

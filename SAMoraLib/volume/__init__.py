@@ -1,4 +1,4 @@
-"""Volumes: the type, its canonical orientation, regions (torch-free); reading and writing is SAMoraLib.volume_io's."""
+"""Volumes: the type, its canonical orientation, regions (torch-free); reading and writing is SAMoraLib.volume.io's."""
 
 from SAMoraLib.volume.orientation import Reorientation, to_canonical, upside_down
 from SAMoraLib.volume.region import Region

@@ -15,16 +15,17 @@ from pathlib import Path
 
 import torch
 
-from SAMoraLib.card import Card, Preprocessing
+from SAMoraLib.card import Card
 from SAMoraLib.checkpoint import save_model
 from SAMoraLib.demo.phantom import make_phantom
-from SAMoraLib.freed_memory import keep_freed_memory
 from SAMoraLib.inference.device import choose_device
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.model import build_model
+from SAMoraLib.preprocessing.settings import Preprocessing
+from SAMoraLib.system.allocator import keep_freed_memory
+from SAMoraLib.system.files import whole_file
 from SAMoraLib.variants import get_variant
-from SAMoraLib.volume_io import write_volume
-from SAMoraLib.whole_file import whole_file
+from SAMoraLib.volume.io import write_volume
 from Testing.benchmarks.encoders import largest_difference, measure_encoders
 from Testing.benchmarks.fitted import fit_decoder
 from Testing.benchmarks.models import measure_models

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from SAMoraLib.card import Preprocessing
 from SAMoraLib.demo.phantom import Phantom
 from SAMoraLib.features import Features
-from SAMoraLib.inference.preprocess import prepare_volume, resample_labels
 from SAMoraLib.model import SegmentationModel
-from Training.losses import segmentation_loss
+from SAMoraLib.preprocessing.settings import Preprocessing
+from SAMoraLib.preprocessing.slices import prepare_volume, resample_labels
+from Training.objectives.losses import segmentation_loss
 
 STEPS, RATE = 500, 5e-4
 SLICES, AT_ONCE = 20, 4

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from SAMoraLib.encoders.linear import as_convolution
+from SAMoraLib.kernels.linear import as_convolution
 from Testing.benchmarks.precision import product_type
 from Testing.benchmarks.timing import seconds_of
 

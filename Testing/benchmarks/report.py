@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from SAMoraLib.whole_file import whole_file
+from SAMoraLib.system.files import whole_file
 from Testing.benchmarks.encoders import EncoderRow
 from Testing.benchmarks.models import ModelRow
 from Testing.benchmarks.peak import Limits

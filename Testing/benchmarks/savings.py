@@ -20,18 +20,18 @@ import torch
 from SAMoraLib.checkpoint import load_model
 from SAMoraLib.cli import CT_ABDOMEN
 from SAMoraLib.demo.phantom import make_phantom
-from SAMoraLib.encoders.linear import multiply_in_int8
-from SAMoraLib.freed_memory import keep_freed_memory
 from SAMoraLib.inference.device import half_type
 from SAMoraLib.inference.predictor import Predictor
+from SAMoraLib.kernels.linear import multiply_in_int8
 from SAMoraLib.model import SegmentationModel, build_model
+from SAMoraLib.system.allocator import keep_freed_memory
 from SAMoraLib.variants import get_variant
 from SAMoraLib.volume import Volume
-from SAMoraLib.volume_io import read_volume
+from SAMoraLib.volume.io import read_volume
 from Testing.benchmarks.models import CLASSES
 from Testing.benchmarks.report import this_machine
 from Testing.benchmarks.timing import in_turns, paired
-from Training.metrics import dice
+from Training.reports.metrics import dice
 
 CPU = torch.device("cpu")
 SEEDS = (9001, 9002, 9003)  # of phantoms that no model was trained on

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from SAMoraLib.adapters.experts import ExpertsBlock
 from SAMoraLib.adapters.lora import DEFAULT, LoRALinear
-from SAMoraLib.encoders.linear import Linear
 from SAMoraLib.encoders.sam_vit import SamBlock
+from SAMoraLib.kernels.linear import Linear
 from SAMoraLib.model import SegmentationModel
 from SAMoraLib.variants import EXPERTS
 from Testing.benchmarks.peers import ReleasedLoRA, package_block

@@ -21,17 +21,17 @@ import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
-from SAMoraLib.adapters.trainable import own_keys, train_only
 from SAMoraLib.inference.device import choose_device
 from SAMoraLib.model import SegmentationModel, build_model
+from SAMoraLib.parts import own_keys, train_only
 from SAMoraLib.variants import get_variant
 from Testing.benchmarks.peak_memory import peak_mb
 from Testing.benchmarks.report import this_machine
 from Testing.benchmarks.straightforward import straightforward
 from Testing.benchmarks.timing import in_turns, paired
+from Training.engine.optimisers import make_optimisers
 from Training.objectives.segmentation import SegmentationObjective
-from Training.optimisation import Optimisation
-from Training.optimisers import make_optimisers
+from Training.settings.optimisation import Optimisation
 
 CLASSES = 8
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from SAMoraLib.demo.phantom import make_phantom
 from SAMoraLib.volume import Volume
-from SAMoraLib.volume_io import read_volume, write_volume
+from SAMoraLib.volume.io import read_volume, write_volume
 
 if TYPE_CHECKING:  # the child imports it as samora does
     import torch
@@ -97,7 +97,7 @@ def _segment(source: Path, target: Path, device_name: str, model_file: str) -> d
     from SAMoraLib.inference import predictor as module
     from SAMoraLib.inference.device import choose_device
     from SAMoraLib.inference.predictor import Predictor
-    from SAMoraLib.volume_io import write_segmentation
+    from SAMoraLib.volume.io import write_segmentation
     from Testing.benchmarks.timing import wait
 
     stages = dict.fromkeys(STAGES[1:], 0.0)

@@ -15,19 +15,21 @@ import numpy as np
 import pytest
 import torch
 
-from SAMoraLib.card import Card, Preprocessing, read_card
+from SAMoraLib.card import Card, read_card
 from SAMoraLib.checkpoint import load_experts, load_model
 from SAMoraLib.model import build_model
+from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.request import Request
 from SAMoraLib.variants import EXPERTS, VARIANTS, Variant
 from SAMoraLib.volume import Region
 from SAMoraSlicer.batch import FolderBatch
+from Testing.folders import ROOT
 from Testing.small import randomise
 from Testing.training import small_run
-from Training.config import PretrainBase, ReferenceUNet, Stage1Expert, Stage1Teacher, Stage2
 from Training.data import slices
 from Training.data.manifest import read_manifest
-from Training.run import Run
+from Training.engine.run import Run
+from Training.settings.stages import PretrainBase, ReferenceUNet, Stage1Expert, Stage1Teacher, Stage2
 
 OLD = Path(__file__).with_name("version_0_1")
 CHECKPOINTS = OLD / "checkpoints"
@@ -150,7 +152,7 @@ def test_events_keep_their_fields(tmp_path: Path) -> None:
     said = subprocess.run(
         [sys.executable, "-m", "SAMoraLib", "predict", str(OLD / "data/cases/a/image.nii.gz"), "missing.nii.gz",
          "--model", str(CHECKPOINTS / "samora.safetensors"), "--output", str(tmp_path), "--json", "--device", "cpu"],
-        capture_output=True, text=True, encoding="utf-8", check=False, cwd=Path(__file__).parents[2]).stdout
+        capture_output=True, text=True, encoding="utf-8", check=False, cwd=ROOT).stdout
     events = {event["event"]: event for event in map(json.loads, said.splitlines())}
     for line in (OLD / "events.jsonl").read_text(encoding="utf-8").splitlines():
         before = json.loads(line)

@@ -13,10 +13,10 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from SAMoraLib.card import Preprocessing
 from SAMoraLib.demo.phantom import make_phantom
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
 from SAMoraLib.model import build_encoder
+from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.request import PRECISIONS
 from SAMoraLib.undrawn import Undrawn
 from SAMoraLib.variants import get_variant
@@ -60,7 +60,7 @@ def test_operations_are_those_that_torch_counts() -> None:
 @pytest.mark.parametrize("name", rows())
 def test_what_is_left_out_of_the_operations_is_little(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Low-rank pairs and positions; nothing that one of the streams does."""
-    monkeypatch.setattr("SAMoraLib.encoders.linear.processor_is_half_used", lambda: False)  # torch counts no mkldnn
+    monkeypatch.setattr("SAMoraLib.kernels.linear.processor_is_half_used", lambda: False)  # torch counts no mkldnn
     variant, streams, _ = rows()[name]
     with Undrawn():
         encoder = build_encoder(variant, 224)

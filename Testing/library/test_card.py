@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from SAMoraLib.card import FORMAT_VERSION, Card, Preprocessing, read_card, read_header
+from SAMoraLib.card import FORMAT_VERSION, Card, read_card, read_header
+from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.variants import VARIANTS
 from Testing.refusals import refusal
 from Testing.small import CT, small_card, small_variant, write_bare

@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from SAMoraLib.adapters.trainable import own_keys, part_of
 from SAMoraLib.card import read_card, read_header
 from SAMoraLib.checkpoint import (
     file_sha256,
@@ -23,8 +22,10 @@ from SAMoraLib.checkpoint import (
     save_model,
     save_tensors,
 )
-from SAMoraLib.importers.sam import load_base, read_tensors
 from SAMoraLib.model import SegmentationModel, build_model
+from SAMoraLib.parts import own_keys, part_of
+from SAMoraLib.weights.sam import load_base
+from SAMoraLib.weights.tensors import read_tensors
 from Testing.refusals import refusal
 from Testing.small import SIZE, small_card, small_model, small_variant, write_bare, write_base
 

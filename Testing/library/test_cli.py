@@ -14,13 +14,13 @@ import torch
 from SAMoraLib.card import read_card
 from SAMoraLib.checkpoint import load_model, save_model
 from SAMoraLib.cli import CT_ABDOMEN, main
-from SAMoraLib.encoders.linear import Linear
 from SAMoraLib.inference.device import check_precision
+from SAMoraLib.kernels.linear import Linear
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.model import Prediction, SegmentationModel
 from SAMoraLib.request import Job, Request
 from SAMoraLib.volume import Region, Volume
-from SAMoraLib.volume_io import read_volume, write_volume
+from SAMoraLib.volume.io import read_volume, write_volume
 from Testing.small import small_card, small_model
 
 TILTED = (0.0, -1.0, 0.0, 0.8, 0.0, -0.6, 0.6, 0.0, 0.8)  # oblique, with exchanged axes
@@ -113,7 +113,7 @@ def test_a_damaged_request_is_refused_before_torch_is_loaded(tmp_path: Path,
 
 def test_a_missing_package_is_one_sentence(checkpoint: Path, volume: Path, monkeypatch: pytest.MonkeyPatch,
                                            capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setitem(sys.modules, "SAMoraLib.inference.batch", None)  # what a missing torch does to it
+    monkeypatch.setitem(sys.modules, "SAMoraLib.inference.predict_files", None)  # what a missing torch does to it
     assert predict(checkpoint, volume, "--json") == 1
     assert "is missing or damaged; install it" in json.loads(capsys.readouterr().out)["message"]
 
@@ -182,7 +182,7 @@ def test_precision_reaches_the_model(checkpoint: Path, volume: Path, tmp_path: P
         seen.add(prediction.low_res_logits.dtype)
         return prediction
 
-    monkeypatch.setattr("SAMoraLib.inference.batch.check_precision", lambda *_: None)  # whatever this CPU can do
+    monkeypatch.setattr("SAMoraLib.inference.predict_files.check_precision", lambda *_: None)  # whatever the CPU can
     monkeypatch.setattr(SegmentationModel, "forward", watched)
     assert predict(checkpoint, volume, "--output", tmp_path / "labels.nrrd", "--precision", precision) == 0
     assert seen == {dtype}
@@ -197,9 +197,9 @@ def test_8_bits_reach_the_encoder(checkpoint: Path, volume: Path, tmp_path: Path
                     if isinstance(layer, Linear))
         return forward(model, image)
 
-    monkeypatch.setattr("SAMoraLib.encoders.linear.FEW_WEIGHTS", 1)
-    monkeypatch.setattr("SAMoraLib.inference.batch.check_precision", lambda *_: None)
-    monkeypatch.setattr("SAMoraLib.encoders.linear.int8_product", lambda x, weight, bias: torch.nn.functional.linear(
+    monkeypatch.setattr("SAMoraLib.kernels.linear.FEW_WEIGHTS", 1)
+    monkeypatch.setattr("SAMoraLib.inference.predict_files.check_precision", lambda *_: None)
+    monkeypatch.setattr("SAMoraLib.kernels.linear.int8_product", lambda x, weight, bias: torch.nn.functional.linear(
         x, (weight.values * weight.scales).T, bias))  # whatever this CPU can do
     monkeypatch.setattr(SegmentationModel, "forward", watched)
     assert predict(checkpoint, volume, "--output", tmp_path / "labels.nrrd", "--precision", "int8") == 0
@@ -210,7 +210,7 @@ def test_half_precision_is_refused_before_work(checkpoint: Path, volume: Path, t
                                                monkeypatch: pytest.MonkeyPatch,
                                                capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "cpuinfo").write_text("flags : fpu avx2\n", encoding="utf-8")
-    monkeypatch.setattr("SAMoraLib.inference.batch.check_precision",
+    monkeypatch.setattr("SAMoraLib.inference.predict_files.check_precision",
                         partial(check_precision, listed=tmp_path / "cpuinfo"))
     for precision, numbers in {"half": "in bfloat16", "int8": "8-bit integers"}.items():
         assert predict(checkpoint, volume, "--output", tmp_path / "out", "--precision", precision) == 1
@@ -279,7 +279,7 @@ def test_an_interruption_ends_with_130_and_no_file(checkpoint: Path, volume: Pat
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("SAMoraLib.inference.batch.write_segmentation", interrupted)
+    monkeypatch.setattr("SAMoraLib.inference.predict_files.write_segmentation", interrupted)
     assert predict(checkpoint, volume, "--output", tmp_path / "out") == 130
     assert "interrupted" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from SAMoraLib.adapters.trainable import expert_keys
 from SAMoraLib.checkpoint import load_experts, load_model, reference_to, save_expert, save_model
-from SAMoraLib.importers.sam import read_tensors
 from SAMoraLib.model import build_model
+from SAMoraLib.parts import expert_keys
 from SAMoraLib.variants import EXPERTS, EncoderSize, get_variant
+from SAMoraLib.weights.tensors import read_tensors
 from Testing.refusals import refusal
 from Testing.small import SIZE, randomise, small_card, small_model, small_variant, write_base
 

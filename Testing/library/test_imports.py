@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from SAMoraLib.variants import get_variant
+from Testing.folders import ROOT
 from Testing.small import small_card, write_bare
 
-ROOT = Path(__file__).resolve().parents[2]
 LIGHT = ["SAMoraLib", "SAMoraLib.labels", "SAMoraLib.variants", "SAMoraLib.card", "SAMoraLib.volume",
-         "SAMoraLib.volume_io", "SAMoraLib.request"]
+         "SAMoraLib.volume.io", "SAMoraLib.request"]
 HEAVY = ["torch", "torchvision", "segment_anything", "safetensors", "SimpleITK", "scipy", "monai", "Training"]
 
 

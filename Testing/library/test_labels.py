@@ -7,7 +7,7 @@ import json
 import pytest
 
 from SAMoraLib.labels import LABEL_SETS, ORGANS, LabelSet, get_label_set, make_label_set, numbered_label_set
-from SAMoraLib.volume_io import terminology
+from SAMoraLib.volume.io import terminology
 
 
 def test_synapse_has_the_numbers_that_samed_and_transunet_use() -> None:

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from SAMoraLib.adapters.trainable import count_parameters, own_keys, train_only
-from SAMoraLib.encoders.linear import Linear
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
-from SAMoraLib.importers.sam import ADDED
+from SAMoraLib.kernels.linear import Linear
 from SAMoraLib.model import SegmentationModel, as_rgb_slices, build_model
+from SAMoraLib.parts import count_parameters, own_keys, train_only
 from SAMoraLib.variants import VARIANTS, Variant, get_variant
+from SAMoraLib.weights.sam import ADDED
 from Testing.golden import key_shapes
 from Testing.small import FUSION, SIZE, is_sam2, small_model, small_variant
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 import SAMoraLib
-from SAMoraLib.adapters.trainable import count_parameters, own_keys, train_only
-from SAMoraLib.importers.sam2 import from_sam2
 from SAMoraLib.model import SegmentationModel, as_rgb_slices, build_model
+from SAMoraLib.parts import count_parameters, own_keys, train_only
 from SAMoraLib.variants import HIERA_SIZES, get_variant
+from SAMoraLib.weights.sam2 import from_sam2
 from Testing.golden import key_shapes
 from Testing.sam2_package import on_meta, package_on_meta
 from Testing.small import FUSION, HIERA, small_model, small_variant

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from SAMoraLib.adapters.trainable import PARTS
+from SAMoraLib.parts import PARTS
 from SAMoraLib.variants import ENCODER_SIZES, HIERA_SIZES, VARIANTS, EncoderSize, Fusion, Variant, get_variant
 from Testing.small import SIZE, is_sam2, small_variant
 

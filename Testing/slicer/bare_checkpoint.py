@@ -7,8 +7,9 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from SAMoraLib.card import METADATA_KEY, Card, Preprocessing
+from SAMoraLib.card import METADATA_KEY, Card
 from SAMoraLib.labels import get_label_set
+from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.variants import get_variant
 
 CT = Preprocessing("CT", "hu_window", -125, 275, "body", 160)

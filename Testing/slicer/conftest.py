@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-MODULE = Path(__file__).resolve().parents[2] / "SAMora" / "SAMora.py"
+from Testing.folders import ROOT
+
+MODULE = ROOT / "SAMora" / "SAMora.py"
 
 
 @pytest.fixture(scope="session")

@@ -16,10 +16,11 @@ from typing import Any
 from unittest import mock
 
 from SAMoraLib.demo.phantom import make_phantom
-from SAMoraLib.volume_io import write_volume
+from SAMoraLib.volume.io import write_volume
+from Testing.folders import ROOT
 from Testing.slicer import harness
 
-MODULE = Path(__file__).resolve().parents[2] / "SAMora" / "SAMora.py"
+MODULE = ROOT / "SAMora" / "SAMora.py"
 SEED = 7
 WIDTH = 480
 MISSING = ["torch>=2.2", "torchvision>=0.17", "segment-anything>=1.0", "safetensors>=0.4"]

@@ -14,8 +14,7 @@ import pytest
 
 from SAMoraSlicer import dependencies
 from SAMoraSlicer.dependencies import install, missing, sentence
-
-ROOT = Path(__file__).resolve().parents[2]
+from Testing.folders import ROOT
 
 
 def requirements(folder: Path, *lines: str) -> Path:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from SAMoraSlicer import segment_batch
+from Testing.folders import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 GAP = "\0"  # a value that is put into a message
 DOCUMENTS = ["README.md", "docs/slicer.md", "docs/tutorial.md"]
 

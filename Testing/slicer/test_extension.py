@@ -19,7 +19,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from Testing.folders import ROOT
+
 FILE_LISTS = {"SAMora": ("MODULE_PYTHON_SCRIPTS", "MODULE_PYTHON_RESOURCES"),
               "SAMoraLib": ("SAMoraLib_PYTHON_SCRIPTS", "SAMoraLib_PYTHON_RESOURCES")}
 LISTS = [(folder, name) for folder, names in FILE_LISTS.items() for name in names]

@@ -12,7 +12,7 @@ import pytest
 
 from SAMoraLib.labels import LEFT, ORGANS, get_label_set, make_label_set
 from SAMoraLib.volume import Volume
-from SAMoraLib.volume_io import write_segmentation
+from SAMoraLib.volume.io import write_segmentation
 from Testing.refusals import refusal
 from Testing.slicer.scene_volumes import (
     ROTATION,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from SAMoraLib.card import file_sha256
+from SAMoraLib.system.files import file_sha256
 from SAMoraSlicer.model_files import delete, install_from_file, partial_bytes
 from SAMoraSlicer.models import catalogue, find
 from Testing.slicer.bare_checkpoint import write_catalogue, write_checkpoint

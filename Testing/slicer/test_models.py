@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from SAMoraLib.card import file_sha256, read_card
+from SAMoraLib.card import read_card
+from SAMoraLib.system.files import file_sha256
 from SAMoraSlicer import models
 from SAMoraSlicer.model_files import delete
 from SAMoraSlicer.models import catalogue, find, models_folder, titles

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from SAMoraSlicer import dependencies
+from Testing.folders import ROOT
 from Testing.slicer.bare_checkpoint import write_checkpoint
 
-ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ["torch", "torchvision", "segment_anything", "safetensors", "SimpleITK", "scipy", "monai", "pip"]
 
 # Nothing may be reached, nothing may be missing: as in a first start without network.

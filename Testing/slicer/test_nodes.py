@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from SAMoraLib.volume_io import read_volume
+from SAMoraLib.volume.io import read_volume
 from Testing.refusals import refusal
 from Testing.slicer.full_disk import full_disk
 from Testing.slicer.scene_volumes import (

@@ -112,8 +112,8 @@ def test_a_child_of_a_background_job_may_clean_up(tmp_path: Path) -> None:
     half = tmp_path / "half file"
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        child = start(f"from pathlib import Path\nfrom SAMoraLib.parent import end_with_parent\nend_with_parent()\n"
-                      f"path = Path({str(half)!r})\ntry:\n  path.write_text('x')\n"
+        child = start("from pathlib import Path\nfrom SAMoraLib.system.parent import end_with_parent\n"
+                      f"end_with_parent()\npath = Path({str(half)!r})\ntry:\n  path.write_text('x')\n"
                       "  say(event='written')\n  time.sleep(60)\nfinally:\n  path.unlink()")
         wait_until(child.events)
         child.cancel()
@@ -204,7 +204,7 @@ ORPHAN = """
 import sys, time
 from SAMoraSlicer.process import ChildProcess
 child = ChildProcess()
-program = "import time; from SAMoraLib.parent import end_with_parent; end_with_parent(); time.sleep(60)"
+program = "import time; from SAMoraLib.system.parent import end_with_parent; end_with_parent(); time.sleep(60)"
 child.start([sys.executable, "-c", program])
 print(child.pid, flush=True)
 time.sleep(60)

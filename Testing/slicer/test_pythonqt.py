@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-MODULE = Path(__file__).resolve().parents[2] / "SAMora"
+from Testing.folders import ROOT
+
+MODULE = ROOT / "SAMora"
 UI_FILE = MODULE / "Resources" / "UI" / "SAMora.ui"
 SOURCES = sorted([*MODULE.glob("*.py"), *MODULE.glob("SAMoraSlicer/**/*.py")])
 UI = """<ui version="4.0"><widget class="qMRMLWidget" name="Panel">

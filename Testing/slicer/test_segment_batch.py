@@ -18,13 +18,13 @@ import pytest
 
 from SAMoraLib.checkpoint import save_model
 from SAMoraLib.volume import Volume
-from SAMoraLib.volume_io import read_volume, write_volume
+from SAMoraLib.volume.io import read_volume, write_volume
 from SAMoraSlicer import batch, segment_batch
 from SAMoraSlicer.process import ChildProcess
-from Testing.library.test_dicom import straight, write_slices
+from Testing.folders import ROOT
+from Testing.library.volume.test_dicom import straight, write_slices
 from Testing.small import small_card, small_model
 
-ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "SAMora/SAMoraSlicer/segment_batch.py"
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 ORGANS = 4

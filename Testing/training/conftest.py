@@ -10,12 +10,11 @@ import pytest
 
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.volume import Volume
-from SAMoraLib.volume_io import write_volume
+from SAMoraLib.volume.io import write_volume
+from Testing.folders import SHARED
 from Training.data.manifest import Manifest, write_manifest
 from Training.datasets.folder import find_sources
 from Training.prepare import prepare
-
-SHARED = Path(__file__).resolve().parents[3] / "shared"
 
 
 @pytest.fixture(scope="session")

@@ -14,15 +14,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from SAMoraLib.adapters.trainable import own_keys, train_only
+from SAMoraLib.parts import own_keys, train_only
+from Testing.folders import ROOT
 from Testing.small import small_model
-from Training.loop import fit, make_fabric
+from Training.engine.loop import fit, make_fabric
+from Training.engine.run import Run
 from Training.objectives.segmentation import SegmentationObjective
-from Training.optimisation import Optimisation
-from Training.run import Run
-from Training.schedule import Schedule
-
-ROOT = Path(__file__).parents[2]
+from Training.settings.optimisation import Optimisation
+from Training.settings.schedule import Schedule
 
 
 class Squares(Dataset[tuple[Tensor, Tensor]]):

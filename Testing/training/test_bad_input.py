@@ -14,8 +14,8 @@ from SAMoraLib.checkpoint import save_expert, save_model
 from SAMoraLib.model import build_model
 from SAMoraLib.variants import ENCODER_SIZES, EXPERTS, get_variant
 from Testing.slicer.full_disk import full_disk
-from Training.command_line import command
-from Training.config import Stage2
+from Training.settings.command_line import command
+from Training.settings.stages import Stage2
 from Training.stage2_finetune import finetune
 
 SIZE = 80

@@ -18,12 +18,12 @@ from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.model import build_model
 from SAMoraLib.variants import EXPERTS, FUSIONS
-from SAMoraLib.volume_io import write_volume
-from Training.command_line import from_command_line
-from Training.config import PretrainBase, Stage1Expert, Stage2
+from SAMoraLib.volume.io import write_volume
 from Training.evaluate import main as evaluate
 from Training.prepare import main as prepare
 from Training.pretrain_base import pretrain_base
+from Training.settings.command_line import from_command_line
+from Training.settings.stages import PretrainBase, Stage1Expert, Stage2
 from Training.stage1_expert import train_expert
 from Training.stage2_finetune import finetune, make_model
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from Testing.folders import SHARED
 from Training.compare import main
-from Training.paper_tables import paper_tables, read_paper_table
+from Training.reports.paper_tables import paper_tables, read_paper_table
 
 ORGANS = ("liver", "right_kidney")
 MARKUP = re.compile(r"</?b>|\[\d+\]|\(w/o? ?CPT\)|(?<=[A-Za-z])-2\*?|10%|-T[12]")  # what holds digits but no result
@@ -71,7 +72,7 @@ def test_a_papers_table_has_a_cell_for_every_column(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in paper_tables() if name != "B.6"])
 def test_the_numbers_are_those_of_the_papers_text(name: str) -> None:
     """Each row's numbers stand together in the extracted text, in this order; table 6 is printed by columns."""
-    papers = Path(__file__).resolve().parents[3] / "shared" / "papers"
+    papers = SHARED / "papers"
     if not papers.is_dir():
         pytest.skip("needs ../shared/papers, which is not part of the repository")
     text = "".join((papers / f"{paper}.txt").read_text(encoding="utf-8") for paper in ("samora", "samora_supplement"))

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from SAMoraLib.card import Card, Preprocessing
+from SAMoraLib.card import Card
 from SAMoraLib.checkpoint import save_model
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.model import build_model
+from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.variants import get_variant
-from SAMoraLib.volume_io import read_volume
+from SAMoraLib.volume.io import read_volume
 from Training.evaluate import evaluate_cases, main
-from Training.metrics import dice, hd95, nsd
-from Training.results import summarise, table
+from Training.reports.metrics import dice, hd95, nsd
+from Training.reports.results import summarise, table
 
 
 @pytest.fixture

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from Testing.folders import ROOT
 from Training.grid import main
-from Training.grid_plan import plan, read_grid
+from Training.grids.plan import plan, read_grid
 
-GRIDS = sorted((Path(__file__).parents[2] / "Training" / "configs" / "grids").glob("*.yaml"))
+GRIDS = sorted((ROOT / "Training" / "configs" / "grids").glob("*.yaml"))
 SMALL = """
 output: {output}
 axes:

@@ -8,18 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from SAMoraLib.adapters.trainable import own_keys, train_only
-from SAMoraLib.card import Card, Preprocessing
+from SAMoraLib.card import Card
 from SAMoraLib.checkpoint import load_model, save_model
 from SAMoraLib.demo.phantom import make_phantom
 from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.model import SegmentationModel, build_model
+from SAMoraLib.parts import own_keys, train_only
+from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.variants import get_variant
 from SAMoraLib.volume import Region, Volume
-from Training.deep_supervision import DeepSupervision
 from Training.objectives.hierarchical import HierarchicalObjective
 from Training.objectives.segmentation import SegmentationLoss
+from Training.settings.deep_supervision import DeepSupervision
 
 LABELS = {1: "spleen", 8: "synapse", 13: "btcv13"}
 QUICK = {("h_sam", 224, 8), ("h_samora", 80, 13)}

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from SAMoraLib.adapters.trainable import own_keys, part_of, train_only
-from SAMoraLib.card import Card, Preprocessing
+from SAMoraLib.card import Card
 from SAMoraLib.checkpoint import load_model, save_model
 from SAMoraLib.demo.phantom import make_phantom
 from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.model import SegmentationModel, build_model
+from SAMoraLib.parts import own_keys, part_of, train_only
+from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.variants import get_variant
 from SAMoraLib.volume import Region
 from Training.objectives.prompted import PromptedObjective

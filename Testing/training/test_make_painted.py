@@ -10,7 +10,7 @@ import pytest
 from SAMoraLib.demo.phantom import make_phantom
 from SAMoraLib.demo.tissues import LABEL_OF_STRUCTURE, STRUCTURE
 from SAMoraLib.labels import get_label_set
-from SAMoraLib.volume_io import read_volume, write_volume
+from SAMoraLib.volume.io import read_volume, write_volume
 from Training.make_painted import main, make_copy, read_patient
 
 IDS = {"spleen": 1, "right_kidney": 2, "left_kidney": 3, "gallbladder": 4, "liver": 5, "stomach": 6, "pancreas": 7,

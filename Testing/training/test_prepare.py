@@ -8,14 +8,15 @@ import pytest
 
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.volume import Volume
-from SAMoraLib.volume_io import write_volume
+from SAMoraLib.volume.io import write_volume
+from Testing.folders import SHARED
 from Training.data.manifest import read_manifest
 from Training.datasets.folder import find_sources, parse_label_map
 from Training.datasets.protocol import Source
 from Training.datasets.splits import parse_splits, random_splits
 from Training.prepare import main
 
-CHAOS = Path(__file__).resolve().parents[3] / "shared" / "data" / "chaos_mr_t2"
+CHAOS = SHARED / "data" / "chaos_mr_t2"
 
 
 def _command(tmp_path, *more):

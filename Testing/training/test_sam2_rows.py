@@ -9,28 +9,29 @@ from pathlib import Path
 import pytest
 import torch
 
-from SAMoraLib.adapters.trainable import expert_keys, own_keys, part_of, train_only
-from SAMoraLib.card import Card, Preprocessing, read_card
+from SAMoraLib.card import Card, read_card
 from SAMoraLib.checkpoint import load_model, save_model
 from SAMoraLib.demo.phantom import make_phantom
 from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.model import SegmentationModel, build_model
+from SAMoraLib.parts import expert_keys, own_keys, part_of, train_only
+from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.variants import EXPERTS, get_variant
-from SAMoraLib.volume_io import write_volume
+from SAMoraLib.volume.io import write_volume
 from Testing.small import HIERA, randomise
-from Training.command_line import from_command_line
-from Training.config import PretrainBase, Stage1Expert, Stage2
 from Training.data.slices import ViewDataset
 from Training.objectives.distillation import Frozen, ImageDistillation, PatchDistillation
 from Training.objectives.masked import masked_tokens
 from Training.objectives.segmentation import SegmentationObjective
 from Training.prepare import main as prepare
 from Training.pretrain_base import pretrain_base
+from Training.settings.command_line import from_command_line
+from Training.settings.stages import PretrainBase, Stage1Expert, Stage2
 from Training.stage1_expert import make_objective, train_expert
 from Training.stage2_finetune import finetune
-from Training.teachers.files import Teacher, build_teacher
 from Training.teachers.mae import Mae, MaeSize
+from Training.teachers.weights import Teacher, build_teacher
 
 LABELS = {1: "spleen", 8: "synapse", 13: "btcv13"}
 QUICK = {("samed_2", 224, 8), ("samora_2", 96, 13)}

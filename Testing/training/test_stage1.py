@@ -15,10 +15,10 @@ from SAMoraLib.model import build_model
 from SAMoraLib.variants import get_variant
 from Testing.refusals import refusal
 from Testing.training.conftest import Cases
-from Training import loop
-from Training.command_line import from_command_line
-from Training.config import Stage1Expert, Stage1Teacher
+from Training.engine import loop
 from Training.probe import main as probe
+from Training.settings.command_line import from_command_line
+from Training.settings.stages import Stage1Expert, Stage1Teacher
 from Training.stage1_expert import train_expert
 from Training.stage1_teacher import train_teacher
 

@@ -9,19 +9,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from SAMoraLib.adapters.trainable import own_keys, part_of, train_only
-from SAMoraLib.card import Card, Preprocessing
+from SAMoraLib.card import Card
 from SAMoraLib.checkpoint import load_model, save_model
 from SAMoraLib.demo.phantom import make_phantom
 from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.model import SegmentationModel, build_model
+from SAMoraLib.parts import own_keys, part_of, train_only
+from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.variants import ENCODER_SIZES, get_variant
 from Testing.small import small_card
 from Testing.training.conftest import Cases
-from Training.config import ReferenceUNet, Stage2
 from Training.objectives.segmentation import SegmentationObjective
-from Training.optimisation import Optimisation
+from Training.settings.optimisation import Optimisation
+from Training.settings.stages import ReferenceUNet, Stage2
 from Training.stage2_finetune import finetune, make_model, make_variant
 
 LABELS = {1: "spleen", 8: "synapse", 13: "btcv13"}

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from SAMoraLib.adapters.trainable import own_keys, train_only
 from SAMoraLib.model import SegmentationModel, build_model
+from SAMoraLib.parts import own_keys, train_only
 from Testing.benchmarks.peak_memory import peak_mb
 from Testing.benchmarks.straightforward import straightforward
 from Testing.benchmarks.training import main

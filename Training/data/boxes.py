@@ -11,8 +11,7 @@ from torch.utils.data import Dataset
 
 from SAMoraLib.labels import LabelSet
 from SAMoraLib.volume import Region, Volume
-from Training.data.slices import SliceDataset
-from Training.losses import IGNORED
+from Training.data.slices import IGNORED, SliceDataset
 
 RELAXATION = 0.05  # of the box's side, outwards: the paper's "relaxed" boxes
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from SAMoraLib.card import Preprocessing, file_sha256
 from SAMoraLib.labels import LabelSet, get_label_set
-from Training.files import write_json
+from SAMoraLib.preprocessing.settings import Preprocessing
+from SAMoraLib.system.files import file_sha256, write_json
 
 FORMAT_VERSION = 1
 LABELLED_SPLITS = ("train", "validation", "test")

@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from SAMoraLib.card import Preprocessing
 from SAMoraLib.demo.painting import paint_ct, paint_random
 from SAMoraLib.demo.phantom import make_phantom
-from SAMoraLib.inference.preprocess import normalise, prepare_volume, resample_labels, with_neighbours
-from SAMoraLib.whole_file import whole_file
+from SAMoraLib.preprocessing.settings import Preprocessing
+from SAMoraLib.preprocessing.slices import normalise, prepare_volume, resample_labels, with_neighbours
+from SAMoraLib.system.files import whole_file
 from Training.data.augment import AugmentPolicy, augment
 
 SLICE_MM = (4.0, 8.0)  # slice thickness, which varies as it does in the clinic

@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from Training.data.augment import augment
-from Training.data.slices import SliceDataset
-from Training.losses import IGNORED
+from Training.data.slices import IGNORED, SliceDataset
 
 ON_ORGANS = 0.5  # share of the cubes that are centred on a labelled voxel, if the slice has one
 

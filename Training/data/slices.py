@@ -20,14 +20,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from SAMoraLib.card import Preprocessing
-from SAMoraLib.inference.preprocess import prepare_volume, resample_labels, with_neighbours
-from SAMoraLib.inference.resampled import grid_labels, grid_shape, grid_slices
-from SAMoraLib.volume_io import read_volume
+from SAMoraLib.preprocessing.grid import grid_labels, grid_shape, grid_slices
+from SAMoraLib.preprocessing.settings import Preprocessing
+from SAMoraLib.preprocessing.slices import prepare_volume, resample_labels, with_neighbours
+from SAMoraLib.volume.io import read_volume
 from Training.data.augment import POLICIES, AugmentPolicy, View, augment
 from Training.data.manifest import Case, Manifest, check_unchanged, relabel
-from Training.losses import IGNORED
 
+IGNORED = -100  # a label nobody gave (MA-SAM); torch's cross-entropy leaves out the same number
 CACHE_VERSION = 3  # raise it when preprocessing changes what it computes from the same settings
 
 
@@ -130,7 +130,7 @@ def _write_entry(manifest: Manifest, case: Case, preprocessing: Preprocessing, e
 def slice_case(manifest: Manifest, case: Case, preprocessing: Preprocessing) -> dict[str, np.ndarray]:
     """One case: "images" (N, S, S) float16 in [0, 1], "offsets" (C,), and "labels" (N, S, S) uint8 if it has any.
 
-    With a spacing all are on the volume's grid, (d, h, w), see ``SAMoraLib.inference.resampled``.
+    With a spacing all are on the volume's grid, (d, h, w), see ``SAMoraLib.preprocessing.grid``.
     """
     volume = read_volume(manifest.image_path(case))
     prepared = prepare_volume(volume, preprocessing)
@@ -213,14 +213,3 @@ class ViewDataset(Dataset[tuple[Tensor, ...]]):
         epoch, at = key[0], self.cache.listed[key[1]]
         image = torch.from_numpy(self.cache.image(at))
         return tuple(view[:, None] for view in self.view(image, np.random.default_rng([self.seed, epoch, at])))
-
-
-def low_res_label(label: Tensor, size: int) -> Tensor:
-    """Labels at the decoder's resolution: (..., S, S) -> (..., size, size), the nearest pixel.
-
-    SAMed's ``scipy.ndimage.zoom(order=0)``: the corner pixels stay corner pixels.
-    """
-    side = label.shape[-1]
-    at = torch.arange(size, device=label.device, dtype=torch.float64) * ((side - 1) / max(size - 1, 1))
-    nearest = (at + 0.5).floor().long()
-    return label[..., nearest[:, None], nearest]

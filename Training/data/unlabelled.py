@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from SAMoraLib.card import Preprocessing
-from SAMoraLib.inference.preprocess import prepare_volume
-from SAMoraLib.volume_io import read_volume
-from SAMoraLib.whole_file import whole_file
+from SAMoraLib.preprocessing.settings import Preprocessing
+from SAMoraLib.preprocessing.slices import prepare_volume
+from SAMoraLib.system.files import whole_file
+from SAMoraLib.volume.io import read_volume
 from Training.data.few_shot import choose_count
 from Training.data.manifest import Case, Manifest, check_unchanged
 

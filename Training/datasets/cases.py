@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from SAMoraLib.card import file_sha256
+from SAMoraLib.system.files import file_sha256
 from SAMoraLib.volume import Volume, to_canonical
-from SAMoraLib.volume_io import read_volume
+from SAMoraLib.volume.io import read_volume
 from Training.data.manifest import Case, relabel
 
 GRID_TOLERANCE_MM = 0.05  # origins that went through float32 headers differ by less

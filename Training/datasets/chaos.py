@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from SAMoraLib.dicom import order_of_slices, read_slices
 from SAMoraLib.volume import Volume
+from SAMoraLib.volume.dicom import order_of_slices, read_slices
 from Training.datasets.protocol import Download, Source, collect, inner
 
 LAYOUT = ("Train_Sets/CT/1/{DICOM_anon,Ground}, Train_Sets/MR/1/T2SPIR/{DICOM_anon,Ground} and "

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from SAMoraLib.volume import Volume
-from SAMoraLib.volume_io import write_volume
+from SAMoraLib.volume.io import write_volume
 from Training.datasets.protocol import Read, Source
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from SAMoraLib.card import Preprocessing
 from SAMoraLib.labels import LabelSet
+from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.volume import Volume
 
 Read = Callable[[], Volume]

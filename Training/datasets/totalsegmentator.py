@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from SAMoraLib.volume import Volume
-from SAMoraLib.volume_io import read_volume
+from SAMoraLib.volume.io import read_volume
 from Training.datasets.cases import check_grid
 from Training.datasets.protocol import Download, Source, collect, inner
 

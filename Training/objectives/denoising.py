@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from SAMoraLib.model import ImageEncoder, as_rgb_slices
-from Training.losses import SMOOTH
+from Training.objectives.losses import SMOOTH
 
 
 def _up(channels: int, out: int) -> nn.Sequential:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from SAMoraLib.model import ImageEncoder, as_rgb_slices
 from Training.objectives.masked import masked_tokens
-from Training.teachers.files import Teacher
+from Training.teachers.weights import Teacher
 
 
 class Frozen(nn.Module):

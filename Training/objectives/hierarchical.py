@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from SAMoraLib.model import SegmentationModel
-from Training.data.slices import low_res_label
-from Training.deep_supervision import DeepSupervision
+from Training.objectives.losses import low_res_label
 from Training.objectives.segmentation import SegmentationLoss
+from Training.settings.deep_supervision import DeepSupervision
 
 HIGHEST_VARIANCE = 0.35  # of the rarest class: the highest in the released code's list
 

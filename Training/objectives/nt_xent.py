@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from Training.processes import gathered
+from Training.objectives.processes import gathered
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from Training.data.slices import low_res_label
-from Training.losses import segmentation_loss
+from Training.objectives.losses import low_res_label, segmentation_loss
 
 
 class SegmentationLoss(nn.Module):

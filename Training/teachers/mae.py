@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from SAMoraLib.torchvision_nms import ensure_torchvision_imports
+from SAMoraLib.packages.torchvision import ensure_torchvision_imports
 
 ensure_torchvision_imports()
 

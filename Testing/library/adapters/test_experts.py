@@ -11,7 +11,8 @@ import torch
 from segment_anything.modeling.image_encoder import Block, window_partition, window_unpartition
 from torch import Tensor, nn
 
-from SAMoraLib.adapters.experts import ExpertsBlock, add_fusion
+from SAMoraLib.adapters.experts import ExpertsBlock
+from SAMoraLib.adapters.fusion import add_fusion
 from SAMoraLib.adapters.hl_attn import CrossAttention
 from SAMoraLib.adapters.lora import add_lora_to_encoder
 from SAMoraLib.encoders.sam_vit import SamImageEncoder

@@ -10,7 +10,7 @@ import torch
 from sam2.modeling.backbones.hieradet import MultiScaleBlock, do_pool
 from torch import Tensor
 
-from SAMoraLib.adapters.experts import add_fusion
+from SAMoraLib.adapters.fusion import add_fusion
 from SAMoraLib.adapters.hiera_experts import HieraExpertsBlock
 from SAMoraLib.adapters.hl_attn import CrossAttention
 from SAMoraLib.adapters.lora import add_lora_to_encoder

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from SAMoraLib.adapters.experts import add_fusion
+from SAMoraLib.adapters.fusion import add_fusion
 from SAMoraLib.adapters.lora import add_lora_to_encoder
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
 from SAMoraLib.variants import EXPERTS, Fusion

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from SAMoraLib.importers.sam2 import from_sam2
 from SAMoraLib.model import SegmentationModel, build_model
 from SAMoraLib.variants import get_variant
+from SAMoraLib.weights.sam2 import from_sam2
 from Testing.sam2_package import HEADS, package_model
 
 SIDE = 64

@@ -14,7 +14,7 @@ from SAMoraLib.checkpoint import load_model
 from SAMoraLib.demo.demo import CHECKPOINT, dice_of, run_demo
 from SAMoraLib.demo.phantom import make_phantom
 from SAMoraLib.inference.predictor import Predictor
-from SAMoraLib.volume_io import read_volume
+from SAMoraLib.volume.io import read_volume
 
 UNSEEN = (1, 2, 3, 4, 5)  # training starts at seed 10000
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from SAMoraLib.adapters.lora import add_lora_to_encoder
 from SAMoraLib.encoders.sam2_hiera import TOP_DOWN, Sam2ImageEncoder
 from SAMoraLib.variants import HIERA_SIZES, HieraSize
+from Testing.closeness import assert_close
 from Testing.golden import Golden, assert_golden, fixtures
 from Testing.sam2_package import package_encoder
 from Testing.small import HIERA, randomise
@@ -73,7 +74,7 @@ def test_its_gradients_equal_the_packages() -> None:
         if expected[name].grad is None:  # the finer levels' convolutions
             assert parameter.grad is None, name
         else:
-            torch.testing.assert_close(parameter.grad, expected[name].grad, rtol=1e-3, atol=1e-5, msg=name)
+            assert_close(parameter.grad, expected[name].grad, what=name)
 
 
 @torch.no_grad()

@@ -63,8 +63,8 @@ def test_attention_on_a_grid_that_is_not_square() -> None:
 @pytest.mark.parametrize("grid", [(3, 5), (23, 24)])  # few keys, and many
 def test_without_gradients_it_is_computed_otherwise_and_the_same(grid: tuple[int, int], monkeypatch: pytest.MonkeyPatch
                                                                  ) -> None:
-    monkeypatch.setattr("SAMoraLib.encoders.linear.processor_is_half_used", lambda: True)
-    monkeypatch.setattr("SAMoraLib.encoders.attention.FEW_SCORES", 0)
+    monkeypatch.setattr("SAMoraLib.kernels.linear.processor_is_half_used", lambda: True)
+    monkeypatch.setattr("SAMoraLib.kernels.attention.FEW_SCORES", 0)
     ours = SamAttention(32, 4, use_rel_pos=True, input_size=grid)
     randomise(ours)
     tokens = torch.randn(2, *grid, 32, generator=torch.Generator().manual_seed(1))
@@ -72,7 +72,7 @@ def test_without_gradients_it_is_computed_otherwise_and_the_same(grid: tuple[int
     assert expected.requires_grad
     with torch.no_grad():
         torch.testing.assert_close(ours(tokens), expected, rtol=0, atol=1e-5)
-        monkeypatch.setattr("SAMoraLib.encoders.linear.processor_is_half_used", lambda: False)
+        monkeypatch.setattr("SAMoraLib.kernels.linear.processor_is_half_used", lambda: False)
         torch.testing.assert_close(ours(tokens), expected, rtol=0, atol=1e-5)
         with torch.autocast("cpu", torch.bfloat16):
             torch.testing.assert_close(ours(tokens).float(), expected, rtol=0, atol=0.1)

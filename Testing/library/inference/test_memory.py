@@ -11,14 +11,15 @@ import pytest
 import torch
 
 import SAMoraLib.inference.memory as memory
-from SAMoraLib.card import Card, Preprocessing
+from SAMoraLib.card import Card
+from SAMoraLib.inference.fallback import lighten
 from SAMoraLib.inference.memory import GIB, check_reading, fitted_batch, free_bytes, slice_bytes, volume_bytes
 from SAMoraLib.inference.predictor import Predictor
-from SAMoraLib.inference.within_memory import lighten
 from SAMoraLib.labels import get_label_set
+from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.variants import get_variant
 from SAMoraLib.volume import Volume
-from SAMoraLib.volume_io import write_volume
+from SAMoraLib.volume.io import write_volume
 
 MIB = 1 << 20
 
@@ -111,8 +112,8 @@ def test_what_the_last_volume_left_idle_is_not_taken() -> None:
     """In a process of its own, whose allocator is told to keep what is freed."""
     program = """
 import numpy as np
-from SAMoraLib.freed_memory import give_back_freed_memory, keep_freed_memory
-from SAMoraLib.inference.system_memory import resident_bytes
+from SAMoraLib.system.allocator import give_back_freed_memory, keep_freed_memory
+from SAMoraLib.system.memory import resident_bytes
 kept = keep_freed_memory()
 blocks = [np.ones(1 << 23, np.uint8) for _ in range(40)]
 del blocks

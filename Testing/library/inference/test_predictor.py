@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from SAMoraLib.card import Card, Preprocessing
+from SAMoraLib.card import Card
 from SAMoraLib.inference.predictor import Predictor
-from SAMoraLib.inference.preprocess import prepare_volume
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.model import Prediction
+from SAMoraLib.preprocessing.settings import Preprocessing
+from SAMoraLib.preprocessing.slices import prepare_volume
 from SAMoraLib.variants import get_variant
 from SAMoraLib.volume import Region, Volume
 

@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from SAMoraLib.card import Card
-from SAMoraLib.encoders import linear
 from SAMoraLib.inference.predictor import Predictor
-from SAMoraLib.inference.preprocess import prepare_volume
+from SAMoraLib.kernels import linear
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.model import SegmentationModel
+from SAMoraLib.preprocessing.slices import prepare_volume
 from SAMoraLib.volume import Region, Volume
 from Testing.small import CT, IMAGE_SIZE, small_model
 

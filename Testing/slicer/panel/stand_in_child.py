@@ -54,7 +54,7 @@ def write_labels(job, request, labels) -> list[dict[str, object]]:
     import numpy as np
 
     from SAMoraLib.volume import Volume
-    from SAMoraLib.volume_io import read_volume, write_segmentation
+    from SAMoraLib.volume.io import read_volume, write_segmentation
 
     image = read_volume(job.input)
     array = np.zeros(image.array.shape, np.uint8)

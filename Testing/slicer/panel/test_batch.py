@@ -32,7 +32,7 @@ def write_volumes(folder: Path, *names: str) -> None:
     import numpy as np
 
     from SAMoraLib.volume import Volume
-    from SAMoraLib.volume_io import write_volume
+    from SAMoraLib.volume.io import write_volume
 
     identity = tuple(np.eye(3).ravel().tolist())
     for name in names:

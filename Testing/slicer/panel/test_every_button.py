@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
-UI_FILE = Path(__file__).resolve().parents[3] / "SAMora/Resources/UI/SAMora.ui"
+from Testing.folders import ROOT
+
+UI_FILE = ROOT / "SAMora/Resources/UI/SAMora.ui"
 BUTTONS = ("QPushButton", "QToolButton", "qMRMLSegmentationShow3DButton")
 
 

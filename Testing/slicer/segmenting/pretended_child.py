@@ -14,7 +14,7 @@ import time
 import numpy as np
 
 from SAMoraLib.request import Job, Request
-from SAMoraLib.volume_io import read_volume, write_volume
+from SAMoraLib.volume.io import read_volume, write_volume
 
 
 def say(event: str, **values: object) -> None:

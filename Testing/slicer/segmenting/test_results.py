@@ -13,7 +13,7 @@ from SAMoraLib.demo.phantom import make_phantom
 from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.volume import Region
-from SAMoraLib.volume_io import write_volume
+from SAMoraLib.volume.io import write_volume
 from Testing.slicer.scene_volumes import (
     ORDERS,
     ROTATION,

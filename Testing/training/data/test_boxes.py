@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from SAMoraLib.card import Preprocessing
-from SAMoraLib.volume_io import read_volume
+from SAMoraLib.preprocessing.settings import Preprocessing
+from SAMoraLib.volume.io import read_volume
 from Training.data.augment import DEFAULT, POLICIES
 from Training.data.boxes import RELAXATION, BoxDataset, boxes_around, enclosing, relaxed
-from Training.data.slices import SliceDataset, build_cache
-from Training.losses import IGNORED
+from Training.data.slices import IGNORED, SliceDataset, build_cache
 
 CT = Preprocessing("CT", "hu_window", -100, 200, "none", 64)
 

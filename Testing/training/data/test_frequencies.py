@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from SAMoraLib.card import Preprocessing
+from SAMoraLib.preprocessing.settings import Preprocessing
 from Testing.training.conftest import Cases
 from Training.data.frequencies import class_frequencies
 from Training.data.slices import build_cache

@@ -6,10 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from SAMoraLib.card import Preprocessing
+from SAMoraLib.preprocessing.settings import Preprocessing
 from Training.data.manifest import check_unchanged, read_manifest, relabel, write_manifest
-from Training.data.slices import SliceDataset, build_cache
-from Training.losses import IGNORED
+from Training.data.slices import IGNORED, SliceDataset, build_cache
 
 
 @pytest.fixture

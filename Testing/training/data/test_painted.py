@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from SAMoraLib.card import Preprocessing
 from SAMoraLib.demo.phantom import STRUCTURES
+from SAMoraLib.preprocessing.settings import Preprocessing
 from Training.data.augment import POLICIES
 from Training.data.painted import PaintedSlices, phantom_structures
 

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from SAMoraLib.card import Preprocessing
+from SAMoraLib.preprocessing.settings import Preprocessing
 from Testing.training.conftest import Cases
 from Training.data.augment import DEFAULT
 from Training.data.patches import PatchDataset, corner_of_patch, cut
-from Training.data.slices import SliceCache, SliceDataset, build_cache
-from Training.losses import IGNORED
+from Training.data.slices import IGNORED, SliceCache, SliceDataset, build_cache
 
 GRID = Preprocessing("CT", "hu_window", -125, 275, "body", 16, spacing=2.0)
 

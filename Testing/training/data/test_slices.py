@@ -9,9 +9,10 @@ import pytest
 import torch
 from scipy.ndimage import zoom
 
-from SAMoraLib.card import Preprocessing
+from SAMoraLib.preprocessing.settings import Preprocessing
 from Training.data.augment import DEFAULT, noisy_and_clean
-from Training.data.slices import SliceDataset, ViewDataset, build_cache, low_res_label
+from Training.data.slices import SliceDataset, ViewDataset, build_cache
+from Training.objectives.losses import low_res_label
 
 CT = Preprocessing("CT", "hu_window", -100, 200, "none", 64)
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from SAMoraLib.card import Preprocessing
 from SAMoraLib.labels import get_label_set
+from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.volume import Volume
-from SAMoraLib.volume_io import write_volume
+from SAMoraLib.volume.io import write_volume
+from Testing.folders import SHARED
 from Training.data.augment import two_views
 from Training.data.manifest import Manifest, read_manifest, write_manifest
 from Training.data.slices import ViewDataset, build_cache
@@ -21,7 +22,7 @@ from Training.datasets.protocol import Source
 from Training.prepare import prepare
 from Training.sample_unlabelled import main
 
-SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
+DATA = SHARED / "data"
 DEPTH = 8
 
 
@@ -148,10 +149,10 @@ def test_a_fingerprint_is_where_brightness_rises() -> None:
     assert fingerprint(ramp).tolist() == [[2**32 - 1] * WORDS] and fingerprint(1 - ramp).tolist() == [[0] * WORDS]
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data, which is not part of the repository")
+@pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data, which is not part of the repository")
 def test_patients_differ_and_copies_do_not(tmp_path: Path) -> None:
     """On real CTs: no slice of one patient is near one of another."""
-    folders = {name: SHARED / name for name in ("totalseg_example_ct_3mm", "totalseg_example_ct_dicom")}
+    folders = {name: DATA / name for name in ("totalseg_example_ct_3mm", "totalseg_example_ct_dicom")}
     sources = [Source(name, folder / "ct.nii.gz", None) for name, folder in folders.items()]
     manifest = prepare(sources, dict.fromkeys(folders, "unlabelled"), tmp_path, "CT", get_label_set("liver"))
     both = _sample(tmp_path, [manifest], 1).near_duplicates

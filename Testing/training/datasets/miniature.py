@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from SAMoraLib.volume import Volume
-from SAMoraLib.volume_io import write_volume
+from SAMoraLib.volume.io import write_volume
 from Training.data.manifest import Manifest, read_manifest
 from Training.prepare import main
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from SAMoraLib.volume_io import read_volume
+from SAMoraLib.volume.io import read_volume
 from Testing.training.datasets.miniature import prepared, refused
 from Training.datasets import chaos
 

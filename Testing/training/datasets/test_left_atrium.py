@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from SAMoraLib.volume_io import read_volume
+from SAMoraLib.volume.io import read_volume
 from Testing.training.datasets.miniature import image, label, prepared, refused, sizes, write
 from Training.datasets import left_atrium
 from Training.datasets.splits import few_shot_cases, published_split

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from SAMoraLib.volume_io import read_volume
+from SAMoraLib.volume.io import read_volume
 from Testing.training.datasets.miniature import image, prepared, refused, sizes, write
 from Training.datasets.totalsegmentator import MASKS
 

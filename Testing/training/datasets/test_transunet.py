@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from SAMoraLib.volume_io import read_volume
+from SAMoraLib.volume.io import read_volume
 from Testing.training.datasets.miniature import prepared, refused, sizes
 from Training.datasets import transunet
 from Training.datasets.splits import published_split

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from Training.objectives.contrastive import SimclrObjective
-from Training.teachers.files import build_teacher
+from Training.teachers.weights import build_teacher
 
 
 def test_the_teachers_objective_trains_network_and_head() -> None:

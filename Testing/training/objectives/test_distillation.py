@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from SAMoraLib.adapters.trainable import expert_keys, train_only
 from SAMoraLib.model import SegmentationModel, build_model
+from SAMoraLib.parts import expert_keys, train_only
 from SAMoraLib.variants import get_variant
 from Testing.refusals import refusal
 from Testing.small import SIZE
 from Training.objectives.distillation import Frozen, ImageDistillation, PatchDistillation
-from Training.teachers.files import Teacher, build_teacher
 from Training.teachers.mae import Mae, MaeSize
+from Training.teachers.weights import Teacher, build_teacher
 
 TEACHER = MaeSize(8, 24, 1, 2, 16, 1, 2)
 

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from SAMoraLib.adapters.trainable import own_keys, train_only
-from SAMoraLib.card import Preprocessing
 from SAMoraLib.model import SegmentationModel
+from SAMoraLib.parts import own_keys, train_only
+from SAMoraLib.preprocessing.settings import Preprocessing
 from Testing.small import small_model
 from Testing.training.conftest import Cases
-from Training.config import Stage2
-from Training.data.slices import SliceDataset, build_cache, low_res_label
-from Training.deep_supervision import DeepSupervision
-from Training.losses import IGNORED, segmentation_loss
+from Training.data.slices import IGNORED, SliceDataset, build_cache
 from Training.objectives.hierarchical import HIGHEST_VARIANCE, HierarchicalObjective, noise_spread
+from Training.objectives.losses import low_res_label, segmentation_loss
 from Training.objectives.segmentation import SegmentationLoss
+from Training.settings.deep_supervision import DeepSupervision
+from Training.settings.stages import Stage2
 from Training.stage2_finetune import make_task
 
 FREQUENCIES = (0.9, 0.06, 0.04, 0.0, 0.0)

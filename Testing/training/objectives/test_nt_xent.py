@@ -12,7 +12,7 @@ from torch import distributed, multiprocessing
 
 from Testing.training.objectives.shared_batch import WORLD, network, one_of_two, views
 from Training.objectives.nt_xent import nt_xent
-from Training.processes import gathered
+from Training.objectives.processes import gathered
 
 
 def test_two_processes_have_the_loss_and_gradients_of_one(tmp_path: Path) -> None:

@@ -8,15 +8,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from SAMoraLib.adapters.trainable import expert_keys, train_only
 from SAMoraLib.model import SegmentationModel, build_model
+from SAMoraLib.parts import expert_keys, train_only
 from SAMoraLib.variants import EncoderSize, get_variant
-from Training.config import Stage1Expert
-from Training.losses import segmentation_loss
 from Training.objectives.contrastive import ContrastiveObjective
 from Training.objectives.denoising import DenoisingObjective, image_dice
+from Training.objectives.losses import segmentation_loss
 from Training.objectives.masked import MaeObjective, MaskedObjective, patches_of, random_mask
 from Training.objectives.segmentation import SegmentationObjective
+from Training.settings.stages import Stage1Expert
 from Training.stage1_expert import make_objective
 from Training.teachers.mae import Mae, MaeSize, rgb_patches
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from SAMoraLib.model import Prediction
-from Training.losses import IGNORED, segmentation_loss
+from Training.data.slices import IGNORED
+from Training.objectives.losses import segmentation_loss
 from Training.objectives.prompted import PromptedObjective
 from Training.objectives.segmentation import SegmentationLoss
 

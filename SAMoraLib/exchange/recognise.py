@@ -1,0 +1,147 @@
+"""Whose file it is, and what model it is of: told from its tensors' names and shapes alone."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from SAMoraLib.exchange.systems import SYSTEMS, System
+from SAMoraLib.model import SegmentationModel, build_model
+from SAMoraLib.variants import ENCODER_SIZES, EncoderSize, Variant
+
+# The first of these names that a file has tells the system. SAMed's own name everything that follows SAMed, too.
+_SIGNS = (("q_FacTs_000", "ma_sam"), ("mask_decoder2.mask_tokens.weight", "h_sam"), ("sa_a_000", "samed_s"),
+          ("fati_qa", "samed_s"))
+_PAIR, _SIGMA = re.compile(r"w_[ab]_(\d{3})"), re.compile(r"[qv]_FacTs_(\d{3})")
+_TOKENS = "mask_decoder.mask_tokens.weight"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a published file is.
+
+    Attributes:
+        key: of the system in ``SYSTEMS``.
+        variant: our row at the file's encoder and rank.
+        classes: foreground classes; None of a file without a decoder.
+        image_size: side of the slices, pixels.
+        size_from: "file" where its tensors tell the size, "option" where the caller does, or "default".
+    """
+
+    key: str
+    variant: Variant
+    classes: int | None
+    image_size: int
+    size_from: str
+
+    @property
+    def system(self) -> System:
+        return SYSTEMS[self.key]
+
+    def empty_model(self) -> SegmentationModel:
+        """The model without memory for its weights, for names and shapes."""
+        with torch.device("meta"):
+            return build_model(self.variant, self.classes or 1, self.image_size)
+
+
+def recognise(tensors: Mapping[str, Tensor], image_size: int | None = None, encoder_size: EncoderSize | None = None
+              ) -> Source:
+    """What these tensors are, and that none is missing, unknown or of another shape.
+
+    Args:
+        image_size: pixels, where the file does not say.
+        encoder_size: of an encoder that has no name, in parity tests.
+
+    Raises:
+        ValueError: it is none of the known systems' files, or it differs from them; one sentence says in what.
+    """
+    key = _system(tensors)
+    variant = _variant(key, tensors, encoder_size)
+    classes = None
+    if SYSTEMS[key].is_whole:
+        classes = _of_two(tensors, _TOKENS)[0] - 1
+    source = Source(key, variant, classes, *_image_size(key, variant, tensors, image_size))
+    _check(source, tensors)
+    return source
+
+
+def _system(tensors: Mapping[str, Tensor]) -> str:
+    for name, key in _SIGNS:
+        if name in tensors:
+            return key
+    if any(map(_PAIR.fullmatch, tensors)):
+        return "sam_lora" if all(map(_PAIR.fullmatch, tensors)) else "samed"
+    if any(name.startswith("image_encoder.blocks.") for name in tensors):
+        raise ValueError("The file holds a whole image encoder, as SAM's own weights do, and no adapters; give it as "
+                         "--base of a file that has them.")
+    if any(name.startswith("sam.blocks.") for name in tensors):
+        raise ValueError("The file is named as TP-Mamba's models are, of which none was published and none is "
+                         "imported; train the row 'tp_mamba' (docs/variants/tp_mamba.md).")
+    first = f", first '{next(iter(tensors))}'" if tensors else ""
+    raise ValueError(f"The file holds {len(tensors)} tensors{first}, and none is named as an adapter of "
+                     f"{', '.join(system.title for system in SYSTEMS.values())}; give a file of one of these.")
+
+
+def _variant(key: str, tensors: Mapping[str, Tensor], encoder_size: EncoderSize | None) -> Variant:
+    numbers, first = ((_SIGMA, "image_encoder.FacTu.weight") if key == "ma_sam" else (_PAIR, "w_a_000"))
+    count = 1 + max(int(match[1]) for match in map(numbers.fullmatch, tensors) if match)
+    rank, width = _of_two(tensors, first)
+    blocks = count if key == "ma_sam" else (count + 1) // 2
+    variant = replace(SYSTEMS[key].variant, rank=rank)
+    if encoder_size is not None and (blocks, width) == (encoder_size.depth, encoder_size.embed_dim):
+        return replace(variant, encoder_size=encoder_size)
+    return replace(variant, encoder=_encoder(blocks, width))
+
+
+def _encoder(blocks: int, width: int) -> str:
+    for name, size in ENCODER_SIZES.items():
+        if (size.depth, size.embed_dim) == (blocks, width):
+            return name
+    known = ", ".join(f"{name} ({size.depth} of {size.embed_dim})" for name, size in ENCODER_SIZES.items())
+    raise ValueError(f"The file's adapters are of a ViT of {blocks} blocks of width {width}, which is none of {known}; "
+                     "it is cut short, or of another encoder.")
+
+
+def _of_two(tensors: Mapping[str, Tensor], key: str) -> tuple[int, int]:
+    if key not in tensors:
+        raise ValueError(f"The file lacks '{key}'; it is cut short or not as published, get it again from its source.")
+    if tensors[key].ndim != 2 or 0 in tensors[key].shape:
+        raise ValueError(f"The file's '{key}' is {tuple(tensors[key].shape)}, where a table of two sides belongs; it "
+                         "is not as published, get it again from its source.")
+    rows, columns = tensors[key].shape
+    return rows, columns
+
+
+def _image_size(key: str, variant: Variant, tensors: Mapping[str, Tensor], wanted: int | None) -> tuple[int, str]:
+    """H-SAM's class attention is as wide as the grid has positions; the other files fit any size."""
+    positions = tensors.get("mask_decoder2.norm1.weight")
+    if positions is None or key != "h_sam":
+        return (wanted, "option") if wanted else (SYSTEMS[key].image_size, "default")
+    size = math.isqrt(positions.numel()) * variant.size.patch_size
+    if wanted and wanted != size:
+        raise ValueError(f"The file's class attention spans {positions.numel()} positions, those of {size} x {size} "
+                         f"pixels, not of {wanted} x {wanted}; leave --image-size out.")
+    return size, "file"
+
+
+def _check(source: Source, tensors: Mapping[str, Tensor]) -> None:
+    """Every tensor has a place of its shape, and no place is left."""
+    model, title = source.empty_model(), source.system.title
+    target, theirs = model.state_dict(), source.system.to_theirs
+    wanted = theirs({key: target[key] for key in source.system.own_keys(model)})
+    missing, unknown = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
+    for problem, keys in (("lacks", missing), ("has", unknown)):
+        if keys:
+            raise ValueError(f"The file {problem} {len(keys)} tensors that {title} files "
+                             f"{'have' if keys is missing else 'do not have'}, first '{keys[0]}'; it is cut short or "
+                             "not as published, get it again from its source.")
+    for key, place in wanted.items():
+        if place.shape != tensors[key].shape:
+            raise ValueError(f"The file's '{key}' is {tuple(tensors[key].shape)}, {title} on "
+                             f"{source.variant.encoder} at rank {source.variant.rank} with {source.classes or 'no'} "
+                             f"classes has {tuple(place.shape)}; it is not as published, get it again from its source.")

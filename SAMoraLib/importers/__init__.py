@@ -1,1 +1,0 @@
-"""Readers of files that other projects published; third-party ``.pth`` is read here alone, as tensors only."""

@@ -1,0 +1,78 @@
+"""Segment files: one model load for any number of volumes."""
+
+from __future__ import annotations
+
+import time
+
+from SAMoraLib.card import read_card
+from SAMoraLib.checkpoint import load_model
+from SAMoraLib.inference.device import check_precision, choose_device
+from SAMoraLib.inference.fallback import is_out_of_memory, move_within_memory, predict_within_memory
+from SAMoraLib.inference.memory import check_reading, fitted_batch
+from SAMoraLib.inference.organ_table import organ_table
+from SAMoraLib.inference.predictor import Predictor
+from SAMoraLib.inference.reporter import Reporter
+from SAMoraLib.request import Job, Request
+from SAMoraLib.volume.io import read_volume, write_segmentation
+
+
+def predict_files(request: Request, as_json: bool = False) -> int:
+    """Segment every volume; one that is refused does not stop the others.
+
+    Returns:
+        How many were refused.
+
+    Raises:
+        ValueError, FileNotFoundError: before any work, a request that cannot be carried out: model, device, precision
+            or organs.
+    """
+    card = read_card(request.model)
+    boxed = {name for job in request.jobs for name in job.boxes}
+    for organ in (*(request.organs or ()), *sorted(boxed)):
+        if card.labels is not None:
+            card.labels.by_name(organ)
+    device = choose_device(request.device)
+    check_precision(request.precision, device)
+    model, card = load_model(request.model, base=request.base)
+    predictor = Predictor(model, card, batch_size=request.batch_size, skim=request.skim)
+    predictor.compute_in(request.precision)
+    reporter = Reporter(as_json)
+    move_within_memory(predictor, device, reporter.notice)
+    reporter.event("ready", model=card.name, device=str(predictor.device), volumes=len(request.jobs))
+    refused = 0
+    for job in request.jobs:
+        try:
+            _predict_one(predictor, request, job, reporter)
+        except (ValueError, OSError, RuntimeError, MemoryError) as error:
+            reporter.failure(str(job.input), refusal(error, job))
+            refused += 1
+    return refused
+
+
+def refusal(error: Exception, job: Job) -> str:
+    """Why a volume was not segmented, in one sentence."""
+    if is_out_of_memory(error):
+        return (f"'{job.input.name}' does not fit into memory, not even slice by slice on the CPU; close other "
+                "programs, or crop or resample it.")
+    if isinstance(error, RuntimeError):  # torch: a device that failed
+        cause = (str(error).splitlines() or ["an unknown error"])[0].rstrip(".")
+        return f"'{job.input.name}' could not be segmented ({cause}); choose the CPU as the device."
+    return str(error)
+
+
+def _predict_one(predictor: Predictor, request: Request, job: Job, reporter: Reporter) -> None:
+    started = time.monotonic()
+    name = str(job.input)
+    reporter.progress(name, 0.0, "reading")
+    check_reading(job.input, request.max_memory)
+    volume = read_volume(job.input)
+    with fitted_batch(predictor, volume, request.max_memory) as fewer:
+        if fewer:
+            reporter.notice(f"'{job.input.name}' runs with {predictor.batch_size} slices at once, which is what fits "
+                            "into memory.")
+        segmentation, confidence = predict_within_memory(
+            predictor, volume, job, request.organs,
+            lambda fraction, stage: reporter.progress(name, fraction, stage), reporter.notice)
+    write_segmentation(segmentation, predictor.labels, job.output)
+    rows = organ_table(segmentation, predictor.labels, volume, request.organs or tuple(job.boxes) or None, confidence)
+    reporter.result(name, job.output, rows, time.monotonic() - started)

@@ -1,0 +1,1 @@
+"""Fast and exact computations that know no model."""

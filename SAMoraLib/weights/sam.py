@@ -1,0 +1,97 @@
+"""Meta's files and our own base files, as the start of any variant at any image size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from SAMoraLib.encoders.sam_vit import resize_position_tables
+from SAMoraLib.model import SegmentationModel
+from SAMoraLib.variants import FUSIONS, HieraSize
+from SAMoraLib.weights.sam2 import check_hiera
+
+# Their size depends on the number of classes, so SAM's own are dropped (SAMed, H-SAM and MA-SAM: load_from).
+CLASS_DEPENDENT = ("mask_tokens", "output_hypernetworks_mlps", "iou_prediction_head")
+# What SAM does not have: adapters, H-SAM's second decoder and its seven further kinds of points, and the doublings that
+# MA-SAM's decoder adds to SAM's two.
+ADDED = ("mask_decoder2.", "volume_decoder.", *(f"point_embeddings.{index}." for index in range(4, 11)),
+         ".lora.", ".fact.", *(f".{kind}." for kind in FUSIONS), ".depth_adapters.",
+         *(f"mask_decoder.output_upscaling.{index}." for index in (4, 6, 7, 9)))
+
+
+def load_base(model: SegmentationModel, state: dict[str, Tensor]) -> list[str]:
+    """Start ``model`` from a whole SAM or SAM 2.
+
+    Position tables are resized to the model's image size, tensors whose size depends on the class count are left at
+    the model's random start, and so are adapters, which a base does not have. Further tensors are ignored: old files
+    carry pixel_mean and pixel_std, but slices come in [0, 1] here. SAM 2 stretches its position table when it runs, and
+    its files have nothing to ignore.
+
+    Args:
+        state: Meta's keys ``image_encoder.*``, ``prompt_encoder.*``, ``mask_decoder.*``.
+
+    Returns:
+        The keys that were loaded.
+
+    Raises:
+        ValueError: a tensor of the encoder, prompt encoder or decoder is missing or has another shape.
+    """
+    target, size = model.state_dict(), model.variant.size
+    if isinstance(size, HieraSize):
+        check_hiera(model.variant.encoder, size, state, {*target, *(key for key in state if _starts_random(key))})
+    else:
+        _check_encoder(model, state)
+    wanted = [key for key in target if not _starts_random(key)]
+    if missing := [key for key in wanted if key not in state]:
+        raise ValueError(f"The base file lacks '{missing[0]}', so it is not a whole SAM {model.variant.encoder}; "
+                         "choose the encoder that the file was made for.")
+    if not isinstance(size, HieraSize):
+        state = resize_position_tables(state, size, model.image_encoder.img_size,
+                                       "bicubic" if model.variant.backbone == "timm" else "bilinear")
+    for key in wanted:
+        if state[key].shape != target[key].shape:
+            raise ValueError(f"'{key}' is {tuple(state[key].shape)} in the base file and {tuple(target[key].shape)} "
+                             f"in {model.variant.encoder}; choose the encoder that the file was made for.")
+    model.load_state_dict({key: state[key] for key in wanted}, strict=False)
+    return wanted
+
+
+def start_classes(model: SegmentationModel, state: Mapping[str, Tensor], pairs: Mapping[int, int]) -> None:
+    """Start the mask tokens of some classes, and their hypernetworks, from those of other classes of the base.
+
+    A decoder that goes on enlarging (MA-SAM) ends in fewer channels than SAM's: what no longer fits, the last layer of
+    its hypernetworks, keeps its random start.
+
+    Args:
+        state: a base whose decoder knows classes of its own.
+        pairs: channel of the model's logits -> channel of the base's.
+
+    Raises:
+        ValueError: a decoder without mask tokens.
+    """
+    own = model.state_dict()
+    if "mask_decoder.mask_tokens.weight" not in own:
+        raise ValueError(f"The decoder of '{model.variant.name}' has no mask tokens that classes could start from; "
+                         "leave the classes out.")
+    tokens = own["mask_decoder.mask_tokens.weight"]
+    for channel, source in pairs.items():
+        tokens[channel] = state["mask_decoder.mask_tokens.weight"][source]
+        to, of = (f"mask_decoder.output_hypernetworks_mlps.{number}." for number in (channel, source))
+        for key in (key for key in own if key.startswith(to)):
+            start = state[key.replace(to, of)]
+            own[key] = start if start.shape == own[key].shape else own[key]
+    model.load_state_dict(own)
+
+
+def _starts_random(key: str) -> bool:
+    return any(part in key for part in (*CLASS_DEPENDENT, *ADDED))
+
+
+def _check_encoder(model: SegmentationModel, state: dict[str, Tensor]) -> None:
+    depth = 1 + max((int(key.split(".")[2]) for key in state if key.startswith("image_encoder.blocks.")), default=-1)
+    width = state["image_encoder.pos_embed"].shape[-1] if "image_encoder.pos_embed" in state else 0
+    size = model.variant.size
+    if (depth, width) != (size.depth, size.embed_dim):
+        raise ValueError(f"The base file holds a ViT of {depth} blocks of width {width}, {model.variant.encoder} has "
+                         f"{size.depth} of width {size.embed_dim}; choose the encoder that the file was made for.")

@@ -1,0 +1,306 @@
+"""Published files imported, used and exported again; and what is refused, with no file left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from SAMoraLib.card import Card, read_card
+from SAMoraLib.checkpoint import load_experts, load_model, save_expert, save_model
+from SAMoraLib.cli import main
+from SAMoraLib.exchange.convert import (
+    FOURIER,
+    Published,
+    export_checkpoint,
+    import_published,
+    read_published,
+    same_bytes,
+)
+from SAMoraLib.exchange.systems import SYSTEMS
+from SAMoraLib.model import SegmentationModel, build_model
+from SAMoraLib.system.files import file_sha256
+from SAMoraLib.variants import EncoderSize
+from Testing.golden import Golden, assert_golden, fixtures
+from Testing.library.exchange import test_h_sam, test_ma_sam, test_samed
+from Testing.published_files import IMAGE_SIZE, WHOLE, adapted_model, published_tensors, write_sam
+from Testing.refusals import refusal
+from Testing.small import SIZE, small_card, small_model, small_variant
+
+Tensors = dict[str, Tensor]
+EVERY_SYSTEM = pytest.mark.parametrize("system", SYSTEMS)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sam(tmp_path_factory.mktemp("base") / "sam_small.safetensors")
+
+
+def write(path: Path, tensors: Tensors) -> Path:
+    torch.save(tensors, path) if path.suffix == ".pth" else save_file(tensors, path)
+    return path
+
+
+def published(system: str, base: Path, folder: Path, dtype: torch.dtype = torch.float32, ending: str = ".pth"
+              ) -> tuple[Published, Tensors]:
+    tensors = published_tensors(system, adapted_model(system, base))
+    tensors = {key: value.to(dtype) for key, value in tensors.items()}
+    return read(write(folder / f"epoch_159{ending}", tensors), system), tensors
+
+
+def read(path: Path, system: str) -> Published:
+    return read_published(path, image_size=None if system == "h_sam" else IMAGE_SIZE, encoder_size=SIZE)
+
+
+@EVERY_SYSTEM
+@pytest.mark.parametrize(("ending", "dtype"), [(".pth", torch.float32), (".safetensors", torch.bfloat16)])
+def test_import_then_export_gives_the_files_own_bytes(system: str, ending: str, dtype: torch.dtype, base: Path,
+                                                      tmp_path: Path) -> None:
+    found, tensors = published(system, base, tmp_path, dtype, ending)
+    import_published(found, base, tmp_path / "ours.safetensors")
+    back = tmp_path / f"back{ending}"
+    written = export_checkpoint(tmp_path / "ours.safetensors", system, back)
+    again = torch.load(back, weights_only=True) if ending == ".pth" else load_file(back)
+    assert set(again) == set(written) == set(tensors)
+    assert all(same_bytes(again[key], value) and value.dtype == dtype for key, value in tensors.items())
+    assert abs(back.stat().st_size - found.path.stat().st_size) < 0.05 * found.path.stat().st_size + 4096
+
+
+@pytest.mark.parametrize("system", WHOLE)
+def test_the_checkpoint_is_the_model(system: str, base: Path, tmp_path: Path) -> None:
+    model, (found, _) = adapted_model(system, base), published(system, base, tmp_path)
+    card = import_published(found, base, tmp_path / "ours.safetensors")
+    loaded, read_back = load_model(tmp_path / "ours.safetensors", base=base)
+    assert card == read_back
+    expected = model.state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in loaded.state_dict().items())
+    assert (card.kind, card.base["sha256"]) == ("model", file_sha256(base))
+    assert dict(card.parents[0]) == {"name": "epoch_159.pth", "sha256": file_sha256(found.path)}
+    assert card.training["imported_from"] == SYSTEMS[system].title
+    assert card.labels.names == ("class_1", "class_2", "class_3")
+
+
+def test_pairs_alone_become_an_expert(base: Path, tmp_path: Path) -> None:
+    found, _ = published("sam_lora", base, tmp_path)
+    card = import_published(found, base, tmp_path / "ours.safetensors")
+    assert (card.kind, card.name, card.labels) == ("expert", "default", None)
+    model = small_model("samed", image_size=IMAGE_SIZE)
+    load_experts(model, [tmp_path / "ours.safetensors"], base)
+    assert torch.equal(model.image_encoder.blocks[1].attn.qkv.lora["default"]["v"].b, found.tensors["w_b_003"])
+
+
+def imported_golden(golden: Golden, adapters: Tensors, size: EncoderSize, tmp_path: Path) -> SegmentationModel:
+    path = write(tmp_path / "published.pth", adapters)
+    found = read_published(path, image_size=golden.meta["constructor"]["img_size"], encoder_size=size)
+    base = golden.folder / "base_sam_checkpoint.safetensors"
+    import_published(found, base, tmp_path / "ours.safetensors")
+    return load_model(tmp_path / "ours.safetensors", base=base)[0]
+
+
+@pytest.mark.parametrize("golden", fixtures("samed"))
+def test_samed_gives_the_published_codes_numbers(golden: Golden, tmp_path: Path) -> None:
+    size = test_samed.published_model(golden).variant.size
+    model = imported_golden(golden, golden.weights("lora_checkpoint"), size, tmp_path)
+    with torch.no_grad():
+        prediction = model(golden.io["input_1ch"].unsqueeze(2))
+    assert_golden(prediction.low_res_logits.squeeze(2), golden.io["low_res_logits"])
+    assert_golden(prediction.logits.squeeze(2), golden.io["masks"])
+
+
+@pytest.mark.parametrize("golden", fixtures("masam"))
+def test_ma_sam_gives_the_published_codes_numbers(golden: Golden, tmp_path: Path) -> None:
+    size = test_ma_sam.published_model(golden).variant.size
+    model = imported_golden(golden, golden.weights("adapt_checkpoint"), size, tmp_path)
+    with torch.no_grad():
+        prediction = model(golden.io["input_1ch"].transpose(1, 2))
+    assert_golden(prediction.low_res_logits.transpose(1, 2).flatten(0, 1), golden.io["low_res_logits"])
+
+
+@pytest.mark.parametrize("golden", fixtures("hsam"))
+def test_h_sam_gives_the_published_codes_numbers(golden: Golden, tmp_path: Path) -> None:
+    """The fixture's class attention, a no-op, is narrower than published files': it is replaced by one that is not."""
+    reference, adapters = test_h_sam.published_model(golden), golden.weights("lora_checkpoint")
+    with torch.no_grad():
+        whole = build_model(reference.variant, reference.num_classes, reference.image_size)
+    wide = {key: value for key, value in published_tensors("h_sam", whole).items() if key.startswith("mask_decoder2.")}
+    adapters |= {key: value for key, value in wide.items() if adapters[key].shape != value.shape}
+    model, image = imported_golden(golden, adapters, reference.variant.size, tmp_path), golden.io["input_u8"] / 255
+    with torch.no_grad():
+        ours, theirs = model(image.unsqueeze(2)), reference(image.unsqueeze(2))
+    assert torch.equal(ours.low_res_logits, theirs.low_res_logits)
+    classes = ours.low_res_logits.argmax(1).squeeze(1)
+    assert (classes == golden.io["pred_stage3"]).float().mean() > 0.999
+
+
+# What is refused.
+
+
+@EVERY_SYSTEM
+def test_without_a_base_one_sentence_names_it(system: str, base: Path, tmp_path: Path) -> None:
+    found, _ = published(system, base, tmp_path)
+    message = refusal(lambda: import_published(found, None, tmp_path / "ours.safetensors"))
+    assert f"holds only what {SYSTEMS[system].title} trains" in message
+    assert "--base sam_vit_b_01ec64.pth" in message
+
+
+def other_encoder(path: Path) -> Path:
+    return write_sam(path, size=replace(SIZE, depth=3))
+
+
+def cut(path: Path) -> Path:
+    write_sam(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    return path
+
+
+@pytest.mark.parametrize(("make", "sentence"), [
+    (lambda path: write_sam(path, seed=2), f"their '{FOURIER}' differs, which no training changes; give the file that "
+     "it was made from, sam_vit_b_01ec64.pth."),
+    (other_encoder, "holds a ViT of 3 blocks of width 32, vit_b has 2 of width 32"),
+    (cut, "download or export it again"),
+    (lambda path: write(path, {"layer.weight": torch.ones(2)}), "a ViT of 0 blocks"),
+])
+def test_another_base_is_refused_and_nothing_written(make: Callable[[Path], Path], sentence: str, base: Path,
+                                                     tmp_path: Path) -> None:
+    found, wrong = published("samed", base, tmp_path)[0], make(tmp_path / "wrong.safetensors")
+    before = sorted(tmp_path.iterdir())
+    message = refusal(lambda: import_published(found, wrong, tmp_path / "ours.safetensors"))
+    assert sentence in message and "wrong.safetensors" in message
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_two_versions_of_one_tensor_are_refused(base: Path, tmp_path: Path) -> None:
+    _, tensors = published("h_sam", base, tmp_path)
+    key = "prompt_encoder2.no_mask_embed.weight"
+    found = read(write(tmp_path / "b.pth", tensors | {key: tensors[key] + 1}), "h_sam")
+    message = refusal(lambda: import_published(found, base, tmp_path / "ours.safetensors"))
+    assert f"two versions of one tensor, one of them '{key}'" in message
+
+
+@pytest.mark.parametrize("output", ["ours.pth", "epoch_159.safetensors"])
+def test_an_output_that_cannot_be(output: str, base: Path, tmp_path: Path) -> None:
+    found, _ = published("samed", base, tmp_path, ending=".safetensors")
+    before = file_sha256(found.path)
+    refusal(lambda: import_published(found, base, tmp_path / output))
+    assert file_sha256(found.path) == before
+
+
+def test_a_checkpoint_of_our_own_training_is_exported_with_what_its_base_has(base: Path, tmp_path: Path) -> None:
+    """Training leaves out what it did not change, such as the prompt encoder's points: published files hold them."""
+    model = adapted_model("samed", base)
+    shutil.copy(base, tmp_path)
+    card = replace(small_card(model.variant), labels=SYSTEMS["samed"].labels(3))
+    save_model(tmp_path / "ours.safetensors", model, card, tmp_path / base.name)
+    assert FOURIER not in load_file(tmp_path / "ours.safetensors")
+    written = export_checkpoint(tmp_path / "ours.safetensors", "samed", tmp_path / "out.pth")
+    assert all(same_bytes(written[key], value) for key, value in published_tensors("samed", model).items())
+
+
+@pytest.mark.parametrize(("row", "format_", "sentence"), [
+    ("samora", "samed", "its adapters is ('image', 'patch', 'pixel'), SAMed's is ('default',)"),
+    ("ma_sam", "samed", "its low rank is 'fact', SAMed's is 'lora'"),
+    ("samed", "samed_s", "its decoder lora is False, SAMed_s's is True"),
+    ("h_sam", "h_sam", "its cm attention is 'paper', H-SAM's is 'released'"),
+    ("tp_mamba", "sam_lora", "its low rank is 'lora_gelu'"),
+])
+def test_rows_that_the_published_code_cannot_run(row: str, format_: str, sentence: str, tmp_path: Path) -> None:
+    card = Card("model", "small", small_variant(row), IMAGE_SIZE, SYSTEMS["samed"].labels(3))
+    save_file({}, tmp_path / "ours.safetensors", {"samora_card": json.dumps(card.to_json())})
+    message = refusal(lambda: export_checkpoint(tmp_path / "ours.safetensors", format_, tmp_path / "out.pth"))
+    assert sentence in message
+    assert not (tmp_path / "out.pth").exists()
+
+
+def test_an_expert_is_no_model(base: Path, tmp_path: Path) -> None:
+    model = small_model("samed")
+    save_expert(tmp_path / "e.safetensors", model, "default", Card("expert", "default", model.variant, IMAGE_SIZE))
+    message = refusal(lambda: export_checkpoint(tmp_path / "e.safetensors", "samed", tmp_path / "out.pth"))
+    assert "of kind 'expert'" in message
+    assert len(export_checkpoint(tmp_path / "e.safetensors", "sam_lora", tmp_path / "out.pth")) == 8
+
+
+# The command line, on the tiny encoder.
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    base = write_sam(folder / "base.safetensors", size=None, encoder="tiny")
+    write(folder / "lora.pth", published_tensors("samed_s", adapted_model("samed_s", base, None, "tiny")))
+    return folder
+
+
+def samora(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_import_and_export(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ours, back = tmp_path / "ours.safetensors", tmp_path / "back.pth"
+    assert samora("import", tiny / "lora.pth", "--base", tiny / "base.safetensors", "--output", ours, "--image-size",
+                  80, "--labels", "liver_tumour") == 1
+    assert "names 2 organs and the file has 3 classes" in capsys.readouterr().err
+    assert not ours.exists()
+    assert samora("import", tiny / "lora.pth", "--base", tiny / "base.safetensors", "--output", ours, "--image-size",
+                  80, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["system"], report["encoder"], report["rank"], report["classes"]) == ("SAMed_s", "tiny", 4, 3)
+    assert report["stored_as"] == ["float32"]
+    assert read_card(ours).preprocessing.image_size == 80
+    assert samora("export", ours, back, "--format", "samed_s") == 0
+    one, other = (torch.load(path, weights_only=True) for path in (back, tiny / "lora.pth"))
+    assert one.keys() == other.keys() and all(same_bytes(one[key], other[key]) for key in one)
+
+
+def test_the_report_comes_before_the_base_is_asked_for(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(tiny.iterdir())
+    assert samora("import", tiny / "lora.pth") == 1
+    said = capsys.readouterr()
+    assert "system           SAMed_s" in said.out
+    assert said.err.count("\n") == 1 and "with --base FILE." in said.err
+    assert sorted(tiny.iterdir()) == before
+
+
+class Code:
+    """Makes a file when it is unpickled without care."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple:
+        return os.system, (f"echo executed > '{self.marker}'",)
+
+
+def test_a_pickle_that_carries_code_is_refused_and_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"w_a_000": torch.ones(4, 768), "payload": Code(tmp_path / "marker")}, tmp_path / "lora.pth")
+    assert samora("import", tmp_path / "lora.pth", "--base", tmp_path / "none.pth") == 1
+    assert "carries code" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["lora.pth"]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut"])
+@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
+def test_other_files(content: bytes, ending: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / f"a{ending}").write_bytes(content)
+    assert samora("import", tmp_path / f"a{ending}") == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"a{ending}" in said
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_missing_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert samora("import", tmp_path / "none.pth") == 1
+    assert "There is no weights file" in capsys.readouterr().err
+
+
+def test_a_format_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as stop:
+        samora("export", tmp_path / "a", tmp_path / "b", "--format", "medsam")
+    assert stop.value.code == 2

@@ -1,0 +1,145 @@
+"""Published files, recognised by the names and shapes of their tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from SAMoraLib.exchange.recognise import recognise
+from SAMoraLib.exchange.systems import SYSTEMS
+from SAMoraLib.model import build_model
+from SAMoraLib.variants import get_variant
+from Testing.golden import key_shapes
+from Testing.refusals import refusal
+
+Tensors = dict[str, Tensor]
+
+
+def listed(name: str) -> Tensors:
+    return {key: torch.empty(shape, device="meta") for key, shape in key_shapes(name).items()}
+
+
+def made(system: str, encoder: str, rank: int, classes: int, image_size: int) -> Tensors:
+    """As the system's code saves it, of the real encoders' shapes, without memory for them."""
+    variant = replace(SYSTEMS[system].variant, encoder=encoder, rank=rank)
+    with torch.device("meta"):
+        model = build_model(variant, classes, image_size)
+    state = model.state_dict()
+    return SYSTEMS[system].to_theirs({key: state[key] for key in SYSTEMS[system].own_keys(model)})
+
+
+@pytest.fixture(scope="module")
+def samed() -> Tensors:
+    return made("samed", "tiny", 4, 8, 160)
+
+
+@pytest.mark.parametrize(("name", "key", "rank", "classes", "size"), [
+    ("samed_ckpt", "samed", 4, 8, (512, "default")),
+    ("samed_s_ckpt", "samed_s", 4, 8, (512, "default")),
+    ("hsam_ckpt_224", "h_sam", 4, 8, (224, "file")),
+    ("hsam_ckpt_512", "h_sam", 4, 8, (512, "file")),
+    ("masam_ckpt", "ma_sam", 32, 12, (512, "default")),
+])
+def test_the_published_names_and_shapes(name: str, key: str, rank: int, classes: int, size: tuple[int, str]) -> None:
+    source = recognise(listed(name))
+    assert (source.key, source.variant.encoder, source.variant.rank) == (key, "vit_b", rank)
+    assert (source.classes, (source.image_size, source.size_from)) == (classes, size)
+
+
+def test_pairs_alone_are_a_plain_lora() -> None:
+    source = recognise({key: value for key, value in listed("samed_ckpt").items() if key.startswith("w_")})
+    assert (source.key, source.variant.encoder, source.variant.rank) == ("sam_lora", "vit_b", 4)
+    assert source.classes is None
+
+
+@pytest.mark.parametrize(("system", "encoder", "rank", "classes", "image_size"), [
+    ("samed", "vit_h", 4, 8, 512), ("h_sam", "vit_l", 5, 1, 224), ("ma_sam", "vit_h", 32, 12, 512),
+    ("sam_lora", "vit_l", 16, 8, 1024), ("samed_s", "vit_l", 2, 13, 224),
+])
+def test_larger_encoders_and_other_ranks(system: str, encoder: str, rank: int, classes: int, image_size: int) -> None:
+    source = recognise(made(system, encoder, rank, classes, image_size), None if system == "h_sam" else image_size)
+    assert (source.key, source.variant.encoder, source.variant.rank) == (system, encoder, rank)
+    assert source.image_size == image_size
+    assert source.classes == (classes if system != "sam_lora" else None)
+
+
+def test_a_published_h_sam_keeps_the_class_attention_that_it_was_released_with() -> None:
+    assert recognise(made("h_sam", "tiny", 5, 2, 80)).variant.cm_attention == "released"
+    assert get_variant("h_sam").cm_attention == "paper"
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_names_go_there_and_back(system: str) -> None:
+    theirs = made(system, "tiny", 4, 2, 80)
+    back = SYSTEMS[system].to_theirs(SYSTEMS[system].to_ours(dict(theirs)))
+    assert set(back) == set(theirs)
+    assert all(back[key].shape == value.shape for key, value in theirs.items())
+    assert len(set(SYSTEMS[system].to_ours(dict(theirs)))) == len([k for k in theirs if "prompt_encoder2" not in k])
+
+
+def without(*keys: str) -> Callable[[Tensors], Tensors]:
+    return lambda tensors: {key: value for key, value in tensors.items() if key not in keys}
+
+
+def with_shape(key: str, *shape: int) -> Callable[[Tensors], Tensors]:
+    return lambda tensors: tensors | {key: torch.empty(shape, device="meta")}
+
+
+@pytest.mark.parametrize(("change", "sentence"), [
+    (without("mask_decoder.iou_token.weight"),
+     "The file lacks 1 tensors that SAMed files have, first 'mask_decoder.iou_token.weight'"),
+    (without("w_a_000"), "The file lacks 'w_a_000'"),
+    (without("w_b_011", "w_a_003"), "lacks 2 tensors that SAMed files have, first 'w_a_003'"),
+    (without("w_a_010", "w_a_011", "w_b_010", "w_b_011"), "a ViT of 5 blocks of width 128, which is none of vit_b (12 "
+     "of 768), vit_l (24 of 1024)"),
+    (with_shape("extra.weight", 3), "has 1 tensors that SAMed files do not have, first 'extra.weight'"),
+    (with_shape("w_b_003", 128, 5), "'w_b_003' is (128, 5), SAMed on tiny at rank 4 with 8 classes has (128, 4)"),
+    (with_shape("mask_decoder.mask_tokens.weight", 7, 128), "output_hypernetworks_mlps"),
+    (with_shape("w_a_000", 4, 96), "a ViT of 6 blocks of width 96"),
+    (with_shape("w_a_000", 4), "'w_a_000' is (4,), where a table of two sides belongs"),
+])
+def test_what_differs_is_named(samed: Tensors, change: Callable[[Tensors], Tensors], sentence: str) -> None:
+    assert sentence in refusal(lambda: recognise(change(samed)))
+
+
+@pytest.mark.parametrize(("tensors", "sentence"), [
+    ({}, "holds 0 tensors, and none is named as an adapter of SAMed, SAMed_s, H-SAM"),
+    ({"layer.weight": torch.ones(2)}, "holds 1 tensors, first 'layer.weight', and none is named"),
+    ({"image_encoder.blocks.0.norm1.weight": torch.ones(2)}, "give it as --base"),
+    ({"sam.blocks.0.norm1.weight": torch.ones(2)}, "TP-Mamba"),
+])
+def test_other_files_are_refused(tensors: Tensors, sentence: str) -> None:
+    assert sentence in refusal(lambda: recognise(tensors))
+
+
+def test_an_h_sam_says_its_size_itself() -> None:
+    message = refusal(lambda: recognise(made("h_sam", "tiny", 4, 2, 80), image_size=160))
+    assert "spans 100 positions, those of 80 x 80 pixels, not of 160 x 160" in message
+
+
+@pytest.mark.parametrize(("system", "classes", "name", "expected"), [
+    ("samed", 8, None, "synapse"), ("ma_sam", 12, None, "btcv12"), ("ma_sam", 8, None, "classes_8"),
+    ("h_sam", 1, "left_atrium", "left_atrium"), ("samed", 13, "btcv13", "btcv13"), ("samed", 2, None, "classes_2"),
+])
+def test_labels(system: str, classes: int, name: str | None, expected: str) -> None:
+    labels = SYSTEMS[system].labels(classes, name)
+    assert (labels.name, len(labels)) == (expected, classes)
+
+
+def test_labels_of_another_number_are_refused() -> None:
+    message = refusal(lambda: SYSTEMS["samed"].labels(12, "synapse"))
+    assert message.startswith("The label set 'synapse' names 8 organs and the file has 12 classes")
+
+
+@pytest.mark.parametrize(("system", "name", "classes", "expected"), [
+    ("samed", None, 8, ("CT", "hu_window", -125, 275)), ("ma_sam", None, 12, ("CT", "hu_window", -200, 250)),
+    ("h_sam", None, 8, ("CT", "hu_window", -125, 275)), ("ma_sam", "prostate", 1, ("MR", "percentile", 0, 99)),
+])
+def test_preprocessing(system: str, name: str | None, classes: int, expected: tuple[str, str, float, float]) -> None:
+    how = SYSTEMS[system].preprocessing(SYSTEMS[system].labels(classes, name), 512)
+    assert (how.modality, how.intensity, how.low, how.high) == expected
+    assert (how.crop, how.image_size) == ("none", 512)

@@ -1,0 +1,60 @@
+"""What is not interpolated is background; the rest is torch's own interpolation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from SAMoraLib.inference.argmax import most_probable
+
+
+def nothing(logits: Tensor, rows: slice, columns: slice) -> None:
+    pass
+
+
+def whole(logits: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    fine = F.interpolate(logits[None], shape, mode="bilinear", align_corners=False)[0]
+    return fine.argmax(dim=0), fine.softmax(dim=0).amax(dim=0)
+
+
+@pytest.mark.parametrize("shape", [(31, 45), (10, 12), (9, 7), (1, 50), (97, 3)])  # finer, the same, coarser
+@pytest.mark.parametrize("background", [-9.0, 0.0, 1.5, 2.5])  # none to nearly all
+def test_it_is_the_interpolation_of_all(shape: tuple[int, int], background: float) -> None:
+    for seed in range(20):
+        logits = torch.randn(5, 10, 12, generator=torch.Generator().manual_seed(seed))
+        logits[0] += background
+        expected, probability = whole(logits, shape)
+        classes, probabilities = most_probable(logits, shape, nothing)
+        assert classes.dtype == torch.uint8 and classes.shape == shape
+        assert torch.equal(classes.long(), expected)
+        torch.testing.assert_close(probabilities[expected > 0], probability[expected > 0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (0, 11), (9, 0), (9, 11), (4, 6)])
+def test_an_organ_of_one_place_is_found_wherever_it_lies(place: tuple[int, int]) -> None:
+    logits = torch.zeros(3, 10, 12)
+    logits[0], logits[2, place[0], place[1]] = 1, 9
+    classes, _ = most_probable(logits, (40, 48), nothing)
+    assert torch.equal(classes.long(), whole(logits, (40, 48))[0]) and (classes == 2).sum() >= 16
+
+
+def test_background_alone_is_not_looked_at() -> None:
+    def refuse(logits: Tensor, rows: slice, columns: slice) -> None:
+        raise AssertionError
+
+    logits = torch.zeros(3, 10, 12)
+    classes, probabilities = most_probable(logits, (40, 48), refuse)
+    assert not classes.any() and not probabilities.any()
+
+
+def test_what_is_forbidden_is_told_in_the_pixels_of_the_whole() -> None:
+    def left_half(logits: Tensor, rows: slice, columns: slice) -> None:
+        logits[1, :, torch.arange(48)[columns] >= 24] = -1e9
+
+    logits = torch.zeros(2, 10, 12)
+    logits[1, 2:8, 3:10] = 5
+    classes, _ = most_probable(logits, (40, 48), left_half)
+    free = whole(logits, (40, 48))[0]
+    assert torch.equal(classes[:, :24].long(), free[:, :24]) and not classes[:, 24:].any()

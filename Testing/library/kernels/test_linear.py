@@ -1,0 +1,75 @@
+"""Products by oneDNN: what ``nn.Linear`` gives, in every shape, with gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from SAMoraLib.kernels import linear
+from SAMoraLib.kernels.linear import Linear, as_convolution, product, replace_linears
+
+SHAPES = [(5,), (7, 5), (2, 3, 5), (2, 14, 14, 5)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_convolution_is_the_product(shape: tuple[int, ...], bias: bool) -> None:
+    torch.manual_seed(0)
+    layer, x = nn.Linear(5, 9, bias=bias), torch.randn(shape, requires_grad=True)
+    found, expected = as_convolution(x, layer.weight, layer.bias), layer(x)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    assert found.is_contiguous()
+    parameters = [x, *layer.parameters()]
+    for ours, theirs in zip(torch.autograd.grad(found.square().sum(), parameters),
+                            torch.autograd.grad(expected.square().sum(), parameters), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_a_strided_input_is_read_as_it_is() -> None:
+    x, weight = torch.randn(6, 4, 5).transpose(0, 1), torch.randn(9, 5)
+    torch.testing.assert_close(as_convolution(x, weight), F.linear(x, weight), rtol=0, atol=1e-5)
+
+
+def test_it_takes_parameters_over() -> None:
+    plain = nn.Linear(5, 9)
+    ours = Linear(plain)
+    assert ours.weight is plain.weight and ours.bias is plain.bias
+    assert set(ours.state_dict()) == {"weight", "bias"}
+
+
+def test_the_plain_ones_of_a_module_become_ours() -> None:
+    module = nn.Sequential(nn.Linear(3, 4), nn.ModuleList([nn.Linear(4, 5)]), nn.TransformerEncoderLayer(4, 2))
+    before, shapes = dict(module.named_parameters()), {key: value.shape for key, value in module.state_dict().items()}
+    replace_linears(module)
+    assert {key: value.shape for key, value in module.state_dict().items()} == shapes
+    assert all(value is before[key] for key, value in module.named_parameters())
+    kinds = {name: type(part) for name, part in module.named_modules() if isinstance(part, nn.Linear)}
+    assert {name for name, kind in kinds.items() if kind is Linear} == {"0", "1.0", "2.linear1", "2.linear2"}
+    assert kinds["2.self_attn.out_proj"] is not Linear, "a subclass may compute otherwise"
+
+
+@pytest.mark.parametrize(("x", "asked"), [
+    (torch.randn(64, 5), True),
+    (torch.randn(63, 5), False),  # too few rows
+    (torch.randn(64, 5, dtype=torch.float64), False),
+    (torch.randn(64, 5, dtype=torch.bfloat16), False),
+])
+def test_only_what_mkl_is_slow_at_becomes_a_convolution(x: torch.Tensor, asked: bool, monkeypatch: pytest.MonkeyPatch
+                                                        ) -> None:
+    calls = []
+    monkeypatch.setattr(linear, "processor_is_half_used", lambda: True)
+    monkeypatch.setattr(linear, "as_convolution", lambda *given: calls.append(1) or F.linear(*given))
+    weight = torch.randn(9, 5, dtype=x.dtype)
+    torch.testing.assert_close(product(x, weight), F.linear(x, weight))
+    assert bool(calls) == asked
+    with torch.autocast("cpu", torch.bfloat16):
+        product(x, weight)
+    assert len(calls) == asked, "bfloat16 is oneDNN's anyway"
+
+
+def test_other_processors_keep_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "processor_is_half_used", lambda: False)
+    monkeypatch.setattr(linear, "as_convolution", lambda *given: pytest.fail("asked"))
+    product(torch.randn(64, 5), torch.randn(9, 5))

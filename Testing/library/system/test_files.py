@@ -1,0 +1,37 @@
+"""A file appears whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from SAMoraLib.system.files import whole_file
+
+
+def test_the_file_appears_at_the_end_of_the_block(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.txt"
+    with whole_file(path, ".txt") as unfinished:
+        unfinished.write_text("all", encoding="utf-8")
+        assert not path.exists() and unfinished.suffix == ".txt" and unfinished.name.startswith(".")
+    assert path.read_text(encoding="utf-8") == "all"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with pytest.raises(OSError, match=r"No space left on device: '.*a\.txt'"), whole_file(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failure_leaves_the_old_file_alone(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old", encoding="utf-8")
+    with pytest.raises(error), whole_file(path) as unfinished:
+        unfinished.write_text("ha", encoding="utf-8")
+        raise error
+    assert path.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]

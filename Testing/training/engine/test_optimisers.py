@@ -1,0 +1,96 @@
+"""Which optimiser moves which parameter."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from Training.engine.optimisers import make_optimisers
+from Training.settings.optimisation import Optimisation
+from Training.settings.schedule import Schedule
+
+
+def objective() -> nn.Module:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(16, 8), nn.LayerNorm(8), nn.Linear(8, 2))
+    module[4].weight.requires_grad_(False)
+    return module
+
+
+def moved(optimiser: torch.optim.Optimizer) -> list[int]:
+    return [id(parameter) for group in optimiser.param_groups for parameter in group["params"]]
+
+
+def test_adamw_moves_everything_that_is_trained() -> None:
+    module = objective()
+    [adamw] = make_optimisers(module, Optimisation())
+    assert sorted(moved(adamw)) == sorted(id(p) for p in module.parameters() if p.requires_grad)
+
+
+def test_one_kernel_for_a_parameter_steps_as_torchs_own_loop() -> None:
+    """Also from a state that was saved before there was the kernel."""
+    ours, theirs = objective(), objective()
+    [fused] = make_optimisers(ours, Optimisation())
+    loop = torch.optim.AdamW([p for p in theirs.parameters() if p.requires_grad], fused.defaults["lr"],
+                             weight_decay=0.1, fused=False, foreach=False)
+    assert fused.defaults["fused"]
+    for step in range(4):
+        if step == 2:
+            fused.load_state_dict(copy.deepcopy(loop.state_dict()))
+        for module, optimiser in ((ours, fused), (theirs, loop)):
+            optimiser.zero_grad()
+            module(torch.linspace(-1, 1, 16).view(1, 1, 4, 4)).square().sum().backward()
+            optimiser.step()
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+
+
+def test_muon_moves_the_matrices_of_linear_layers_and_adamw_the_rest() -> None:
+    module = objective()
+    muon, adamw = make_optimisers(module, Optimisation(optimiser="muon"))
+    assert moved(muon) == [id(module[2].weight)]
+    assert sorted(moved(adamw)) == sorted(id(p) for p in module.parameters()
+                                          if p.requires_grad and p is not module[2].weight)
+
+
+def test_muons_step_is_as_large_as_adamws_and_orthogonal() -> None:
+    module = nn.Linear(64, 64, bias=False)
+    before = module.weight.detach().clone()
+    [muon] = make_optimisers(module, Optimisation(optimiser="muon", weight_decay=0.0,
+                                                  schedule=Schedule(base_lr=0.01)))
+    module.weight.grad = torch.randn(64, 64, generator=torch.Generator().manual_seed(1))
+    muon.step()
+    step = module.weight.detach() - before
+    assert step.square().mean().sqrt().item() == pytest.approx(0.2 * 0.01, rel=0.2)
+    values = torch.linalg.svdvals(step)
+    assert values.max() < 2.5 * values.min()  # a plain gradient's lie a hundredfold apart
+
+
+def test_lars_adapts_kernels_and_leaves_biases_and_norms_to_plain_sgd() -> None:
+    module = objective()
+    rate = Optimisation(optimiser="lars", weight_decay=1e-4, schedule=Schedule(base_lr=0.5))
+    [lars] = make_optimisers(module, rate)
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    for parameter in module.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    lars.step()
+    weight, moved_by = before["0.weight"], before["0.weight"] - module[0].weight
+    gradient = torch.ones_like(weight) + 1e-4 * weight
+    trust = 0.001 * weight.norm() / (torch.ones_like(weight).norm() + 1e-4 * weight.norm())
+    torch.testing.assert_close(moved_by, 0.5 * trust * gradient, rtol=1e-4, atol=1e-9)
+    torch.testing.assert_close(before["3.weight"] - module[3].weight, torch.full((8,), 0.5))
+    assert torch.equal(before["4.weight"], module[4].weight)
+
+
+def test_an_unknown_optimiser_is_refused() -> None:
+    with pytest.raises(ValueError, match="Unknown optimiser 'sgd'; choose from adamw, muon, lars"):
+        Optimisation(optimiser="sgd")
+
+
+def test_a_torch_without_muon_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(ValueError, match=r"has no Muon; install torch 2\.9"):
+        make_optimisers(objective(), Optimisation(optimiser="muon"))

@@ -1,0 +1,1 @@
+"""What every stage's training is made of: the loop, the run's folder, optimisers, sharding, validation."""

@@ -1,0 +1,227 @@
+"""The training loop: the only one. An objective says what the loss is; everything else is the same in every stage."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import Strategy
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from SAMoraLib.system.allocator import keep_freed_memory
+from Training.engine.optimisers import make_optimisers
+from Training.engine.run import Run
+from Training.engine.sharding import bring_back, load_optimiser_state, optimiser_state, sharded_strategy
+from Training.settings.optimisation import Optimisation
+from Training.settings.schedule import lr_at
+
+# A validation returns named numbers, the first of which is the one to maximise.
+Validate = Callable[[nn.Module], dict[str, float]]
+
+
+def make_fabric(optimisation: Optimisation) -> Fabric:
+    """Devices, precision and processes as the configuration says."""
+    if optimisation.threads:
+        torch.set_num_threads(optimisation.threads)
+    fabric = Fabric(accelerator=optimisation.accelerator, devices=optimisation.devices, num_nodes=optimisation.nodes,
+                    strategy=_strategy(optimisation), precision=optimisation.precision)  # type: ignore[arg-type]
+    fabric.launch()
+    fabric.seed_everything(optimisation.seed, verbose=False)
+    return fabric
+
+
+def _strategy(optimisation: Optimisation) -> Strategy | str:
+    if optimisation.strategy == "fsdp":
+        return sharded_strategy()
+    # The mask decoder's estimate of its own quality takes part in no loss.
+    alone = optimisation.devices == 1 and optimisation.nodes == 1
+    return "auto" if alone else "ddp_find_unused_parameters_true"
+
+
+def fit(fabric: Fabric, objective: nn.Module, slices: Dataset, optimisation: Optimisation, run: Run,
+        validate: Validate | None = None) -> nn.Module:
+    """Train what requires a gradient in ``objective``, whose forward takes a batch and returns the loss.
+
+    The run goes on from its last saved state; order, augmentation and noise depend on seed and step alone, so a
+    killed and resumed run ends at the same weights as one that was never interrupted.
+
+    Args:
+        slices: ``slices[epoch, index]`` is one sample; the epoch seeds its augmentation.
+        validate: called every ``validate_every`` steps; the weights with the highest first number are kept.
+
+    Returns:
+        The objective with the final weights, or the best ones where there is a validation.
+
+    Raises:
+        ValueError: nothing to train, a batch that cannot be shared as configured, or the loss is not finite.
+    """
+    keep_freed_memory()
+    _check_shares(objective, optimisation, fabric.world_size)
+    if optimisation.recompute:
+        _recompute_blocks(objective)
+    trained = {name: parameter for name, parameter in objective.named_parameters() if parameter.requires_grad}
+    if not trained:
+        raise ValueError("Nothing in this objective is trainable; check the variant's trained parts.")
+    trained |= _statistics(objective)
+    state = run.load_state()
+    start, best = (state["step"], state["best"]) if state else (0, {})
+    if state:
+        _set(trained, state["weights"])
+    spread = copy.deepcopy(objective) if optimisation.strategy == "fsdp" else objective
+    module = fabric.setup_module(spread)
+    optimisers = _optimisers(fabric, spread, optimisation, state)
+    module.train()
+    progress = tqdm(total=optimisation.steps, initial=start, desc=run.folder.name, unit="step",
+                    disable=not fabric.is_global_zero, mininterval=5)
+    seconds, waited, losses = time.monotonic(), 0.0, []
+    batches = iter(_loader(slices, optimisation, start, fabric))
+    for step in range(start, optimisation.steps):
+        asked = time.monotonic()
+        batch = next(batches)
+        waited += time.monotonic() - asked
+        rate = lr_at(step, optimisation.steps, optimisation.schedule)
+        for group in (group for optimiser in optimisers for group in optimiser.param_groups):
+            group["lr"] = rate
+        torch.manual_seed(_seed(optimisation.seed, step, fabric.global_rank))
+        loss = _backward(fabric, module, batch, optimisation.accumulate, step)
+        for optimiser in optimisers:
+            if optimisation.clip_norm:
+                fabric.clip_gradients(module, optimiser, max_norm=optimisation.clip_norm)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        losses.append(loss)
+        progress.set_postfix(loss=f"{loss:.4f}", lr=f"{rate:.2e}", refresh=False)
+        progress.update()
+        done = step + 1
+        last = done == optimisation.steps
+        if validate and optimisation.validate_every and (done % optimisation.validate_every == 0 or last):
+            scores = validate(objective)
+            if fabric.is_global_zero:
+                run.log(step=done, **{f"validation_{name}": value for name, value in scores.items()})
+            best = _keep_best(best, trained, scores, done)
+            module.train()
+        if done % optimisation.save_every == 0 or last:
+            spent = time.monotonic() - seconds
+            mean: Any = fabric.all_reduce(torch.tensor(losses, device=fabric.device).mean(), reduce_op="mean")
+            if spread is not objective:
+                bring_back(spread, trained)
+            states = [optimiser_state(optimiser.optimizer) for optimiser in optimisers]
+            if fabric.is_global_zero:
+                run.log(step=done, loss=float(mean), lr=rate, seconds=round(spent, 2), waited=round(waited, 2))
+                run.save_state({"step": done, "weights": _copy(trained), "best": best, "optimisers": states})
+            seconds, waited, losses = time.monotonic(), 0.0, []
+    progress.close()
+    if best:
+        _set(trained, best["weights"])
+    return objective
+
+
+def _optimisers(fabric: Fabric, objective: nn.Module, optimisation: Optimisation,
+                state: dict[str, Any] | None) -> list[Any]:
+    """As the saved state left them, wrapped by the fabric."""
+    optimisers = make_optimisers(objective, optimisation)
+    if state:
+        for optimiser, values in zip(optimisers, state["optimisers"], strict=True):
+            load_optimiser_state(optimiser, values)
+    return [fabric.setup_optimizers(optimiser) for optimiser in optimisers]
+
+
+def _check_shares(objective: nn.Module, optimisation: Optimisation, world: int) -> None:
+    if optimisation.batch_size % (world * optimisation.accumulate):
+        raise ValueError(f"A batch of {optimisation.batch_size} cannot be shared evenly by {world} processes in "
+                         f"{optimisation.accumulate} parts each; choose optimisation.batch_size or accumulate anew.")
+    if optimisation.accumulate > 1 and getattr(objective, "compares_the_batch", False):
+        raise ValueError("This objective compares all slices of a batch with each other, so the batch cannot be "
+                         "computed in parts; set optimisation.accumulate to 1 and use more devices.")
+
+
+def _recompute_blocks(objective: nn.Module) -> None:
+    encoders: list[Any] = [module for module in objective.modules() if hasattr(module, "recompute")]
+    for encoder in encoders:  # or SAM 2's trunk
+        encoder.recompute = True
+
+
+def _backward(fabric: Fabric, module: Any, batch: list[Tensor], parts: int, step: int) -> float:
+    """Gradients of the mean loss of a batch, computed in ``parts`` so that less of it is in memory at once."""
+    total = 0.0
+    for number, part in enumerate(zip(*(tensor.chunk(parts) for tensor in batch), strict=True), start=1):
+        with fabric.no_backward_sync(module, enabled=number < parts):
+            loss = module(fabric.to_device(list(part)))
+            _check_finite(loss, step)
+            fabric.backward(loss / parts if parts > 1 else loss)
+        total += loss.item() / parts
+    return total
+
+
+def _loader(slices: Dataset, optimisation: Optimisation, start: int, fabric: Fabric) -> DataLoader:
+    """This process's part of each step's batch, from ``start`` on; ``workers`` processes prepare the next ones."""
+    keys = _BatchKeys(len(slices), optimisation, start, fabric.global_rank, fabric.world_size)  # type: ignore[arg-type]
+    # Its own generator: the loader would otherwise draw from the one that the loss's noise comes from.
+    return DataLoader(slices, batch_sampler=keys, num_workers=optimisation.workers,
+                      pin_memory=fabric.device.type == "cuda", generator=torch.Generator())
+
+
+class _BatchKeys:
+    """(epoch, index) of this process's samples, step after step."""
+
+    def __init__(self, count: int, optimisation: Optimisation, start: int, rank: int, world: int) -> None:
+        self._of = count, optimisation, start, rank, world
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return batch_keys(*self._of)
+
+
+def batch_keys(count: int, optimisation: Optimisation, start: int, rank: int,
+               world: int) -> Iterator[list[tuple[int, int]]]:
+    """(epoch, index) of this process's samples for each step; every slice once per epoch, however many processes."""
+    size = optimisation.batch_size
+    order = np.arange(count)
+    current = -1
+    for step in range(start, optimisation.steps):
+        keys = []
+        for position in range(step * size + rank, (step + 1) * size, world):
+            epoch, offset = divmod(position, count)
+            if epoch != current:
+                order, current = np.random.default_rng([optimisation.seed, epoch]).permutation(count), epoch
+            keys.append((epoch, int(order[offset])))
+        yield keys
+
+
+def _statistics(objective: nn.Module) -> dict[str, Any]:
+    """Running means and variances, which training changes too, though no gradient does (the teachers' BatchNorm)."""
+    return {name: buffer for name, buffer in objective.named_buffers()
+            if name.rpartition(".")[2] in ("running_mean", "running_var", "num_batches_tracked")}
+
+
+def _seed(seed: int, step: int, rank: int) -> int:
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
+
+
+def _check_finite(loss: Tensor, step: int) -> None:
+    if not torch.isfinite(loss):
+        raise ValueError(f"The loss is {loss.item()} at step {step}; lower the learning rate or lengthen the warm-up.")
+
+
+def _keep_best(best: dict[str, Any], trained: dict[str, nn.Parameter], scores: dict[str, float],
+               step: int) -> dict[str, Any]:
+    score = next(iter(scores.values()))
+    if best and best["score"] >= score:
+        return best
+    return {"score": score, "step": step, "weights": _copy(trained)}
+
+
+def _copy(parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    return {name: parameter.detach().cpu().clone() for name, parameter in parameters.items()}
+
+
+def _set(parameters: dict[str, nn.Parameter], values: dict[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(values[name])

@@ -1,0 +1,120 @@
+"""What an evaluation found: per case and organ, its means, and the files that hold them (torch-free)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from SAMoraLib.system.files import write_json, write_text
+from Training.reports.metrics import CONVENTIONS, METRICS
+
+Result = dict[str, Any]
+COLUMNS = {"mm": METRICS, "voxels": ("dice", "hd95"), None: ("dice",)}  # what a convention measures, by its unit
+
+
+def summarise(results: Sequence[Result]) -> Result:
+    """Means and standard deviations per convention: over the cases for each organ, then over the organs.
+
+    Undefined values are left out; "cases" counts the others.
+    """
+    return {name: {"hd95_unit": rule.unit, **_summarise_convention(results, name)}
+            for name, rule in CONVENTIONS.items()}
+
+
+def _summarise_convention(results: Sequence[Result], convention: str) -> Result:
+    organs = {organ: {metric: _statistics([value(result, organ, convention, metric) for result in results])
+                      for metric in METRICS} for organ in results[0]["organs"]}
+    cases = {result["case"]: {metric: case_mean(result, convention, metric) for metric in METRICS}
+             for result in results}
+    mean = {metric: _statistics([scores[metric]["mean"] for scores in organs.values()])["mean"] for metric in METRICS}
+    return {"mean": mean, "organs": organs, "cases": cases}
+
+
+def value(result: Result, organ: str, convention: str, metric: str) -> float | None:
+    """One number of a case; None where it is undefined or was not measured."""
+    number: float | None = result["organs"][organ][convention].get(metric)
+    return number
+
+
+def case_mean(result: Result, convention: str, metric: str) -> float | None:
+    """Mean over the organs of a case that are defined; None if none is."""
+    mean: float | None = _statistics([value(result, organ, convention, metric) for organ in result["organs"]])["mean"]
+    return mean
+
+
+def _statistics(values: Sequence[float | None]) -> dict[str, Any]:
+    defined = [value for value in values if value is not None]
+    if not defined:
+        return {"mean": None, "std": None, "cases": 0}
+    return {"mean": float(np.mean(defined)), "std": float(np.std(defined)), "cases": len(defined)}
+
+
+def to_csv(results: Sequence[Result]) -> str:
+    """One row per case and organ; undefined values are empty."""
+    columns = [(f"{name}_{metric}", name, metric) for name, rule in CONVENTIONS.items()
+               for metric in COLUMNS[rule.unit]]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", "organ", "reference_ml", "prediction_ml", *(column for column, _, _ in columns)])
+    for result in results:
+        for organ, row in result["organs"].items():
+            writer.writerow([result["case"], organ, row["reference_ml"], row["prediction_ml"],
+                             *(row[name][metric] for _, name, metric in columns)])
+    return text.getvalue()
+
+
+def write_results(folder: str | Path, results: Sequence[Result], about: Result) -> Result:
+    """Write results.json and results.csv; returns what results.json holds.
+
+    Args:
+        about: what was evaluated (checkpoint, split, ...), put first.
+    """
+    folder = Path(folder)
+    whole = {**about, "summary": summarise(results), "results": list(results)}
+    write_json(folder / "results.json", whole)
+    write_text(folder / "results.csv", to_csv(results))
+    return whole
+
+
+def read_results(run: Path) -> list[Result]:
+    """The cases of a run's ``test/results.json``.
+
+    Raises:
+        ValueError: there is no such file, or it holds no cases.
+    """
+    path = run / "test" / "results.json"
+    if not path.is_file():
+        raise ValueError(f"'{run}' holds no test results; run Training.evaluate with --output {run / 'test'}.")
+    try:
+        results: list[Result] = json.loads(path.read_text(encoding="utf-8"))["results"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"'{path}' is no file of Training.evaluate; evaluate '{run}' again.") from error
+    return results
+
+
+def table(summary: Result, convention: str = "strict") -> str:
+    """The summary of one convention as lines of text: organ, Dice, HD95, NSD, each mean and standard deviation."""
+    rows = summary[convention]
+    unit = rows["hd95_unit"]
+    lines = [f"{'organ':<16}{'Dice':>16}{f'HD95 ({unit})':>20}{'NSD':>16}{'cases':>8}"]
+    for organ, scores in rows["organs"].items():
+        lines.append(f"{organ:<16}{_with_std(scores['dice'], 3):>16}{_with_std(scores['hd95'], 1):>20}"
+                     f"{_with_std(scores['nsd'], 3):>16}{scores['dice']['cases']:>8}")
+    mean = rows["mean"]
+    return "\n".join([*lines, f"{'mean':<16}{number(mean['dice'], 3):>16}{number(mean['hd95'], 1):>20}"
+                              f"{number(mean['nsd'], 3):>16}"])
+
+
+def number(value: float | None, digits: int) -> str:
+    """``value`` rounded for a table; a dash where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _with_std(statistics: Result, digits: int) -> str:
+    return f"{number(statistics['mean'], digits)} +- {number(statistics['std'], digits)}"

@@ -1,0 +1,1 @@
+"""What a run is told: frozen dataclasses with a sentence per field."""
