@@ -14,7 +14,7 @@ from torch import Tensor
 from SAMoraLib.card import METADATA_KEY, Card, read_card, reference_to
 from SAMoraLib.model import SegmentationModel, build_model
 from SAMoraLib.parts import expert_keys
-from SAMoraLib.system.files import file_sha256, whole_file
+from SAMoraLib.system.files import atomic_write, file_sha256
 from SAMoraLib.undrawn import Undrawn
 from SAMoraLib.weights.sam import load_base
 from SAMoraLib.weights.tensors import read_safetensors, read_tensors
@@ -24,7 +24,7 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], card: Card) ->
     """Write tensors and card as one file, beside and renamed: an interrupted run leaves no half file."""
     metadata = {METADATA_KEY: json.dumps(card.to_json(), sort_keys=True)}
     plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_bytes(save(plain, metadata))
 
 

@@ -20,7 +20,7 @@ from SAMoraLib.arguments import gibibytes, lps_region, organ_box, organ_names, s
 from SAMoraLib.card import Card, read_card
 from SAMoraLib.request import PRECISIONS, Request, plan_jobs
 from SAMoraLib.system.allocator import keep_freed_memory
-from SAMoraLib.system.garbage import uncollected
+from SAMoraLib.system.garbage import without_collector
 from SAMoraLib.system.parent import end_with_parent
 from SAMoraLib.system.ranks import rank_and_world, share_of
 
@@ -128,7 +128,7 @@ def start_computing() -> None:
     """What a program may do that has the process to itself."""
     keep_freed_memory()
     os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")  # else it searches all packages for devices
-    with uncollected():
+    with without_collector():
         from SAMoraLib.packages.segment_anything import import_modeling_alone
 
         import_modeling_alone()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from SAMoraLib.card import Card
 from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.model import Prediction
-from SAMoraLib.system.files import file_sha256, whole_file
+from SAMoraLib.system.files import atomic_write, file_sha256
 from SAMoraLib.variants import get_variant
 from Training.data.few_shot import choose_listed
 from Training.data.manifest import read_manifest
@@ -62,7 +62,7 @@ def train_and_evaluate(config: ReferenceUNet) -> dict[str, Any]:
         dice_validation(model, manifest, config.preprocessing, config.cache, config.optimisation))
     if not fabric.is_global_zero:
         return {}
-    with whole_file(config.output / "unet.pt") as unfinished:
+    with atomic_write(config.output / "unet.pt") as unfinished:
         torch.save(model.state_dict(), unfinished)
     card = Card("model", "unet", get_variant("sam"), config.preprocessing.image_size, manifest.labels,
                 config.preprocessing)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from SAMoraLib.system.files import whole_file
+from SAMoraLib.system.files import atomic_write
 from SAMoraSlicer.cases import Case
 from SAMoraSlicer.results import Result, write_csv
 
@@ -77,7 +77,7 @@ class Manifest:
 
 def _write(path: Path, text: str) -> None:
     try:
-        with whole_file(path) as unfinished:
+        with atomic_write(path) as unfinished:
             unfinished.write_bytes(text.encode())
     except OSError as error:
         raise OSError(f"'{path}' could not be written ({error.strerror}); check that the disk has room, the folder may "

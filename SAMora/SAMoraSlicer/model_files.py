@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from SAMoraLib.card import read_card
-from SAMoraLib.system.files import file_sha256, whole_file
+from SAMoraLib.system.files import atomic_write, file_sha256
 from SAMoraSlicer import download
 from SAMoraSlicer.models import ENDING, Model, base_name, base_names, catalogue, checkpoints, find, models_folder, unfit
 
@@ -95,7 +95,7 @@ def _copy(source: Path, target: Path) -> None:
     if target.exists():
         return  # the same file: its hash has been compared
     try:
-        with whole_file(target) as unfinished:
+        with atomic_write(target) as unfinished:
             shutil.copyfile(source, unfinished)
     except OSError as error:
         raise OSError(f"'{source.name}' could not be copied to '{target.parent}' ({error.strerror}); check that the "

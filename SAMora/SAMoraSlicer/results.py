@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from SAMoraLib.system.files import whole_file
+from SAMoraLib.system.files import atomic_write
 
 COLUMNS = ("volume", "organ", "title", "found", "voxels", "volume_ml", "mean_intensity", "confidence")
 DIGITS = {"volume_ml": 3, "mean_intensity": 2, "confidence": 4}
@@ -70,7 +70,7 @@ def write_csv(results: Sequence[Result], path: str | Path) -> None:
         writer.writerows({**organ, **_rounded(organ), "volume": result.volume, "organ": organ["name"]}
                          for organ in result.organs)
     try:
-        with whole_file(path) as unfinished:
+        with atomic_write(path) as unfinished:
             unfinished.write_bytes(("\ufeff" + text.getvalue()).encode())
     except UnicodeEncodeError as error:  # a volume's name that came from a file's
         raise OSError(f"'{path}' could not be written, because '{error.object[:40]!a}' is not valid text; rename the "

@@ -12,7 +12,7 @@ from SAMoraLib.adapters.hcat import HierarchicalCrossAttention
 from SAMoraLib.adapters.hl_attn import HLAttention
 from SAMoraLib.adapters.mole import MixtureGate
 from SAMoraLib.encoders.sam_vit import SamBlock
-from SAMoraLib.kernels.windows import cut, joined, regions
+from SAMoraLib.kernels.windows import partition, regions, unpartition
 from SAMoraLib.variants import EXPERTS, Fusion
 
 STREAM_FUSIONS = {"hl_attn": HLAttention, "hcat": HierarchicalCrossAttention, "mole": MixtureGate}
@@ -76,9 +76,9 @@ class ExpertStreams(torch.nn.Module):
             return gated
         window, out = self.window_out, torch.empty_like(base)
         for rows, columns in regions(base.shape[1], base.shape[2], window):
-            windows = [cut(stream[:, rows, columns], window) for stream in shown]
+            windows = [partition(stream[:, rows, columns], window) for stream in shown]
             fused = self.fusion({name: tokens.flatten(1, 2) for name, tokens in zip(EXPERTS, windows, strict=True)})
-            out[:, rows, columns] = joined(fused.unflatten(1, windows[0].shape[1:3]), base[:, rows, columns])
+            out[:, rows, columns] = unpartition(fused.unflatten(1, windows[0].shape[1:3]), base[:, rows, columns])
         return out
 
 

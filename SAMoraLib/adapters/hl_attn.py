@@ -46,7 +46,7 @@ class HLAttention(nn.Module):
         nn.init.zeros_(self.high.o.weight)
 
     def forward(self, streams: dict[str, Tensor]) -> Tensor:
-        """Fuse the experts' tokens "image", "patch" and "pixel" (B, N, d), windows already cut: E_Omega (B, N, d)."""
+        """Fuse the experts' tokens "image", "patch" and "pixel" (B, N, d), one window each: E_Omega (B, N, d)."""
         streams = dict(streams)
         for step, (query, key) in zip((self.low, self.high), self.steps, strict=True):
             fused = step(streams[query], streams[key])

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
-from SAMoraLib.kernels.attention import recorded
+from SAMoraLib.kernels.attention import tracks_gradients
 from SAMoraLib.kernels.linear import Linear, product
 
 DEFAULT = "default"
@@ -82,7 +82,7 @@ class LoRALinear(Linear):
     def _with_pair(self, out: Tensor, x: Tensor, adapter: str) -> Tensor:
         """``out`` with an adapter's change; without gradients written where ``out`` lies."""
         pairs = self._pairs(adapter)
-        if recorded(out, *pairs.parameters()) or torch.is_autocast_enabled(x.device.type):
+        if tracks_gradients(out, *pairs.parameters()) or torch.is_autocast_enabled(x.device.type):
             reduced = torch.cat([pairs[part].reduced(x) for part in self.parts], dim=-1)
             return torch.addmm(out.flatten(0, -2), reduced.flatten(0, -2), self._up(pairs)).view_as(out)
         for part, (start, stop) in self.parts.items():
@@ -110,7 +110,7 @@ class LoRALinear(Linear):
         lora: Any = self.lora
         pairs = [lora[name][part] for name in names for part in self.parts]
         reduced = product(x, torch.cat([pair.a for pair in pairs])).flatten(0, -2)
-        if recorded(base, reduced, *(pair.b for pair in pairs)):
+        if tracks_gradients(base, reduced, *(pair.b for pair in pairs)):
             few = reduced.unflatten(1, (len(names), -1)).transpose(0, 1)
             up = torch.stack([self._up(lora[name]) for name in names])
             few, up = (F.pad(factor, (0, 0, 0, 0, 1, 0)) for factor in (few, up))  # no change for the first stream

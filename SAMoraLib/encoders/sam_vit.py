@@ -20,7 +20,7 @@ from SAMoraLib.encoders.subclassed import as_subclass
 from SAMoraLib.features import Features
 from SAMoraLib.kernels.attention import Places, attention
 from SAMoraLib.kernels.linear import product, replace_linears
-from SAMoraLib.kernels.windows import cut, joined, regions
+from SAMoraLib.kernels.windows import partition, regions, unpartition
 from SAMoraLib.packages.segment_anything import ensure_modeling_imports
 from SAMoraLib.variants import EncoderSize
 
@@ -62,7 +62,8 @@ class SamAttention(Attention):
         out = qkv.new_empty(*qkv.shape[:3], qkv.shape[3] // 3)
         for rows, columns in regions(height, width, window):
             region = qkv[:, rows, columns]
-            out[:, rows, columns] = joined(self._attend_in_windows(cut(region, window), window, window), region)
+            attended = self._attend_in_windows(partition(region, window), window, window)
+            out[:, rows, columns] = unpartition(attended, region)
         return self.proj(out)
 
     def _attend_in_windows(self, qkv: Tensor, height: int, width: int) -> Tensor:

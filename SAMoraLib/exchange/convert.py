@@ -18,7 +18,7 @@ from SAMoraLib.exchange.systems import META_FILES, SYSTEMS, System
 from SAMoraLib.labels import LabelSet
 from SAMoraLib.model import SegmentationModel, build_model
 from SAMoraLib.preprocessing.settings import Preprocessing
-from SAMoraLib.system.files import whole_file
+from SAMoraLib.system.files import atomic_write
 from SAMoraLib.variants import EncoderSize, Variant
 from SAMoraLib.weights.tensors import read_safetensors, read_tensors
 
@@ -217,7 +217,7 @@ def _stored(path: str | Path, card: Card, keys: list[str], model: SegmentationMo
 
 
 def _write(output: str | Path, tensors: dict[str, Tensor]) -> None:
-    with whole_file(output) as unfinished:
+    with atomic_write(output) as unfinished:
         if Path(output).suffix == ".safetensors":
             unfinished.write_bytes(save(tensors))
         else:

@@ -13,7 +13,7 @@ from SAMoraLib.preprocessing.grid import positions
 Forbid = Callable[[Tensor, slice, slice], None]  # changes logits (K, rows, columns) at these pixels, never background's
 
 
-def most_probable(logits: Tensor, shape: tuple[int, int], forbid: Forbid) -> tuple[Tensor, Tensor]:
+def argmax_resized(logits: Tensor, shape: tuple[int, int], forbid: Forbid) -> tuple[Tensor, Tensor]:
     """Logits (K, s, t) -> class (h, w) uint8 of each pixel of ``shape`` and, but for background, its probability.
 
     Logits are interpolated bilinearly, as by ``interpolate(..., align_corners=False)``. Where all four neighbours of a

@@ -37,7 +37,8 @@ def move_within_memory(predictor: Predictor, device: torch.device, notice: Notic
 
 def predict_within_memory(predictor: Predictor, volume: Volume, job: Job, organs: tuple[str, ...] | None,
                           progress: Progress, notice: Notice) -> tuple[Volume, Confidence]:
-    """``Predictor.predict_with_confidence``, begun again in a lighter way each time memory runs out.
+    """``Predictor.predict_with_confidence``, started again each time memory runs out: with half the batch, in half
+    precision, on the CPU.
 
     The predictor stays as light as it became: the next volume would most likely run into the same wall.
 
@@ -54,7 +55,7 @@ def predict_within_memory(predictor: Predictor, volume: Volume, job: Job, organs
             if way is None:
                 raise
         free_memory()  # here, because the handler still holds the failed call's tensors
-        notice(f"Memory ran out on {device}; '{job.input.name}' is begun again {way}.")
+        notice(f"Memory ran out on {device}; '{job.input.name}' starts again {way}.")
 
 
 def lighten(predictor: Predictor) -> str | None:

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from SAMoraLib.card import Card
 from SAMoraLib.features import Features
-from SAMoraLib.inference.argmax import most_probable
+from SAMoraLib.inference.argmax import argmax_resized
 from SAMoraLib.inference.boxes import Target, decode_targets, find_targets, forbid_outside
 from SAMoraLib.inference.device import half_type
-from SAMoraLib.inference.prefetch import one_ahead
-from SAMoraLib.inference.skim import near, skimmed
-from SAMoraLib.inference.slabs import WAYS, Passes
+from SAMoraLib.inference.prefetch import prefetched
+from SAMoraLib.inference.skim import first_look, near
+from SAMoraLib.inference.slabs import SLAB_PASSES, Passes
 from SAMoraLib.inference.sliding_window import Windows, sliding_window
 from SAMoraLib.kernels.linear import multiply_in_int8
 from SAMoraLib.labels import LabelSet
@@ -58,8 +58,8 @@ class Predictor:
                  slabs: str = "streamed", skim: int = 1) -> None:
         if card.variant is None or card.labels is None or card.preprocessing is None:
             raise ValueError(f"The card of '{card.name}' has no labels or preprocessing; it is not a trained model.")
-        if slabs not in WAYS:
-            raise ValueError(f"Unknown way '{slabs}' through a volume; choose from {', '.join(WAYS)}.")
+        if slabs not in SLAB_PASSES:
+            raise ValueError(f"Unknown way '{slabs}' through a volume; choose from {', '.join(SLAB_PASSES)}.")
         check_grid(card.variant, card.preprocessing)
         self.model = model.eval()
         self.variant, self.slabs, self.skim = card.variant, slabs, skim
@@ -77,7 +77,7 @@ class Predictor:
         self.model.to(self.device)
 
     def compute_in(self, precision: str) -> None:
-        """From now on "full", "half" or "int8", as in ``SAMoraLib.request.Request``; what was rounded stays so."""
+        """From now on "full", "half" or "int8", as in ``SAMoraLib.request.Request``; what was quantized stays so."""
         self.half = precision == "half"
         if precision == "int8":
             multiply_in_int8(self.model.image_encoder.blocks)  # not TP-Mamba's adapters behind them
@@ -172,7 +172,7 @@ class Predictor:
         if self.skim == 1:
             yield from self._segmented(prepared, wanted, targets)
             return
-        first, found = skimmed(wanted, self.skim), np.zeros(len(wanted), bool)
+        first, found = first_look(wanted, self.skim), np.zeros(len(wanted), bool)
         for batch, classes, probabilities in self._segmented(prepared, first, targets):
             found[batch] = kept[classes].any(axis=(1, 2))
             yield batch, classes * wanted[batch, None, None], probabilities  # some were a look beyond the wanted ones
@@ -187,10 +187,9 @@ class Predictor:
         and K slices stay in a processor's cache.
         """
         for batch, logits in self._under_autocast(self._logits(prepared, wanted, targets)):
-            numbers = np.arange(len(wanted))[batch]
-            found = [most_probable(each.float(), prepared.box.shape, partial(forbid_outside, targets, number, prepared))
-                     for each, number in zip(logits, numbers.tolist(), strict=True)]
-            classes, probabilities = (torch.stack(maps) for maps in zip(*found, strict=True))
+            numbers = np.arange(len(wanted))[batch].tolist()
+            found = [_classified(each, number, prepared, targets) for each, number in zip(logits, numbers, strict=True)]
+            classes, probabilities = map(torch.stack, zip(*found, strict=True))
             yield batch, _on_slices(classes, prepared), _on_slices(probabilities, prepared)
 
     @property
@@ -208,7 +207,7 @@ class Predictor:
         if self.variant.decoder == "conv3d":
             return sliding_window(self._windows(prepared), begin, end)
         passes = Passes(self.model, images, partial(self._decode, targets), len(prepared.array), self.batch_size)
-        return WAYS[self.slabs](passes, begin, end)
+        return SLAB_PASSES[self.slabs](passes, begin, end)
 
     def _windows(self, prepared: PreparedVolume) -> Windows:
         spacing = self.preprocessing.spacing
@@ -225,7 +224,7 @@ class Predictor:
         batches = (numbers[first:first + self.batch_size] for first in range(0, len(numbers), self.batch_size))
         # On a CPU the thread takes from the model's threads what it gives: 1.08 times the time on two cores.
         in_turn = self.device.type == "cpu"
-        for batch, slices in ((each, images(each)) for each in batches) if in_turn else one_ahead(images, batches):
+        for batch, slices in ((each, images(each)) for each in batches) if in_turn else prefetched(images, batches):
             yield batch, self.model(slices[:, :, None]).low_res_logits[:, :, 0]
 
     def _decode(self, targets: Sequence[Target], features: Features, numbers: np.ndarray) -> Tensor:
@@ -241,6 +240,13 @@ class Predictor:
             if step is None:
                 return
             yield step
+
+
+def _classified(logits: Tensor, number: int, prepared: PreparedVolume, targets: Sequence[Target]
+                ) -> tuple[Tensor, Tensor]:
+    """Classes of the box's pixels in slice ``number``, and their probabilities: (h, w) each."""
+    forbid = partial(forbid_outside, targets, number, prepared)
+    return argmax_resized(logits.float(), prepared.box.shape, forbid)
 
 
 def _on_slices(in_box: Tensor, prepared: PreparedVolume) -> np.ndarray:

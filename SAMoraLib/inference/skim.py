@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 
-def skimmed(wanted: np.ndarray, step: int) -> np.ndarray:
+def first_look(wanted: np.ndarray, step: int) -> np.ndarray:
     """Every ``step``-th slice of the volume, so far as it is among the wanted ones or less than ``step`` away.
 
     The same slices whatever else is wanted, so that a region changes nothing inside.

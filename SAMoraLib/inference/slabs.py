@@ -80,7 +80,7 @@ def overlapping(passes: Passes, begin: int, end: int) -> Logits:
         yield _mean(sums, place)
 
 
-WAYS = {"streamed": streamed, "overlapping": overlapping}
+SLAB_PASSES = {"streamed": streamed, "overlapping": overlapping}
 
 
 def _mean(sums: dict[int, Tensor], place: int) -> tuple[slice, Tensor]:

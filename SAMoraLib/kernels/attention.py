@@ -30,7 +30,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, places: Places | None = None) -> 
     keys are few and nothing is differentiated, else within q and k (docs/decisions/0002).
     """
     q = q * q.shape[-1] ** -0.5
-    differentiated = recorded(q, k, v, *(places or ()))
+    differentiated = tracks_gradients(q, k, v, *(places or ()))
     many = q.shape[1] * q.shape[2] * k.shape[1] >= FEW_SCORES
     if many and not differentiated and convolutions_are_faster(q):
         return _in_cache(q, k, v, places)
@@ -42,7 +42,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, places: Places | None = None) -> 
     return _fused(q, k, v, places).transpose(1, 2)
 
 
-def recorded(*inputs: Tensor) -> bool:
+def tracks_gradients(*inputs: Tensor) -> bool:
     """Whether autograd follows them: not what stands before the first trained weight, in training either."""
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
 

@@ -1,4 +1,4 @@
-"""Products of 8-bit integers on a CPU: weights rounded once per output, inputs per row as they come.
+"""Products of 8-bit integers on a CPU: weights quantized once per output, inputs per row as they come.
 
 x W^T ~ (x_scale * round(x / x_scale)) (w_scale * round(W / w_scale))^T, each scale the largest magnitude over 127: the
 products and their sums are exact, and what is lost is the rounding (Dettmers et al. 2022, section 2.1, "vector-wise").
@@ -24,9 +24,9 @@ class Int8Weight:
     scales: Tensor
 
 
-def rounded(weight: Tensor) -> Int8Weight:
+def quantized(weight: Tensor) -> Int8Weight:
     """A weight (out, in) in 8 bits."""
-    values, scales = _rounded_rows(weight.detach())
+    values, scales = _quantized_rows(weight.detach())
     return Int8Weight(values.T.contiguous(), scales[:, 0])
 
 
@@ -36,7 +36,7 @@ def int8_product(x: Tensor, weight: Int8Weight, bias: Tensor | None = None) -> T
     out = rows.new_empty(len(rows), len(weight.scales))
     at_once = max(1, AT_ONCE // sum(weight.values.shape))
     for some, some_out in zip(rows.split(at_once), out.split(at_once), strict=True):
-        values, scales = _rounded_rows(some)
+        values, scales = _quantized_rows(some)
         torch.mul(torch._int_mm(values, weight.values), scales, out=some_out)
         some_out.mul_(weight.scales)
         if bias is not None:
@@ -44,7 +44,7 @@ def int8_product(x: Tensor, weight: Int8Weight, bias: Tensor | None = None) -> T
     return out.view(*x.shape[:-1], -1)
 
 
-def _rounded_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
+def _quantized_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Rows (N, C) -> int8 values (N, C) and their scales (N, 1)."""
     scales = rows.abs().amax(dim=1, keepdim=True).clamp_(min=SMALLEST_SCALE).div_(LARGEST)
     return (rows / scales).round_().to(torch.int8), scales

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from SAMoraLib.kernels.int8 import Int8Weight, int8_product, rounded
+from SAMoraLib.kernels.int8 import Int8Weight, int8_product, quantized
 
 FEW_WEIGHTS = 1 << 16  # fewer, and rounding the input takes what products of 8-bit integers save
 FEW_ROWS = 64  # fewer, and putting the weights into oneDNN's order costs more than it brings
@@ -51,7 +51,7 @@ def multiply_in_int8(module: nn.Module) -> None:
     """Let the wide ones of our Linears in ``module`` multiply 8-bit integers from now on, without gradients."""
     for layer in module.modules():
         if isinstance(layer, Linear) and layer.weight.numel() >= FEW_WEIGHTS:
-            layer.int8 = rounded(layer.weight)
+            layer.int8 = quantized(layer.weight)
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

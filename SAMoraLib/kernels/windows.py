@@ -22,14 +22,14 @@ def _strips(side: int, window: int) -> list[slice]:
     return [strip for strip in (slice(0, whole), slice(whole, side)) if strip.stop > strip.start]
 
 
-def cut(region: Tensor, window: int) -> Tensor:
+def partition(region: Tensor, window: int) -> Tensor:
     """Tokens of a region (B, H, W, C) -> its windows (B * windows, h, w, C), as large as ``window`` or as is left."""
     rows, columns = (min(side, window or side) for side in region.shape[1:3])
     return region.unflatten(2, (-1, columns)).unflatten(1, (-1, rows)).transpose(2, 3).flatten(0, 2)
 
 
-def joined(windows: Tensor, region: Tensor) -> Tensor:
-    """The inverse of ``cut``, for the region (B, H, W, any)."""
+def unpartition(windows: Tensor, region: Tensor) -> Tensor:
+    """The inverse of ``partition``, for the region (B, H, W, any)."""
     rows = windows.shape[1]
     grid = windows.unflatten(0, (len(region), region.shape[1] // rows, -1))
     return grid.transpose(2, 3).flatten(3, 4).flatten(1, 2)

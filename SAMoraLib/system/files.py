@@ -12,7 +12,7 @@ from typing import Any
 
 
 @contextmanager
-def whole_file(path: str | Path, ending: str = ".tmp") -> Iterator[Path]:
+def atomic_write(path: str | Path, ending: str = ".tmp") -> Iterator[Path]:
     """A hidden path beside ``path`` to write to; it takes the place of ``path`` at the end of the ``with`` block.
 
     Whatever goes wrong in the block leaves the old file, or none; an OSError names it.
@@ -36,7 +36,7 @@ def whole_file(path: str | Path, ending: str = ".tmp") -> Iterator[Path]:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` beside ``path`` and move it there: an interruption leaves the old file or the new one."""
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
 
 

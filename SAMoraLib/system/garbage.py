@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def without_collector() -> Iterator[None]:
     """What is made inside is kept until the program ends, and never searched for garbage.
 
     Modules live as long as the program, and torch alone is some hundred thousand objects: searching them again and

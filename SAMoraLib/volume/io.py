@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from SAMoraLib.labels import Label, LabelSet
-from SAMoraLib.system.files import whole_file
+from SAMoraLib.system.files import atomic_write
 from SAMoraLib.volume import Volume
 from SAMoraLib.volume.dicom import read_series
 from SAMoraLib.volume.nifti import check_nifti
@@ -129,7 +129,7 @@ def write_volume(volume: Volume, path: str | Path, metadata: dict[str, str] | No
     for key, value in (metadata or {}).items():
         image.SetMetaData(key, value)
 
-    with whole_file(path, ending) as unfinished:
+    with atomic_write(path, ending) as unfinished:
         try:
             sitk.WriteImage(image, str(unfinished), useCompression=compressed)
             if ending in NIFTI:

@@ -23,7 +23,7 @@ from SAMoraLib.labels import get_label_set
 from SAMoraLib.model import build_model
 from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.system.allocator import keep_freed_memory
-from SAMoraLib.system.files import whole_file
+from SAMoraLib.system.files import atomic_write
 from SAMoraLib.variants import get_variant
 from SAMoraLib.volume.io import write_volume
 from Testing.benchmarks.encoders import largest_difference, measure_encoders
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.output.mkdir(parents=True, exist_ok=True)
         texts = {"benchmark.json": json.dumps(report.to_json(), indent=2), "benchmark.md": markdown(report)}
         for name, text in texts.items():
-            with whole_file(options.output / name) as unfinished:
+            with atomic_write(options.output / name) as unfinished:
                 unfinished.write_text(text + "\n", encoding="utf-8")
         draw(report, options.output / "benchmark.png")
     if options.json:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from SAMoraLib.system.files import whole_file
+from SAMoraLib.system.files import atomic_write
 from Testing.benchmarks.encoders import EncoderRow
 from Testing.benchmarks.models import ModelRow
 from Testing.benchmarks.peak import Limits
@@ -145,5 +145,5 @@ def draw(report: Report, path: Path) -> None:
     right.set_title("share of a volume's time, from file to file", fontsize=9)
     right.tick_params(axis="x", labelsize=7)
     right.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         figure.savefig(unfinished, format="png")

@@ -240,7 +240,7 @@ def test_a_full_memory_is_told_step_by_step(checkpoint: Path, volume: Path, tmp_
     monkeypatch.setattr("SAMoraLib.inference.predictor.Predictor.predict_with_confidence", full)
     assert predict(checkpoint, volume, "--output", tmp_path / "out", "--json", "--batch-size", 2) == 1
     *_, notice, error = (json.loads(line) for line in capsys.readouterr().out.splitlines())
-    assert notice == {"event": "notice", "message": "Memory ran out on cpu; 'ct.nii.gz' is begun again slice by slice."}
+    assert notice == {"event": "notice", "message": "Memory ran out on cpu; 'ct.nii.gz' starts again slice by slice."}
     assert error["volume"] == str(volume) and "does not fit into memory" in error["message"]
 
 

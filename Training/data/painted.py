@@ -16,7 +16,7 @@ from SAMoraLib.demo.painting import paint_ct, paint_random
 from SAMoraLib.demo.phantom import make_phantom
 from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.preprocessing.slices import normalise, prepare_volume, resample_labels, with_neighbours
-from SAMoraLib.system.files import whole_file
+from SAMoraLib.system.files import atomic_write
 from Training.data.augment import AugmentPolicy, augment
 
 SLICE_MM = (4.0, 8.0)  # slice thickness, which varies as it does in the clinic
@@ -82,5 +82,5 @@ def _write_structures(job: tuple[int, Preprocessing, Path]) -> None:
     phantom = make_phantom(seed, spacing=(1.8, 1.8, float(rng.uniform(*SLICE_MM))), all_organs=False)
     box = prepare_volume(phantom.ct, preprocessing).box
     structures = resample_labels(phantom.structures, box, preprocessing.image_size)
-    with whole_file(path, ".npy") as unfinished:
+    with atomic_write(path, ".npy") as unfinished:
         np.save(unfinished, structures)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.preprocessing.slices import prepare_volume
-from SAMoraLib.system.files import whole_file
+from SAMoraLib.system.files import atomic_write
 from SAMoraLib.volume.io import read_volume
 from Training.data.few_shot import choose_count
 from Training.data.manifest import Case, Manifest, check_unchanged
@@ -134,7 +134,7 @@ def fingerprints(manifest: Manifest, case: Case, cache: Path) -> tuple[np.ndarra
         check_unchanged(manifest, replace(case, label=None))
         prepared = prepare_volume(read_volume(manifest.image_path(case)), WINDOWS[manifest.modality])
         small = prepared.slices(0, len(prepared.array))[:, 0]
-        with whole_file(path, ".npz") as unfinished:
+        with atomic_write(path, ".npz") as unfinished:
             np.savez(unfinished, prints=fingerprint(small), body=(small > BRIGHT).mean(axis=(1, 2)) >= BODY)
     with np.load(path, allow_pickle=False) as arrays:
         return arrays["prints"], arrays["body"]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import yaml
 
-from SAMoraLib.system.files import whole_file, write_text
+from SAMoraLib.system.files import atomic_write, write_text
 
 STATE = "state.pt"
 LOG = "log.jsonl"
@@ -47,7 +47,7 @@ class Run:
         Raises:
             OSError: it could not be written completely; the old one is still there.
         """
-        with whole_file(self.folder / STATE) as unfinished:
+        with atomic_write(self.folder / STATE) as unfinished:
             try:
                 torch.save(state, unfinished)
             except RuntimeError as error:  # torch: of a full disk it tells positions in the file

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from SAMoraLib.system.files import whole_file
+from SAMoraLib.system.files import atomic_write
 from Training.reports.metrics import CONVENTIONS
 from Training.reports.rows import Row
 
@@ -38,7 +38,7 @@ def draw_box_plots(path: Path, rows: Sequence[Row], metric: str, convention: str
         _draw_row(axis, place, len(rows), row_values, f"{row.name} ({_runs(row)})")
     _label(axis, organs, AXES[metric].format(unit=CONVENTIONS[convention].unit), metric != "hd95")
     figure.legend(loc="outside upper center", ncols=min(2, len(rows)), frameon=False, fontsize=9)
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         figure.savefig(unfinished, format="png")
     return True
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from SAMoraLib.labels import Label
-from SAMoraLib.system.files import whole_file
+from SAMoraLib.system.files import atomic_write
 from SAMoraLib.volume import Volume, to_canonical
 
 COLUMNS, ROWS = 4, 2
@@ -43,7 +43,7 @@ def draw_case(path: Path, title: str, image: Volume, masks: Masks) -> None:
             _contour(axis, reference[number], (1.0, 1.0, 1.0), 1.6)
             _contour(axis, prediction[number], tuple(channel / 255 for channel in label.rgb), 1.0)
     figure.suptitle(f"{title}: reference white, prediction coloured", fontsize=10)
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         figure.savefig(unfinished, format="png")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from SAMoraLib.labels import LabelSet
-from SAMoraLib.system.files import whole_file
+from SAMoraLib.system.files import atomic_write
 from SAMoraLib.volume import to_canonical
 from SAMoraLib.volume.io import read_volume
 from Training.data.manifest import Manifest, relabel
@@ -69,7 +69,7 @@ def draw_overlay_sheet(path: Path, rows: Sequence[Row], manifest: Manifest, conv
             dice = case_mean(next(r for r in row.seeds[0] if r["case"] == case), convention, "dice")
             axis.set_title(f"{row.name}: Dice {number(dice, 3)}", fontsize=10)
     _legend(figure, manifest.labels, rows[0].organs)
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         figure.savefig(unfinished, format="png")
 
 

@@ -3,7 +3,7 @@
 #     Training/reproduce/chaos_mr.sh FOLDER_WITH_THE_CASES
 # One core per row, two rows at a time. What is finished is kept: run it again after an interruption.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 data=${1:?give the folder that holds the cases 01, 02, ...}
 python=${PYTHON:-.venv/bin/python}
 configs=Training/configs/chaos_mr

@@ -5,7 +5,7 @@
 # Two cores. What is finished is kept: run it again after an interruption.
 set -euo pipefail
 real=$(cd "${1:?give the folder of the labelled CT}" && pwd)
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 python=${PYTHON:-.venv/bin/python}
 configs=Training/configs/ct
 runs=runs/ct

@@ -3,7 +3,7 @@
 #     Training/reproduce/demo.sh
 # Two cores. What is finished is kept: run it again after an interruption.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 python=${PYTHON:-.venv/bin/python}
 configs=Training/configs/demo
 runs=runs/demo

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from SAMoraLib.inference.argmax import most_probable
+from SAMoraLib.inference.argmax import argmax_resized
 
 
 def nothing(logits: Tensor, rows: slice, columns: slice) -> None:
@@ -26,7 +26,7 @@ def test_it_is_the_interpolation_of_all(shape: tuple[int, int], background: floa
         logits = torch.randn(5, 10, 12, generator=torch.Generator().manual_seed(seed))
         logits[0] += background
         expected, probability = whole(logits, shape)
-        classes, probabilities = most_probable(logits, shape, nothing)
+        classes, probabilities = argmax_resized(logits, shape, nothing)
         assert classes.dtype == torch.uint8 and classes.shape == shape
         assert torch.equal(classes.long(), expected)
         torch.testing.assert_close(probabilities[expected > 0], probability[expected > 0], rtol=0, atol=1e-5)
@@ -36,7 +36,7 @@ def test_it_is_the_interpolation_of_all(shape: tuple[int, int], background: floa
 def test_an_organ_of_one_place_is_found_wherever_it_lies(place: tuple[int, int]) -> None:
     logits = torch.zeros(3, 10, 12)
     logits[0], logits[2, place[0], place[1]] = 1, 9
-    classes, _ = most_probable(logits, (40, 48), nothing)
+    classes, _ = argmax_resized(logits, (40, 48), nothing)
     assert torch.equal(classes.long(), whole(logits, (40, 48))[0]) and (classes == 2).sum() >= 16
 
 
@@ -45,7 +45,7 @@ def test_background_alone_is_not_looked_at() -> None:
         raise AssertionError
 
     logits = torch.zeros(3, 10, 12)
-    classes, probabilities = most_probable(logits, (40, 48), refuse)
+    classes, probabilities = argmax_resized(logits, (40, 48), refuse)
     assert not classes.any() and not probabilities.any()
 
 
@@ -55,6 +55,6 @@ def test_what_is_forbidden_is_told_in_the_pixels_of_the_whole() -> None:
 
     logits = torch.zeros(2, 10, 12)
     logits[1, 2:8, 3:10] = 5
-    classes, _ = most_probable(logits, (40, 48), left_half)
+    classes, _ = argmax_resized(logits, (40, 48), left_half)
     free = whole(logits, (40, 48))[0]
     assert torch.equal(classes[:, :24].long(), free[:, :24]) and not classes[:, 24:].any()

@@ -47,7 +47,7 @@ def test_the_way_down_is_batch_half_cpu() -> None:
     assert predict(predictor, notices) == "labels"
     assert predictor.tried == [("cuda:0", 8, False), ("cuda:0", 4, False), ("cuda:0", 2, False), ("cuda:0", 1, False),
                                ("cuda:0", 1, True), ("cpu", 1, False)]
-    assert notices == [f"Memory ran out on cuda:0; 'ct.nrrd' is begun again {way}." for way in (
+    assert notices == [f"Memory ran out on cuda:0; 'ct.nrrd' starts again {way}." for way in (
         "with 4 slices at once", "with 2 slices at once", "slice by slice", "in half precision",
         "on the CPU, which takes longer")]
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from SAMoraLib.kernels import int8, linear
-from SAMoraLib.kernels.int8 import int8_product, multiplies_int8, rounded
+from SAMoraLib.kernels.int8 import int8_product, multiplies_int8, quantized
 from SAMoraLib.kernels.linear import Linear, multiply_in_int8
 from SAMoraLib.model import build_model
 from SAMoraLib.variants import VARIANTS, get_variant
@@ -19,14 +19,14 @@ pytestmark = pytest.mark.skipif(not multiplies_int8(), reason="no exact products
 @pytest.mark.parametrize("shape", [(5, 32), (2, 3, 7, 32), (1, 32)])
 @pytest.mark.parametrize("bias", [False, True])
 def test_numbers_of_8_bits_are_multiplied_exactly(shape: tuple[int, ...], bias: bool) -> None:
-    """Each row's largest magnitude is 127 steps of its scale: nothing is rounded, whatever the scales are."""
+    """Each row's largest magnitude is 127 steps of its scale: nothing is quantized, whatever the scales are."""
     torch.manual_seed(0)
     x = torch.randint(-126, 127, shape).float()
     weight = torch.randint(-126, 127, (9, 32)).float()
     x[..., 0], weight[:, 1] = 127, -127
     x, weight = x * 2.0 ** torch.randint(-20, 20, (*shape[:-1], 1)), weight * 2.0 ** torch.randint(-20, 20, (9, 1))
     offset = torch.randn(9) if bias else None
-    found = int8_product(x, rounded(weight), offset)
+    found = int8_product(x, quantized(weight), offset)
     torch.testing.assert_close(found, F.linear(x.double(), weight.double(),
                                                None if offset is None else offset.double()).float(), rtol=1e-6, atol=0)
 
@@ -36,7 +36,7 @@ def test_other_numbers_lose_half_a_step_each(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(int8, "AT_ONCE", 1000)  # ten rows
     x, weight = torch.randn(64, 40) * torch.logspace(-3, 3, 64)[:, None], torch.randn(60, 40)
     x[7] = 0
-    found = int8_product(x, rounded(weight))
+    found = int8_product(x, quantized(weight))
     step_x, step_w = x.abs().amax(1, keepdim=True) / 127, weight.abs().amax(1) / 127
     bound = (step_x * weight.abs().sum(1) + step_w * x.abs().sum(1, keepdim=True)) / 2 + 40 / 4 * step_x * step_w
     assert ((found - x @ weight.T).abs() <= bound * 1.001).all()

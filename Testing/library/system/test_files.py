@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from SAMoraLib.system.files import whole_file
+from SAMoraLib.system.files import atomic_write
 
 
 def test_the_file_appears_at_the_end_of_the_block(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.txt"
-    with whole_file(path, ".txt") as unfinished:
+    with atomic_write(path, ".txt") as unfinished:
         unfinished.write_text("all", encoding="utf-8")
         assert not path.exists() and unfinished.suffix == ".txt" and unfinished.name.startswith(".")
     assert path.read_text(encoding="utf-8") == "all"
@@ -21,7 +21,7 @@ def test_the_file_appears_at_the_end_of_the_block(tmp_path: Path) -> None:
 
 def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    with pytest.raises(OSError, match=r"No space left on device: '.*a\.txt'"), whole_file(path):
+    with pytest.raises(OSError, match=r"No space left on device: '.*a\.txt'"), atomic_write(path):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert not list(tmp_path.iterdir())
 
@@ -30,7 +30,7 @@ def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
 def test_a_failure_leaves_the_old_file_alone(tmp_path: Path, error: type[BaseException]) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old", encoding="utf-8")
-    with pytest.raises(error), whole_file(path) as unfinished:
+    with pytest.raises(error), atomic_write(path) as unfinished:
         unfinished.write_text("ha", encoding="utf-8")
         raise error
     assert path.read_text(encoding="utf-8") == "old"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from SAMoraLib.system.garbage import uncollected
+from SAMoraLib.system.garbage import without_collector
 
 
 class Node:
@@ -26,7 +26,7 @@ def thawed() -> Iterator[None]:
 
 
 def test_only_what_is_made_later_is_searched() -> None:
-    with uncollected():
+    with without_collector():
         kept = weakref.ref(Node())
         assert not gc.isenabled()
     assert gc.isenabled()
@@ -36,13 +36,13 @@ def test_only_what_is_made_later_is_searched() -> None:
 
 
 def test_it_ends_with_an_error_too() -> None:
-    with pytest.raises(ImportError), uncollected():
+    with pytest.raises(ImportError), without_collector():
         raise ImportError
     assert gc.isenabled()
 
 
 def test_a_collector_that_was_off_stays_off() -> None:
     gc.disable()
-    with uncollected():
+    with without_collector():
         pass
     assert not gc.isenabled()

@@ -40,7 +40,7 @@ def segment(mode: str, request_file: str) -> int:
         if mode == "is slow":
             time.sleep(60)
         if mode == "runs short of memory":
-            say("notice", message=f"Memory ran out on cuda:0; '{job.input.name}' is begun again with 4 slices at once.")
+            say("notice", message=f"Memory ran out on cuda:0; '{job.input.name}' starts again with 4 slices at once.")
         if mode == "refuses the first volume" and number == 0:
             say("error", volume=str(job.input), message=f"'{job.input.name}' holds voxels that are NaN; replace them.")
             continue

@@ -128,7 +128,7 @@ def test_memory_that_ran_short_is_told_and_the_result_comes(widget: Any, scene: 
     child("runs short of memory")
     press_apply(widget)
     wait_for_the_end(widget)
-    assert "Memory ran out on cuda:0; 'Leber' is begun again with 4 slices at once." in widget.ui.log.plainText
+    assert "Memory ran out on cuda:0; 'Leber' starts again with 4 slices at once." in widget.ui.log.plainText
     assert widget.ui.statusLabel.text.startswith("7 of 8 organs found")
 
 

@@ -56,7 +56,7 @@ def main(behaviour: str, request: Request) -> int:
         say("result", volume=str(first.input), output=str(first.output), seconds=1.0, organs=[])
         return 0
     if behaviour == "runs out of memory":
-        say("notice", message=f"Memory ran out on cuda:0; '{first.input.name}' is begun again in half precision.")
+        say("notice", message=f"Memory ran out on cuda:0; '{first.input.name}' starts again in half precision.")
         say("error", volume=str(last.input), message=f"'{last.input.name}' does not fit into memory; close programs.")
         return 1
     for job in request.jobs:

@@ -135,7 +135,7 @@ def test_notices_name_the_volume(run: Any) -> None:
     ours = run([add_volume(body(np.eye(3)), "Leber")], "runs out of memory")
     ours.start()
     ours.wait(60)
-    assert ours.notices == ["Memory ran out on cuda:0; 'Leber' is begun again in half precision."]
+    assert ours.notices == ["Memory ran out on cuda:0; 'Leber' starts again in half precision."]
 
 
 def test_progress_runs_over_all_volumes(run: Any) -> None:
