@@ -3,7 +3,6 @@
 Slicer's process never imports torch: a child process segments (SAMoraSlicer/segmenting.py).
 """
 
-# ruff: noqa: E402  the folder of the library must be known before it is imported
 from __future__ import annotations
 
 import sys
@@ -24,9 +23,8 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-CLONE = Path(__file__).resolve().parents[1]
-if (CLONE / "SAMoraLib" / "__init__.py").is_file():  # installed, the library lies beside this file
-    sys.path.append(str(CLONE))
+if (Path(__file__).resolve().parents[1] / "SAMoraLib" / "__init__.py").is_file():
+    sys.path.append(str(Path(__file__).resolve().parents[1]))  # a clone; installed, the library lies beside this file
 
 from SAMoraSlicer import dependencies
 from SAMoraSlicer.models import catalogue, find

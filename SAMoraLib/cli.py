@@ -129,7 +129,7 @@ def start_computing() -> None:
     keep_freed_memory()
     os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")  # else it searches all packages for devices
     with without_collector():
-        from SAMoraLib.packages.segment_anything import import_modeling_alone
+        from SAMoraLib.packages.modeling_alone import import_modeling_alone
 
         import_modeling_alone()
         import SimpleITK as sitk

@@ -11,18 +11,17 @@ import torch
 from torch import nn
 
 from SAMoraLib.model import SegmentationModel, build_model
-from SAMoraLib.packages.torchvision import ensure_torchvision_imports
+from SAMoraLib.packages.torchvision import importable_torchvision
 from SAMoraLib.parts import own_keys, train_only
 from SAMoraLib.variants import HieraSize, Variant
 from Testing.small import randomise
 
-ensure_torchvision_imports()
-
-from sam2.build_sam import build_sam2  # noqa: E402
-from sam2.modeling.backbones.hieradet import Hiera  # noqa: E402
-from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder  # noqa: E402
-from sam2.modeling.position_encoding import PositionEmbeddingSine  # noqa: E402
-from sam2.modeling.sam2_base import SAM2Base  # noqa: E402
+with importable_torchvision():
+    from sam2.build_sam import build_sam2
+    from sam2.modeling.backbones.hieradet import Hiera
+    from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
+    from sam2.modeling.position_encoding import PositionEmbeddingSine
+    from sam2.modeling.sam2_base import SAM2Base
 
 # SAM2Base builds its heads with these numbers, whatever the width.
 HEADS = HieraSize(16, 2, (1, 1, 2, 1), (3,), (4, 2, 6, 3), background=3, out_chans=32)

@@ -9,12 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from SAMoraLib.packages.segment_anything import ensure_modeling_imports
-
-ensure_modeling_imports()
-
-from segment_anything.modeling.common import MLPBlock  # noqa: E402
-from segment_anything.modeling.transformer import Attention  # noqa: E402
+from SAMoraLib.packages.segment_anything import DecoderAttention, MLPBlock
 
 MOST_HEADS = 8
 # Weights grow with the side's fourth power: 12.6 million at 32, the largest published grid, 151 million at 64.
@@ -35,9 +30,9 @@ class ClassAttention(nn.Module):
         self.side = min(grid, LARGEST_SIDE)
         positions = self.side * self.side
         heads = attention_heads(positions)
-        self.self_attn = Attention(positions, heads)
+        self.self_attn = DecoderAttention(positions, heads)
         self.norm1 = nn.LayerNorm(positions)
-        self.self_attn2 = Attention(positions, heads)
+        self.self_attn2 = DecoderAttention(positions, heads)
         self.norm2 = nn.LayerNorm(positions)
         self.mlp = MLPBlock(positions, mlp_dim, nn.ReLU)
         self.med_sel = nn.Sequential(nn.Linear(channels, 1), nn.ReLU())

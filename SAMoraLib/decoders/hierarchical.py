@@ -21,14 +21,8 @@ from SAMoraLib.decoders.mask import build_sam_decoder
 from SAMoraLib.decoders.masked_transformer import build_masked_transformer, cross_first
 from SAMoraLib.decoders.progressive import upscaling_widths
 from SAMoraLib.features import Features
-from SAMoraLib.packages.segment_anything import ensure_modeling_imports
+from SAMoraLib.packages.segment_anything import MLP, LayerNorm2d, MaskDecoder, TwoWayTransformer
 from SAMoraLib.variants import EncoderSize
-
-ensure_modeling_imports()
-
-from segment_anything.modeling import MaskDecoder, TwoWayTransformer  # noqa: E402
-from segment_anything.modeling.common import LayerNorm2d  # noqa: E402
-from segment_anything.modeling.mask_decoder import MLP  # noqa: E402
 
 POINTS = 11  # embeddings of nine kinds of points and a box's two corners: H-SAM's files have them, nothing uses them
 RELEASED_NOISE = 0.2

@@ -8,13 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from sam2.modeling.sam.mask_decoder import MaskDecoder
-from sam2.modeling.sam.transformer import TwoWayTransformer
 from torch import Tensor, nn
 
 from SAMoraLib.decoders.decoder import Decoder, Masks
 from SAMoraLib.decoders.mask import build_prompt_encoder
 from SAMoraLib.features import Features
+from SAMoraLib.packages.sam2 import HighResMaskDecoder, HighResTransformer
 from SAMoraLib.variants import HieraSize
 
 
@@ -40,18 +39,19 @@ def build_high_res_decoder(size: HieraSize, num_classes: int, image_size: int) -
                     "mask_decoder": build_mask_decoder(size, num_classes)}, _run)
 
 
-def build_mask_decoder(size: HieraSize, num_classes: int) -> MaskDecoder:
+def build_mask_decoder(size: HieraSize, num_classes: int) -> HighResMaskDecoder:
     """The package's mask decoder as Meta's SAM 2.1 configures it, with K = num_classes + 1 mask tokens.
 
     Its answer to whether there is an object at all (``pred_obj_score_head``) is kept for the files and not asked:
     the background is a class here. The token that belongs to it takes part in the attention.
     """
-    transformer = TwoWayTransformer(depth=2, embedding_dim=size.out_chans, mlp_dim=size.decoder_mlp_dim,
-                                    num_heads=size.decoder_heads)
-    return MaskDecoder(transformer_dim=size.out_chans, transformer=transformer, num_multimask_outputs=num_classes,
-                       iou_head_depth=3, iou_head_hidden_dim=size.iou_hidden_dim, use_high_res_features=True,
-                       iou_prediction_use_sigmoid=True, pred_obj_scores=True, pred_obj_scores_mlp=True,
-                       use_multimask_token_for_obj_ptr=True)
+    transformer = HighResTransformer(depth=2, embedding_dim=size.out_chans, mlp_dim=size.decoder_mlp_dim,
+                                     num_heads=size.decoder_heads)
+    return HighResMaskDecoder(transformer_dim=size.out_chans, transformer=transformer,
+                              num_multimask_outputs=num_classes, iou_head_depth=3,
+                              iou_head_hidden_dim=size.iou_hidden_dim, use_high_res_features=True,
+                              iou_prediction_use_sigmoid=True, pred_obj_scores=True, pred_obj_scores_mlp=True,
+                              use_multimask_token_for_obj_ptr=True)
 
 
 def _run(model: Any, features: Features) -> Masks:

@@ -9,12 +9,8 @@ from torch import Tensor
 
 from SAMoraLib.decoders.decoder import Decoder, Masks
 from SAMoraLib.features import Features
-from SAMoraLib.packages.segment_anything import ensure_modeling_imports
+from SAMoraLib.packages.segment_anything import MaskDecoder, PromptEncoder, TwoWayTransformer
 from SAMoraLib.variants import EncoderSize, HieraSize
-
-ensure_modeling_imports()
-
-from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer  # noqa: E402
 
 
 def build_sam_decoder(size: EncoderSize, num_classes: int, image_size: int) -> Decoder:

@@ -9,20 +9,15 @@ import math
 
 from torch import Tensor, nn
 
-from SAMoraLib.packages.segment_anything import ensure_modeling_imports
+from SAMoraLib.packages.segment_anything import DecoderAttention, TwoWayAttentionBlock, TwoWayTransformer
 from SAMoraLib.variants import EncoderSize
-
-ensure_modeling_imports()
-
-from segment_anything.modeling import TwoWayTransformer  # noqa: E402
-from segment_anything.modeling.transformer import Attention, TwoWayAttentionBlock  # noqa: E402
 
 DROPOUT = 0.2
 # Published files carry three LayerNorms that nothing calls; without them a file would not go out as it came in.
 UNUSED_NORMS = (196, 9, 1024)
 
 
-class MaskedAttention(Attention):
+class MaskedAttention(DecoderAttention):
     """The package's attention at full width, its weights multiplied by a prior after the softmax.
 
     Args:

@@ -8,13 +8,8 @@ from torch import nn
 
 from SAMoraLib.decoders.decoder import Decoder
 from SAMoraLib.decoders.mask import build_sam_decoder
-from SAMoraLib.packages.segment_anything import ensure_modeling_imports
+from SAMoraLib.packages.segment_anything import MLP, LayerNorm2d
 from SAMoraLib.variants import EncoderSize
-
-ensure_modeling_imports()
-
-from segment_anything.modeling.common import LayerNorm2d  # noqa: E402
-from segment_anything.modeling.mask_decoder import MLP  # noqa: E402
 
 
 def build_progressive_decoder(size: EncoderSize, num_classes: int, image_size: int) -> Decoder:

@@ -17,16 +17,19 @@ from SAMoraLib.encoders.subclassed import as_subclass
 from SAMoraLib.features import Features
 from SAMoraLib.kernels.attention import attention
 from SAMoraLib.kernels.linear import replace_linears
+from SAMoraLib.packages.sam2 import (
+    FpnNeck,
+    Hiera,
+    ImageEncoder,
+    MultiScaleAttention,
+    MultiScaleBlock,
+    PatchEmbed,
+    PositionEmbeddingSine,
+    do_pool,
+    window_partition,
+    window_unpartition,
+)
 from SAMoraLib.variants import HieraSize
-
-try:  # after sam_vit, which has made torchvision import
-    from sam2.modeling.backbones.hieradet import Hiera, MultiScaleAttention, MultiScaleBlock, do_pool
-    from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
-    from sam2.modeling.backbones.utils import PatchEmbed, window_partition, window_unpartition
-    from sam2.modeling.position_encoding import PositionEmbeddingSine
-except ImportError as error:
-    raise ValueError(f"SAM 2's encoder needs the Python package 'sam2' ({error}); install it with "
-                     "pip install 'samora[sam2]'.") from error
 
 PATCH = 4  # pixels between the first stage's tokens
 TOP_DOWN = (2, 3)  # levels of the neck that the next coarser one is added to, as in all of Meta's configurations

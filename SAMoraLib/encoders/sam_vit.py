@@ -21,20 +21,11 @@ from SAMoraLib.features import Features
 from SAMoraLib.kernels.attention import Places, attention
 from SAMoraLib.kernels.linear import product, replace_linears
 from SAMoraLib.kernels.windows import partition, regions, unpartition
-from SAMoraLib.packages.segment_anything import ensure_modeling_imports
+from SAMoraLib.packages.segment_anything import EncoderAttention, EncoderBlock, ImageEncoderViT, PatchEmbed
 from SAMoraLib.variants import EncoderSize
 
-ensure_modeling_imports()
 
-from segment_anything.modeling.image_encoder import (  # noqa: E402  (needs torchvision to import)
-    Attention,
-    Block,
-    ImageEncoderViT,
-    PatchEmbed,
-)
-
-
-class SamAttention(Attention):
+class SamAttention(EncoderAttention):
     """The package's attention, split into projection and attention."""
 
     def forward(self, x: Tensor, adapter: str | None = None, window: int = 0) -> Tensor:
@@ -102,7 +93,7 @@ def _extended(tokens: Tensor, bias: Tensor, height: int, width: int) -> Tensor:
     return whole
 
 
-class SamBlock(Block):
+class SamBlock(EncoderBlock):
     """The package's block, taking the name of an adapter."""
 
     def __init__(self, size: EncoderSize, index: int, grid: int) -> None:

@@ -1,45 +1,31 @@
-"""The modules of the segment-anything package, without what it imports beside them.
+"""The one door to the segment-anything package: everything of it that is used here, whatever torchvision is installed.
 
-The package as a whole also imports its predictor and mask generator and with them torchvision: a second, a third of the
-time until a program's first slice, for nothing that is used here.
+The package as a whole also imports its predictor and mask generator, and with them torchvision. A program of our own
+spares itself that second by ``import_modeling_alone`` (``SAMoraLib.packages.modeling_alone``) before it comes here.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import sys
+from contextlib import AbstractContextManager, nullcontext
 
-from SAMoraLib.packages.torchvision import ensure_torchvision_imports
+from SAMoraLib.packages.torchvision import importable_torchvision
 
-PACKAGE, MODELING = "segment_anything", "segment_anything.modeling"
-
-
-def ensure_modeling_imports() -> None:
-    """Before ``from segment_anything.modeling import ...``: make it work whatever torchvision is installed.
-
-    Raises:
-        ImportError: torchvision is not installed.
-        RuntimeError: torchvision fails for another reason than operators that do not match torch.
-    """
-    if MODELING not in sys.modules:
-        ensure_torchvision_imports()
+__all__ = ["MLP", "DecoderAttention", "EncoderAttention", "EncoderBlock", "ImageEncoderViT", "LayerNorm2d", "MLPBlock",
+           "MaskDecoder", "PatchEmbed", "PromptEncoder", "TwoWayAttentionBlock", "TwoWayTransformer"]
 
 
-def import_modeling_alone() -> None:
-    """Import the modules and not the package; for programs of our own.
+def _importable() -> AbstractContextManager[None]:
+    """Where its modules are loaded already, torchvision is not asked for again."""
+    return nullcontext() if "segment_anything.modeling" in sys.modules else importable_torchvision()
 
-    Elsewhere somebody may import the package later, and would miss its attribute ``modeling``.
 
-    Raises:
-        ImportError: the package is not installed.
-    """
-    if PACKAGE in sys.modules or MODELING in sys.modules:
-        return
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None:
-        raise ModuleNotFoundError(f"No module named '{PACKAGE}'", name=PACKAGE)
-    sys.modules[PACKAGE] = importlib.util.module_from_spec(spec)  # never executed: its __init__ is what takes long
-    try:
-        importlib.import_module(MODELING)
-    finally:
-        del sys.modules[PACKAGE]
+with _importable():
+    from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
+    from segment_anything.modeling.common import LayerNorm2d, MLPBlock
+    from segment_anything.modeling.image_encoder import Attention as EncoderAttention
+    from segment_anything.modeling.image_encoder import Block as EncoderBlock
+    from segment_anything.modeling.image_encoder import PatchEmbed
+    from segment_anything.modeling.mask_decoder import MLP
+    from segment_anything.modeling.transformer import Attention as DecoderAttention
+    from segment_anything.modeling.transformer import TwoWayAttentionBlock

@@ -11,6 +11,8 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -21,8 +23,11 @@ _MISSING = {
 _library: torch.library.Library | None = None  # the declaration lives as long as this object
 
 
-def ensure_torchvision_imports() -> None:
-    """Import torchvision, declaring its missing operators first where that is what stops it.
+@contextmanager
+def importable_torchvision() -> Iterator[None]:
+    """Inside, packages that import torchvision can be imported.
+
+    torchvision is imported first, its missing operators declared where they are what stops it.
 
     Raises:
         ImportError: torchvision is not installed.
@@ -37,6 +42,7 @@ def ensure_torchvision_imports() -> None:
         importlib.import_module("torchvision")
         logging.getLogger(__name__).info("torchvision's compiled operators do not match torch %s; "
                                          "declared without them.", torch.__version__)
+    yield
 
 
 def _declare_operators() -> None:

@@ -152,17 +152,19 @@ def test_the_first_step_reaches_the_projections_that_start_at_zero() -> None:
 
 def test_only_what_a_row_asks_for_imports_sam_2() -> None:
     """At the top of a file, where it would be loaded with every model."""
-    imports, sam2 = ast.Import | ast.ImportFrom | ast.Try, re.compile("import sam2|from sam2|sam2_hiera")
+    imports = ast.Import | ast.ImportFrom | ast.Try
+    sam2 = re.compile(r"import sam2|from sam2|sam2_hiera|packages\.sam2")
     importing = {path.name for path in Path(SAMoraLib.__file__).parent.rglob("*.py")
                  for node in ast.parse(path.read_text(encoding="utf-8")).body
                  if isinstance(node, imports) and sam2.search(ast.unparse(node))}
-    assert importing == {"sam2_hiera.py", "hiera_experts.py", "high_res.py"}
+    assert importing == {"sam2.py", "sam2_hiera.py", "hiera_experts.py", "high_res.py"}
 
 
 def test_without_the_package_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "SAMoraLib.encoders.sam2_hiera", raising=False)
+    for name in ("SAMoraLib.encoders.sam2_hiera", "SAMoraLib.packages.sam2"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "sam2.modeling.backbones.hieradet", None)
-    with pytest.raises(ValueError, match=r"^SAM 2's encoder needs the Python package 'sam2' \(.*\); install it with "
+    with pytest.raises(ValueError, match=r"^SAM 2's rows need the Python package 'sam2' \(.*\); install it with "
                                          r"pip install 'samora\[sam2\]'\.$"):
         small_model("samed_2")
     small_model("samora")

@@ -14,12 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from SAMoraLib.packages.torchvision import ensure_torchvision_imports
+from SAMoraLib.packages.torchvision import importable_torchvision
 
-ensure_torchvision_imports()
-
-from timm.layers import resample_abs_pos_embed  # noqa: E402  (timm imports torchvision)
-from timm.models.vision_transformer import Block, VisionTransformer  # noqa: E402
+with importable_torchvision():
+    from timm.layers import resample_abs_pos_embed
+    from timm.models.vision_transformer import Block, VisionTransformer
 
 DECODER = ("decoder_", "mask_token")  # how the keys begin that are not the encoder's
 # What the published encoders were trained on; SAMora's slices come in [0, 1].

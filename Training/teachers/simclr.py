@@ -14,12 +14,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from SAMoraLib.packages.torchvision import ensure_torchvision_imports
+from SAMoraLib.packages.torchvision import importable_torchvision
 
-ensure_torchvision_imports()
-
-from timm.models.resnet import ResNet  # noqa: E402  (timm imports torchvision)
-from timm.models.sknet import SelectiveKernelBottleneck  # noqa: E402
+with importable_torchvision():
+    from timm.models.resnet import ResNet
+    from timm.models.sknet import SelectiveKernelBottleneck
 
 PROJECTION = 128  # channels in which views are compared
 

@@ -1,51 +1,39 @@
-"""The segment-anything package's modules alone: fast, and the whole package still works where it is imported first."""
+"""The one door to the segment-anything package, and the one to sam2."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
+from SAMoraLib.packages import segment_anything as door
 from Testing.folders import ROOT
 
-
-def run(code: str) -> str:
-    """In a process of its own: what is imported stays imported."""
-    start = "import sys; from SAMoraLib.packages.segment_anything import import_modeling_alone as alone; "
-    return subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, check=True,
-                          env=os.environ | {"PYTHONPATH": str(ROOT)}).stdout.strip()
+STATEMENT = re.compile(r"^\s*(?:from|import) (segment_anything|sam2)\b", re.MULTILINE)
 
 
-def test_a_program_segments_without_torchvision() -> None:
-    assert run("alone(); import SAMoraLib.inference.predict_files; from SAMoraLib.model import build_model; "
-               "from SAMoraLib.variants import get_variant; build_model(get_variant('h_samora', 'tiny'), 3, 64); "
-               "print('torchvision' in sys.modules, 'segment_anything' in sys.modules)") == "False False"
+def test_nobody_else_imports_the_packages() -> None:
+    importing = {(path.name, match[1]) for path in ROOT.glob("SAMoraLib/**/*.py")
+                 for match in STATEMENT.finditer(path.read_text(encoding="utf-8"))}
+    assert importing == {("segment_anything.py", "segment_anything"), ("sam2.py", "sam2")}
 
 
-def test_the_classes_are_the_packages_own() -> None:
-    assert run("alone(); from SAMoraLib.decoders.mask import MaskDecoder; "
-               "from SAMoraLib.packages.torchvision import ensure_torchvision_imports as ensure; ensure(); "
-               "import segment_anything; "
-               "print(sys.modules['segment_anything.build_sam'].MaskDecoder is MaskDecoder)") == "True"
+def test_all_that_is_offered_is_there() -> None:
+    assert all(isinstance(getattr(door, name), type) for name in door.__all__)
 
 
-def test_a_package_that_was_imported_before_stays() -> None:
-    assert run("from SAMoraLib.packages.torchvision import ensure_torchvision_imports as ensure; ensure(); "
-               "import segment_anything; before = segment_anything; alone(); import segment_anything; "
-               "print(segment_anything is before and bool(segment_anything.modeling))") == "True"
+ALONE = "from SAMoraLib.packages.modeling_alone import import_modeling_alone as alone; alone(); "
 
 
-def test_a_missing_package_is_named() -> None:
-    code = ("import importlib.util; importlib.util.find_spec = lambda name: None\n"
-            "try:\n    alone()\nexcept ImportError as error:\n    print(error.name)")
-    assert run(code) == "segment_anything"
-
-
-def test_one_process_imports_it_whole() -> None:
-    """As the tests' own process does, by their conftest."""
-    pytest.importorskip("segment_anything")
-    import segment_anything
-
-    assert segment_anything.modeling
+@pytest.mark.parametrize("before", ["", ALONE])
+#X, "from SAMoraLib.packages.modeling_alone import import_modeling_alone as alone; alone(); "])
+def test_sam_2_is_importable_whatever_torchvision_is(before: str) -> None:
+    """Also in a program that has come as far as this without torchvision, which sam2 asks for."""
+    pytest.importorskip("sam2")
+    code = before + "from SAMoraLib.decoders.high_res import build_high_res_decoder; print('ready')"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
+                         env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert run.stdout.strip() == "ready", run.stderr

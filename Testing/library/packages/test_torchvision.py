@@ -28,17 +28,17 @@ READY = True
 def test_operators_are_declared_where_they_are_missing(tmp_path: Path) -> None:
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").write_text(MISMATCHED, encoding="utf-8")
-    code = ("from SAMoraLib.packages.torchvision import ensure_torchvision_imports\n"
-            "ensure_torchvision_imports(); ensure_torchvision_imports()\n"
-            "import torchvision; print(torchvision.READY)")
+    code = ("from SAMoraLib.packages.torchvision import importable_torchvision\n"
+            "for _ in range(2):\n  with importable_torchvision():\n    import torchvision\n"
+            "print(torchvision.READY)")
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120,
                          env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}, check=False)
     assert run.stdout.strip() == "True", run.stderr
 
 
 def test_segment_anything_can_be_imported_afterwards() -> None:
-    torchvision_door.ensure_torchvision_imports()
-    assert importlib.import_module("segment_anything").sam_model_registry
+    with torchvision_door.importable_torchvision():
+        assert importlib.import_module("segment_anything").sam_model_registry
 
 
 def test_other_failures_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,5 +46,5 @@ def test_other_failures_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("no kernel image")
 
     monkeypatch.setattr(torchvision_door.importlib, "import_module", fail)
-    with pytest.raises(RuntimeError, match="no kernel image"):
-        torchvision_door.ensure_torchvision_imports()
+    with pytest.raises(RuntimeError, match="no kernel image"), torchvision_door.importable_torchvision():
+        pass
