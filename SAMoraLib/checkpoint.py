@@ -12,11 +12,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from SAMoraLib.card import METADATA_KEY, Card, read_card, reference_to
-from SAMoraLib.model import SegmentationModel, build_model
+from SAMoraLib.model import SegmentationModel, empty_model, load_tensors
 from SAMoraLib.parts import expert_keys
 from SAMoraLib.system.files import atomic_write, file_sha256
-from SAMoraLib.undrawn import Undrawn
-from SAMoraLib.weights.sam import load_base
+from SAMoraLib.weights.sam import base_tensors
 from SAMoraLib.weights.tensors import read_safetensors, read_tensors
 
 
@@ -49,11 +48,7 @@ def save_expert(path: str | Path, model: SegmentationModel, expert: str, card: C
 
 def base_state(model: SegmentationModel, base: str | Path) -> dict[str, Tensor]:
     """What the base file gives a model of this size: resized tables, class-dependent tensors left out."""
-    with Undrawn():
-        fresh = build_model(model.variant, model.num_classes, model.image_size)
-    keys = load_base(fresh, read_tensors(base))
-    state = fresh.state_dict()
-    return {key: state[key] for key in keys}
+    return base_tensors(model, read_tensors(base))
 
 
 def _differing(state: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -80,8 +75,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu",
     if card.labels is None or card.variant is None or card.kind == "expert":
         raise ValueError(f"'{path}' is a checkpoint of kind '{card.kind}', which cannot segment by itself; "
                          "fine-tune it first (Training.stage2_finetune).")
-    with Undrawn():
-        model = build_model(card.variant, len(card.labels), card.image_size)
+    model = empty_model(card.variant, len(card.labels), card.image_size)
     state: dict[str, Tensor] = {}
     if card.base is not None:
         state.update(base_state(model, find_base(path, card, base)))
@@ -117,7 +111,7 @@ def _load_whole(model: SegmentationModel, state: Mapping[str, Tensor], path: str
         if keys:
             raise ValueError(f"'{path}' {problem} {len(keys)} tensors of its own variant, first '{keys[0]}'; "
                              "export the checkpoint again.")
-    model.load_state_dict(dict(state))
+    load_tensors(model, state)
 
 
 def load_experts(model: SegmentationModel, paths: Iterable[str | Path], base: str | Path | None = None) -> list[Card]:

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from SAMoraLib.adapters.depth_adapter import add_depth_adapters
 from SAMoraLib.adapters.depth_convolution import add_adapters_after_blocks
 from SAMoraLib.adapters.fact import add_fact_to_encoder
 from SAMoraLib.adapters.fusion import add_fusion
 from SAMoraLib.adapters.lora import add_lora_to_decoder, add_lora_to_encoder
-from SAMoraLib.decoders.conv3d import LEVELS, build_conv3d_decoder
+from SAMoraLib.decoders.conv3d import build_conv3d_decoder
 from SAMoraLib.decoders.decoder import Decoder
 from SAMoraLib.decoders.hierarchical import build_hierarchical_decoder
 from SAMoraLib.decoders.mask import build_sam_decoder
 from SAMoraLib.decoders.progressive import build_progressive_decoder
+from SAMoraLib.encoders.block import Encoder
 from SAMoraLib.encoders.sam_vit import SamImageEncoder, set_block_eps
 from SAMoraLib.features import Features
+from SAMoraLib.kernels.linear import replace_linears
 from SAMoraLib.variants import HieraSize, Variant
-
-if TYPE_CHECKING:
-    from SAMoraLib.encoders.sam2_hiera import Sam2ImageEncoder
-
-# SAM 2's modules are imported where a row asks for them: its package is optional.
-ImageEncoder: TypeAlias = "SamImageEncoder | Sam2ImageEncoder"
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class SegmentationModel(nn.Module):
         num_classes: foreground classes; the logits have one channel more, background first.
     """
 
-    def __init__(self, image_encoder: ImageEncoder, decoder: Decoder, variant: Variant, num_classes: int) -> None:
+    def __init__(self, image_encoder: Encoder, decoder: Decoder, variant: Variant, num_classes: int) -> None:
         super().__init__()
         self.image_encoder = image_encoder
         for name, part in decoder.parts.items():
@@ -106,7 +106,7 @@ class SegmentationModel(nn.Module):
         Raises:
             ValueError: the model is not prompted with boxes.
         """
-        if features.boxes is not None and self.variant.prompt != "box":
+        if features.boxes is not None and not self.variant.takes_boxes:
             raise ValueError(f"'{self.variant.name}' finds its organs by itself and takes no boxes; leave them out.")
         masks = self._decode(self, features)
 
@@ -141,55 +141,113 @@ def build_model(variant: Variant, num_classes: int, image_size: int) -> Segmenta
     """
     if num_classes < 1:
         raise ValueError(f"A model needs at least one class, got {num_classes}.")
-    return SegmentationModel(build_encoder(variant, image_size), build_decoder(variant, num_classes, image_size),
-                             variant, num_classes)
+    encoder, decoder = build_encoder(variant, image_size), build_decoder(variant, num_classes, image_size)
+    if decoder.kept_blocks:
+        cast("SamImageEncoder", encoder).keep_blocks(decoder.kept_blocks)
+    return SegmentationModel(encoder, decoder, variant, num_classes)
 
 
-def build_encoder(variant: Variant, image_size: int) -> ImageEncoder:
+def empty_model(variant: Variant, num_classes: int, image_size: int) -> SegmentationModel:
+    """``build_model`` without memory for its weights: for names and shapes, or to be filled by ``load_tensors``.
+
+    Raises:
+        ValueError: as ``build_model``.
+    """
+    with without_memory():
+        return build_model(variant, num_classes, image_size)
+
+
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """Inside, modules are built on the meta device: nothing is drawn and no memory is taken.
+
+    Drawing the 90 M numbers of ViT-B and copying a file's over them takes as long as reading the file.
+    """
+    with torch.device("meta"), _NumbersOnCpu():
+        yield
+
+
+class _NumbersOnCpu(TorchFunctionMode):
+    """Hiera's constructor asks a tensor for its numbers, which the meta device does not have."""
+
+    def __torch_function__(self, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (),
+                           kwargs: Mapping[str, Any] | None = None) -> Any:
+        named = dict(kwargs or {})
+        if func is torch.linspace:
+            named.setdefault("device", "cpu")
+        return func(*args, **named)
+
+
+def load_tensors(model: SegmentationModel, tensors: Mapping[str, Tensor]) -> None:
+    """Fill an empty model with all of its tensors, as float32 where they are real numbers; nothing is copied."""
+    model.load_state_dict({key: value.float() if value.is_floating_point() else value
+                           for key, value in tensors.items()}, assign=True)
+
+
+def build_encoder(variant: Variant, image_size: int) -> Encoder:
     """The image encoder with the variant's adapters.
 
     Raises:
         ValueError: a size that the patches or windows do not divide, or SAM 2's package is not installed.
     """
-    encoder = _new_encoder(variant.size, image_size * variant.input_scale)
-    if variant.backbone == "timm":
-        set_block_eps(encoder, 1e-5)
-    if variant.low_rank == "fact":
-        add_fact_to_encoder(encoder, variant.rank)
-    elif variant.adapters:
-        add_lora_to_encoder(encoder, variant.adapters, variant.rank, variant.low_rank == "lora_gelu")
+    encoder = ENCODERS[variant.size.family](variant.size, image_size * variant.input_scale)
+    set_block_eps(encoder, BLOCK_EPS[variant.backbone])
+    if variant.adapters:
+        LOW_RANK[variant.low_rank](encoder, variant)
     if variant.fusion is not None:
         add_fusion(encoder, variant.fusion)
-    if variant.depth_adapter == "convolution":
-        add_depth_adapters(encoder, variant.size.depth_width)
-    elif variant.depth_adapter != "none":
-        add_adapters_after_blocks(encoder, variant)
-    if variant.decoder == "conv3d":
-        encoder.kept_blocks, encoder.neck = LEVELS, nn.Identity()
+    DEPTH_ADAPTERS[variant.depth_adapter](encoder, variant)
+    replace_linears(cast("nn.Module", encoder))
     return encoder
-
-
-def _new_encoder(size: Any, image_size: int) -> Any:
-    if isinstance(size, HieraSize):
-        from SAMoraLib.encoders.sam2_hiera import Sam2ImageEncoder
-
-        return Sam2ImageEncoder(size, image_size)
-    return SamImageEncoder(size, image_size)
 
 
 def build_decoder(variant: Variant, num_classes: int, image_size: int) -> Decoder:
     """The variant's decoder with K = num_classes + 1 outputs."""
-    if variant.decoder == "conv3d":
-        return build_conv3d_decoder(variant.size, num_classes, variant.input_scale)
-    if variant.decoder == "progressive":
-        return build_progressive_decoder(variant.size, num_classes, image_size)
-    if variant.decoder == "hierarchical":
-        return build_hierarchical_decoder(variant.size, num_classes, image_size, variant.cm_attention)
-    if variant.decoder == "high_res":
-        from SAMoraLib.decoders.high_res import build_high_res_decoder
-
-        return build_high_res_decoder(variant.size, num_classes, image_size)
-    decoder = build_sam_decoder(variant.size, num_classes, image_size)
+    decoder = DECODERS[variant.decoder](variant, num_classes, image_size)
     if variant.decoder_lora:
         add_lora_to_decoder(decoder.parts["mask_decoder"].transformer, variant.rank)
     return decoder
+
+
+def _sam2_hiera(size: HieraSize, image_size: int) -> Encoder:
+    from SAMoraLib.encoders.sam2_hiera import Sam2ImageEncoder  # its package is optional
+
+    return Sam2ImageEncoder(size, image_size)
+
+
+def _high_res(variant: Variant, num_classes: int, image_size: int) -> Decoder:
+    from SAMoraLib.decoders.high_res import build_high_res_decoder  # its package is optional
+
+    return build_high_res_decoder(variant, num_classes, image_size)
+
+
+def _lora(encoder: Encoder, variant: Variant) -> None:
+    add_lora_to_encoder(encoder, variant.adapters, variant.rank, gelu=variant.low_rank == "lora_gelu")
+
+
+def _fact(encoder: Encoder, variant: Variant) -> None:
+    add_fact_to_encoder(cast("SamImageEncoder", encoder), variant.rank)
+
+
+def _in_blocks(encoder: Encoder, variant: Variant) -> None:
+    add_depth_adapters(cast("SamImageEncoder", encoder), variant.size.depth_width)
+
+
+def _after_blocks(encoder: Encoder, variant: Variant) -> None:
+    add_adapters_after_blocks(cast("SamImageEncoder", encoder), variant)
+
+
+def _nothing(encoder: Encoder, variant: Variant) -> None:
+    """Slices do not see each other."""
+
+
+# What a row's words stand for: `SAMoraLib.variants` lists the words.
+ENCODERS: Mapping[str, Callable[[Any, int], Encoder]] = {"sam_vit": SamImageEncoder, "sam2_hiera": _sam2_hiera}
+BLOCK_EPS = {"segment_anything": 1e-6, "timm": 1e-5}
+LOW_RANK: Mapping[str, Callable[[Encoder, Variant], None]] = {"lora": _lora, "lora_gelu": _lora, "fact": _fact}
+DEPTH_ADAPTERS: Mapping[str, Callable[[Encoder, Variant], None]] = {
+    "none": _nothing, "convolution": _in_blocks, "multi_scale": _after_blocks, "plane_mamba": _after_blocks,
+    "triplane_mamba": _after_blocks}
+DECODERS: Mapping[str, Callable[[Variant, int, int], Decoder]] = {
+    "mask": build_sam_decoder, "hierarchical": build_hierarchical_decoder, "progressive": build_progressive_decoder,
+    "conv3d": build_conv3d_decoder, "high_res": _high_res}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 EXPERTS = ("image", "patch", "pixel")
 CHOICES = {
@@ -31,6 +31,7 @@ def _require_heads(what: str, width: int, heads: int) -> None:
 class EncoderSize:
     """Size of a SAM ViT and of the prompt encoder and mask decoder that belong to it."""
 
+    family: ClassVar[str] = "sam_vit"
     embed_dim: int
     depth: int
     num_heads: int
@@ -48,6 +49,11 @@ class EncoderSize:
     def __post_init__(self) -> None:
         _require_heads("encoder", self.embed_dim, self.num_heads)
         _require_heads("decoder", self.out_chans, self.decoder_heads)
+
+    @property
+    def first_patch(self) -> int:
+        """Pixels between the first block's tokens."""
+        return self.patch_size
 
     @property
     def token_dim(self) -> int:
@@ -75,8 +81,11 @@ class HieraSize:
         global_attn_indexes: blocks whose tokens all see each other.
         window_spec: side of the windows of each stage, tokens.
         background: side of the position table that is stretched over the image.
+        first_patch: pixels between the first stage's tokens.
     """
 
+    family: ClassVar[str] = "sam2_hiera"
+    first_patch: ClassVar[int] = 4
     embed_dim: int
     num_heads: int
     stages: tuple[int, ...]
@@ -207,6 +216,20 @@ class Variant:
         if self.fusion is not None and self.low_rank != "lora":
             raise ValueError(f"Experts are fused as plain low-rank pairs, not as '{self.low_rank}'; choose lora, or a "
                              "variant without a fusion.")
+
+    @property
+    def sees(self) -> str:
+        """How the model goes through a volume: in "slices", each by itself; in "slabs" of ``depth`` slices, or what a
+        box holds; or in "blocks", windows that slide over a grid in three dimensions.
+        """
+        if self.decoder == "conv3d":
+            return "blocks"
+        return "slabs" if self.depth > 1 or self.takes_boxes else "slices"
+
+    @property
+    def takes_boxes(self) -> bool:
+        """Whether somebody has to say where each organ is."""
+        return self.prompt == "box"
 
     @property
     def size(self) -> Any:

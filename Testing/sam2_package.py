@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-from unittest.mock import patch
-
 import torch
 from torch import nn
 
-from SAMoraLib.model import SegmentationModel, build_model
+from SAMoraLib.model import SegmentationModel, empty_model, without_memory
 from SAMoraLib.packages.torchvision import importable_torchvision
 from SAMoraLib.parts import own_keys, train_only
 from SAMoraLib.variants import HieraSize, Variant
@@ -50,20 +45,9 @@ def package_model(size: HieraSize = HEADS, image_size: int = 64, seed: int = 0) 
     return model
 
 
-@contextmanager
-def without_memory() -> Iterator[None]:
-    """Models are built on the meta device; Hiera's constructor asks a tensor for its numbers, on the CPU then."""
-    def on_cpu(*arguments: Any) -> torch.Tensor:
-        return torch.zeros(arguments[2], device="cpu")
-
-    with torch.device("meta"), patch("torch.linspace", on_cpu):
-        yield
-
-
 def on_meta(variant: Variant, num_classes: int, image_size: int) -> SegmentationModel:
     """Our whole model without its memory."""
-    with without_memory():
-        model = build_model(variant, num_classes, image_size)
+    model = empty_model(variant, num_classes, image_size)
     train_only(model, own_keys(model, variant.trained))
     return model
 

@@ -181,7 +181,7 @@ def run(args: argparse.Namespace) -> Result | None:
     model, card = load_model(args.checkpoint, device=device, base=args.base)
     predictor = Predictor(model, card, device=device)
     checkpoint = file_sha256(args.checkpoint)
-    relaxation = args.relaxation if predictor.variant.prompt == "box" else None
+    relaxation = args.relaxation if predictor.variant.takes_boxes else None
     key = checkpoint if relaxation is None else f"{checkpoint} boxes {relaxation}"
     results = evaluate_cases(manifest, args.split, predictor.predict, predictor.labels, args.output / "cases",
                              key, args.pictures, rank, world, relaxation)

@@ -11,11 +11,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from SAMoraLib.adapters.experts import ExpertStreams
 from SAMoraLib.checkpoint import load_model
 from SAMoraLib.model import SegmentationModel
 from Training.data.manifest import read_manifest
@@ -41,9 +42,9 @@ def fusion_shares(model: SegmentationModel, image: Tensor) -> list[tuple[float, 
     fused: list[list[Tensor]] = []  # of each block the windows of every shape
     outputs: list[Tensor] = []
     handles = []
-    for block in model.image_encoder.blocks:
+    for block in cast("Sequence[ExpertStreams]", model.image_encoder.blocks):
         fused.append([])
-        handles += [block.hl_attn.register_forward_hook(_keep(fused[-1])), block.register_forward_hook(_keep(outputs))]
+        handles += [block.fusion.register_forward_hook(_keep(fused[-1])), block.register_forward_hook(_keep(outputs))]
     try:
         model.eval()(image)
     finally:

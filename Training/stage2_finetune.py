@@ -63,7 +63,7 @@ def make_task(config: Stage2, model: SegmentationModel, slices: SliceDataset,
         frequencies = class_frequencies(slices.cache, slices.indexes, model.num_classes)
         loss = SegmentationLoss(*weights)
         return HierarchicalObjective(model, frequencies, config.deep_supervision, loss), EpochDataset(slices)
-    if model.variant.prompt == "box":
+    if model.variant.takes_boxes:
         return PromptedObjective(model, SegmentationLoss(config.ce_weight, config.dice_weight)), BoxDataset(slices)
     samples = PatchDataset(slices, model.image_size) if config.preprocessing.spacing else slices
     return SegmentationObjective(model, config.loss_resolution, *weights), samples
@@ -77,7 +77,7 @@ def make_variant(config: Stage2) -> Variant:
             not see, or an expert alone in a row without experts.
     """
     variant = get_variant(config.variant, config.encoder, rank=config.rank)
-    if variant.prompt == "box" and config.optimisation.validate_every:
+    if variant.takes_boxes and config.optimisation.validate_every:
         raise ValueError(f"'{variant.name}' is prompted with boxes and cannot be validated while it is trained; set "
                          "optimisation.validate_every to 0, and evaluate it afterwards.")
     check_grid(variant, config.preprocessing)

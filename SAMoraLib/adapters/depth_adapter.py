@@ -5,13 +5,13 @@ Legend: N = B * D slices, the D of a slab in a row; h x w token grid; d channels
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from SAMoraLib.encoders.block import Block, module_list
 from SAMoraLib.encoders.sam_vit import SamBlock, SamImageEncoder
-from SAMoraLib.kernels.linear import Linear, product
+from SAMoraLib.kernels.linear import product
+from SAMoraLib.packages.subclassed import take_over
 
 
 class DepthAdapter(nn.Module):
@@ -23,9 +23,9 @@ class DepthAdapter(nn.Module):
     def __init__(self, dim: int, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.down = Linear(nn.Linear(dim, width, bias=False))
+        self.down = nn.Linear(dim, width, bias=False)
         self.conv = nn.Conv3d(width, width, (3, 1, 1), padding=(1, 0, 0))
-        self.up = Linear(nn.Linear(width, dim, bias=False))
+        self.up = nn.Linear(width, dim, bias=False)
         nn.init.zeros_(self.up.weight)
 
     def forward(self, x: Tensor, depth: int) -> Tensor:
@@ -60,14 +60,9 @@ class DepthBlock(SamBlock):
     It takes over a block and keeps its parameter names.
     """
 
-    depth_adapters: Any  # a ModuleList of DepthAdapter, see SamImageEncoder.blocks
-
-    def __init__(self, block: SamBlock, width: int) -> None:
-        nn.Module.__init__(self)
-        self.norm1, self.attn, self.norm2, self.mlp = block.norm1, block.attn, block.norm2, block.mlp
-        self.window_size = block.window_size
-        dim = block.attn.qkv.in_features
-        self.depth_adapters = nn.ModuleList(DepthAdapter(dim, width) for _ in range(2))
+    def __init__(self, block: Block, width: int) -> None:
+        take_over(self, block)
+        self.depth_adapters = module_list(DepthAdapter(self.attn.qkv.in_features, width) for _ in range(2))
 
     def forward(self, x: Tensor, adapter: str | None = None, depth: int = 1) -> Tensor:
         """(N, h, w, d) -> (N, h, w, d)."""
@@ -85,4 +80,4 @@ class DepthBlock(SamBlock):
 
 def add_depth_adapters(encoder: SamImageEncoder, width: int) -> None:
     """Turn every block into a ``DepthBlock``."""
-    encoder.blocks = nn.ModuleList(DepthBlock(block, width) for block in encoder.blocks)
+    encoder.blocks = module_list(DepthBlock(block, width) for block in encoder.blocks)

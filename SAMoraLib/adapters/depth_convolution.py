@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from SAMoraLib.adapters.triplane_mamba import PlaneMamba, Planes
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
-from SAMoraLib.kernels.linear import replace_linears
 from SAMoraLib.variants import Variant
 
 DILATIONS = (1, 2, 4, 8)
@@ -64,7 +63,6 @@ def add_adapters_after_blocks(encoder: SamImageEncoder, variant: Variant) -> Non
         raise ValueError(f"TP-Mamba's adapter has a quarter of the encoder's width, {width}, which four convolutions "
                          "cannot share; choose an encoder whose width is a multiple of 16.")
     encoder.depth_adapters = nn.ModuleList(_adapter(dim, width, variant) for _ in encoder.blocks)
-    replace_linears(encoder.depth_adapters)
 
 
 def _adapter(dim: int, width: int, variant: Variant) -> nn.Module:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,29 +10,23 @@ from torch import Tensor
 from SAMoraLib.adapters.hcat import HierarchicalCrossAttention
 from SAMoraLib.adapters.hl_attn import HLAttention
 from SAMoraLib.adapters.mole import MixtureGate
+from SAMoraLib.encoders.block import Block
 from SAMoraLib.encoders.sam_vit import SamBlock
 from SAMoraLib.kernels.windows import partition, regions, unpartition
+from SAMoraLib.packages.subclassed import take_over
 from SAMoraLib.variants import EXPERTS, Fusion
 
 STREAM_FUSIONS = {"hl_attn": HLAttention, "hcat": HierarchicalCrossAttention, "mole": MixtureGate}
 
 
-class ExpertStreams(torch.nn.Module):
+class ExpertStreams(torch.nn.Module, Block):
     """What a block does whose streams run as one batch: base, image, patch, pixel; stands before the block's class.
 
     It takes over a block that already carries the experts' low-rank pairs, and keeps its parameter names.
     """
 
-    attn: Any
-    mlp: Any
-    norm2: Any
-    enter: Any
-    to_attention: Any
-    from_attention: Any
-    window_out: Any
-
-    def __init__(self, block: torch.nn.Module, fusion: Fusion) -> None:
-        self.__dict__.update(block.__dict__, _modules=dict(block._modules))
+    def __init__(self, block: Block, fusion: Fusion) -> None:
+        take_over(self, block)
         self.scope, self.inputs = fusion.scope, fusion.inputs
         self.kind = fusion.kind  # the published name of HL-Attn, and the others' likewise
         self.add_module(fusion.kind, _fusion_of(self.attn.qkv, fusion))

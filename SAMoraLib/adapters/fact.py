@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
 from SAMoraLib.kernels.linear import Linear
+from SAMoraLib.packages.subclassed import take_over
 
 DROPOUT = 0.1  # of the released code, between Sigma and V; the paper is silent
 
@@ -18,8 +19,8 @@ class SharedFactors(nn.Module):
 
     def __init__(self, dim: int, rank: int) -> None:
         super().__init__()
-        self.u = Linear(nn.Linear(dim, rank, bias=False))
-        self.v = Linear(nn.Linear(rank, dim, bias=False))
+        self.u = nn.Linear(dim, rank, bias=False)
+        self.v = nn.Linear(rank, dim, bias=False)
         nn.init.zeros_(self.v.weight)
 
 
@@ -31,9 +32,9 @@ class FacTLinear(Linear):
     """
 
     def __init__(self, linear: nn.Linear, shared: SharedFactors) -> None:
-        super().__init__(linear)
+        take_over(self, linear)
         rank = shared.u.out_features
-        self.fact = nn.ModuleDict({part: Linear(nn.Linear(rank, rank, bias=False)) for part in ("q", "v")})
+        self.fact = nn.ModuleDict({part: nn.Linear(rank, rank, bias=False) for part in ("q", "v")})
         self.dropout = nn.Dropout(DROPOUT)
         self._shared: Sequence[SharedFactors] = (shared,)  # in a tuple torch does not take it for a part
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
-
 from SAMoraLib.adapters.experts import ExpertsBlock, ExpertStreams
 from SAMoraLib.adapters.lora_composition import add_composition
+from SAMoraLib.encoders.block import Block, Encoder
 from SAMoraLib.encoders.sam_vit import SamBlock
 from SAMoraLib.variants import Fusion
 
 
-def add_fusion(encoder: Any, fusion: Fusion) -> None:
+def add_fusion(encoder: Encoder, fusion: Fusion) -> None:
     """Make one of the three experts that every block of an encoder carries: as streams, or as low-rank pairs."""
     if fusion.kind in ("lac", "lorahub"):
         add_composition(encoder, fusion.kind)
@@ -21,7 +18,7 @@ def add_fusion(encoder: Any, fusion: Fusion) -> None:
         encoder.blocks[index] = _with_streams(block, fusion)
 
 
-def _with_streams(block: torch.nn.Module, fusion: Fusion) -> ExpertStreams:
+def _with_streams(block: Block, fusion: Fusion) -> ExpertStreams:
     if isinstance(block, SamBlock):
         return ExpertsBlock(block, fusion)
     from SAMoraLib.adapters.hiera_experts import HieraExpertsBlock  # SAM 2's package is optional

@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from SAMoraLib.kernels.attention import attention
-from SAMoraLib.kernels.linear import Linear
 from SAMoraLib.variants import Fusion
 
 # order -> the two steps as (query, key/value); "fused" is the first step's output.
@@ -22,8 +21,8 @@ class CrossAttention(nn.Module):
 
     def __init__(self, dim: int, width: int) -> None:
         super().__init__()
-        self.q, self.k, self.v = (Linear(nn.Linear(dim, width, bias=False)) for _ in range(3))
-        self.o = Linear(nn.Linear(width, dim, bias=False))
+        self.q, self.k, self.v = (nn.Linear(dim, width, bias=False) for _ in range(3))
+        self.o = nn.Linear(width, dim, bias=False)
 
     def forward(self, high: Tensor, low: Tensor) -> Tensor:
         """Query ``high`` (B, N, d) attends to ``low`` (B, N, d)."""

@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from SAMoraLib.encoders.sam_vit import SamImageEncoder
+from SAMoraLib.encoders.block import Encoder
 from SAMoraLib.kernels.attention import tracks_gradients
 from SAMoraLib.kernels.linear import Linear, product
+from SAMoraLib.packages.subclassed import take_over
 
 DEFAULT = "default"
 Composition = Callable[[list[Tensor], list[Tensor]], tuple[Tensor, Tensor]]
@@ -56,7 +57,7 @@ class LoRALinear(Linear):
 
     def __init__(self, linear: nn.Linear, names: Sequence[str], parts: dict[str, tuple[int, int]],
                  rank: int, gelu: bool = False) -> None:
-        super().__init__(linear)
+        take_over(self, linear)
         self.parts = parts
         self.lora = nn.ModuleDict({
             name: nn.ModuleDict({part: LowRankPair(self.in_features, stop - start, rank, gelu)
@@ -142,7 +143,7 @@ def _product(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return (x @ a.T) @ b.T
 
 
-def add_lora_to_encoder(encoder: SamImageEncoder, names: Sequence[str], rank: int, gelu: bool = False) -> None:
+def add_lora_to_encoder(encoder: Encoder, names: Sequence[str], rank: int, gelu: bool = False) -> None:
     """Put the pairs ``names`` on q and v of the fused qkv of every block (SAMed, section 3.2)."""
     for block in encoder.blocks:
         width = block.attn.qkv.out_features // 3  # wider than the input where a stage of Hiera begins

@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from SAMoraLib.encoders.sam_vit import SamImageEncoder
+from SAMoraLib.adapters.lora import Composition
+from SAMoraLib.encoders.block import Encoder
 from SAMoraLib.variants import EXPERTS
 
 
@@ -34,10 +35,12 @@ class LoRAHub(nn.Module):
                 torch.einsum("e,ewr->wr", self.weights, torch.stack(b)))
 
 
-def add_composition(encoder: SamImageEncoder, kind: str) -> None:
+def add_composition(encoder: Encoder, kind: str) -> None:
     """Let the pairs of every block's q and v work as one; LoRAHub's weights become ``encoder.lorahub``."""
+    compose: Composition = mean_of_pairs
     if kind == "lorahub":
-        encoder.lorahub = LoRAHub()
+        hub = LoRAHub()
+        encoder.add_module("lorahub", hub)
+        compose = hub.forward  # its method, not the module, which every block would save once more
     for block in encoder.blocks:
-        # Its method, not the module, which every block would save once more.
-        block.attn.qkv.compose = encoder.lorahub.forward if kind == "lorahub" else mean_of_pairs
+        block.attn.qkv.compose = compose

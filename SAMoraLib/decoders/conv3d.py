@@ -15,21 +15,19 @@ from torch import Tensor, nn
 
 from SAMoraLib.decoders.decoder import Decoder, Masks
 from SAMoraLib.features import Features
-from SAMoraLib.variants import EncoderSize
+from SAMoraLib.variants import EncoderSize, Variant
 
 LEVELS = 4  # the last blocks whose tokens are decoded; fewer where the encoder is shorter
 
 
-def build_conv3d_decoder(size: EncoderSize, num_classes: int, input_scale: int = 1) -> Decoder:
-    """The decoder with K = num_classes + 1 outputs.
-
-    Args:
-        input_scale: how much the slices were enlarged before the encoder.
+def build_conv3d_decoder(variant: Variant, num_classes: int, image_size: int) -> Decoder:
+    """The decoder with K = num_classes + 1 outputs, for slices of any size.
 
     Raises:
         ValueError: patches that doubling does not enlarge to the slice.
     """
-    return Decoder({"volume_decoder": Conv3dDecoder(size, num_classes + 1, input_scale)}, _run)
+    decoder = Conv3dDecoder(variant.size, num_classes + 1, variant.input_scale)
+    return Decoder({"volume_decoder": decoder}, _run, kept_blocks=LEVELS)
 
 
 def _run(model: Any, features: Features) -> Masks:
@@ -43,6 +41,7 @@ class Conv3dDecoder(nn.Module):
 
     Args:
         channels: K.
+        input_scale: how much the slices were enlarged before the encoder.
     """
 
     def __init__(self, size: EncoderSize, channels: int, input_scale: int) -> None:

@@ -33,7 +33,9 @@ class Decoder:
     Attributes:
         parts: module name -> module; the model registers them under these names, which published files use.
         run: called with what holds the parts as attributes, and the encoder's features.
+        kept_blocks: of how many of the encoder's last blocks it wants the tokens, in place of the neck's map.
     """
 
     parts: Mapping[str, nn.Module]
     run: Callable[[Any, Features], Masks]
+    kept_blocks: int = 0

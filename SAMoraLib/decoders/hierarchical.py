@@ -22,7 +22,7 @@ from SAMoraLib.decoders.masked_transformer import build_masked_transformer, cros
 from SAMoraLib.decoders.progressive import upscaling_widths
 from SAMoraLib.features import Features
 from SAMoraLib.packages.segment_anything import MLP, LayerNorm2d, MaskDecoder, TwoWayTransformer
-from SAMoraLib.variants import EncoderSize
+from SAMoraLib.variants import EncoderSize, Variant
 
 POINTS = 11  # embeddings of nine kinds of points and a box's two corners: H-SAM's files have them, nothing uses them
 RELEASED_NOISE = 0.2
@@ -45,17 +45,17 @@ class Prior:
     upscaled: Tensor
 
 
-def build_hierarchical_decoder(size: EncoderSize, num_classes: int, image_size: int, cm_attention: str) -> Decoder:
+def build_hierarchical_decoder(variant: Variant, num_classes: int, image_size: int) -> Decoder:
     """SAM's decoder and a second one that reaches S x S.
 
-    Args:
-        cm_attention: "paper", or "released": the first decoder's tokens look at the image before they look at each
-            other, and the second decoder's embedding is doubled, whatever the class attention says.
+    Where the variant's class attention is "released", the first decoder's tokens look at the image before they look at
+    each other, and the second decoder's embedding is doubled, whatever the class attention says.
 
     Raises:
         ValueError: patches that doubling does not enlarge to the slice.
     """
-    parts = dict(build_sam_decoder(size, num_classes, image_size).parts)
+    size, cm_attention = variant.size, variant.cm_attention
+    parts = dict(build_sam_decoder(variant, num_classes, image_size).parts)
     parts["prompt_encoder"].point_embeddings = nn.ModuleList(nn.Embedding(1, size.out_chans) for _ in range(POINTS))
     parts["mask_decoder2"] = SecondDecoder(size, num_classes + 1, image_size // size.patch_size, cm_attention)
     return Decoder(parts, partial(_run, cross_first if cm_attention == "released" else _as_sam))

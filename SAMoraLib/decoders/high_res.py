@@ -14,7 +14,7 @@ from SAMoraLib.decoders.decoder import Decoder, Masks
 from SAMoraLib.decoders.mask import build_prompt_encoder
 from SAMoraLib.features import Features
 from SAMoraLib.packages.sam2 import HighResMaskDecoder, HighResTransformer
-from SAMoraLib.variants import HieraSize
+from SAMoraLib.variants import HieraSize, Variant
 
 
 class NoMemory(nn.Module):
@@ -30,11 +30,12 @@ class NoMemory(nn.Module):
         return embedding + self.embed[0, 0, :, None, None]
 
 
-def build_high_res_decoder(size: HieraSize, num_classes: int, image_size: int) -> Decoder:
+def build_high_res_decoder(variant: Variant, num_classes: int, image_size: int) -> Decoder:
     """SAM 2's decoder with K = num_classes + 1 outputs (N, K, S / 4, S / 4).
 
     The prompt encoder is SAM's: SAM 2's has the same tensors, and answers the same where nothing is prompted.
     """
+    size = variant.size
     return Decoder({"prompt_encoder": build_prompt_encoder(size, image_size), "no_memory": NoMemory(size.out_chans),
                     "mask_decoder": build_mask_decoder(size, num_classes)}, _run)
 

@@ -10,11 +10,12 @@ from torch import Tensor
 from SAMoraLib.decoders.decoder import Decoder, Masks
 from SAMoraLib.features import Features
 from SAMoraLib.packages.segment_anything import MaskDecoder, PromptEncoder, TwoWayTransformer
-from SAMoraLib.variants import EncoderSize, HieraSize
+from SAMoraLib.variants import EncoderSize, HieraSize, Variant
 
 
-def build_sam_decoder(size: EncoderSize, num_classes: int, image_size: int) -> Decoder:
+def build_sam_decoder(variant: Variant, num_classes: int, image_size: int) -> Decoder:
     """SAM's own decoder, prompt-free (SAMed)."""
+    size = variant.size
     mask_decoder = build_mask_decoder(size, num_classes)  # first: seeded starts have always drawn it first
     return Decoder({"prompt_encoder": build_prompt_encoder(size, image_size), "mask_decoder": mask_decoder}, _run)
 

@@ -9,12 +9,12 @@ from torch import nn
 from SAMoraLib.decoders.decoder import Decoder
 from SAMoraLib.decoders.mask import build_sam_decoder
 from SAMoraLib.packages.segment_anything import MLP, LayerNorm2d
-from SAMoraLib.variants import EncoderSize
+from SAMoraLib.variants import EncoderSize, Variant
 
 
-def build_progressive_decoder(size: EncoderSize, num_classes: int, image_size: int) -> Decoder:
+def build_progressive_decoder(variant: Variant, num_classes: int, image_size: int) -> Decoder:
     """SAM's decoder with as many doublings as the patches have: x 16 for Meta's sizes, where SAM's own has x 4."""
-    decoder = build_sam_decoder(size, num_classes, image_size)
+    size, decoder = variant.size, build_sam_decoder(variant, num_classes, image_size)
     widths = upscaling_widths(size)
     mask_decoder = decoder.parts["mask_decoder"]
     mask_decoder.output_upscaling = _upscaling(widths)

@@ -6,17 +6,15 @@ Shapes: B images, H x W token grid of a stage, C its width; a block that begins 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, MutableSequence
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from SAMoraLib.encoders.subclassed import as_subclass
+from SAMoraLib.encoders.block import Block, module_list
 from SAMoraLib.features import Features
 from SAMoraLib.kernels.attention import attention
-from SAMoraLib.kernels.linear import replace_linears
 from SAMoraLib.packages.sam2 import (
     FpnNeck,
     Hiera,
@@ -29,9 +27,9 @@ from SAMoraLib.packages.sam2 import (
     window_partition,
     window_unpartition,
 )
+from SAMoraLib.packages.subclassed import as_subclass
 from SAMoraLib.variants import HieraSize
 
-PATCH = 4  # pixels between the first stage's tokens
 TOP_DOWN = (2, 3)  # levels of the neck that the next coarser one is added to, as in all of Meta's configurations
 
 
@@ -96,18 +94,18 @@ class HieraPatches(PatchEmbed):
 class HieraTrunk(Hiera):
     """The package's Hiera with ``HieraBlock`` s."""
 
-    blocks: Any  # see SamImageEncoder.blocks
+    blocks: MutableSequence[Block]
+    patch_embed: nn.Module
     recompute = False  # in training: run each block again in the backward pass instead of keeping what it computed
 
     def __init__(self, size: HieraSize) -> None:
         super().__init__(size.embed_dim, size.num_heads, stages=size.stages, window_spec=size.window_spec,
                          global_att_blocks=size.global_attn_indexes,
                          window_pos_embed_bkg_spatial_size=(size.background, size.background))
-        self.patch_embed: Any = as_subclass(HieraPatches, self.patch_embed)
+        self.patch_embed = as_subclass(HieraPatches, self.patch_embed)
         for block in self.blocks:
             block.attn = as_subclass(HieraAttention, block.attn)
-        self.blocks = nn.ModuleList(as_subclass(HieraBlock, block) for block in self.blocks)
-        replace_linears(self)
+        self.blocks = module_list(as_subclass(HieraBlock, block) for block in self.blocks)
 
     def forward(self, x: Tensor, adapter: str | None = None, depth: int = 1) -> list[Tensor]:
         """Image (B, 3, S, S) -> the output (B, C, H, W) of each stage, the finest first."""
@@ -141,7 +139,7 @@ class Sam2ImageEncoder(ImageEncoder):
     """
 
     def __init__(self, size: HieraSize, image_size: int) -> None:
-        step = PATCH * max(size.window_spec[0], 2 ** (len(size.stages) - 1))
+        step = HieraSize.first_patch * max(size.window_spec[0], 2 ** (len(size.stages) - 1))
         if image_size < step or image_size % step:
             raise ValueError(f"Image size {image_size} is not a multiple of {step}, which Hiera's windows and poolings "
                              f"need; choose e.g. {image_size // step * step or step}.")
@@ -152,18 +150,20 @@ class Sam2ImageEncoder(ImageEncoder):
         self.grid = image_size // size.patch_size
 
     @property
-    def blocks(self) -> Any:
-        return self.trunk.blocks
+    def blocks(self) -> MutableSequence[Block]:
+        blocks: MutableSequence[Block] = self.trunk.blocks
+        return blocks
 
     @property
-    def patch_embed(self) -> Any:
+    def patch_embed(self) -> nn.Module:
         """(B, 3, S, S) -> tokens (B, S / 4, S / 4, C)."""
-        return self.trunk.patch_embed
+        patches: nn.Module = self.trunk.patch_embed
+        return patches
 
     @property
     def pos_embed(self) -> Tensor:
         """What these tokens are told of their place: (1, S / 4, S / 4, C)."""
-        return self.trunk.positions(self.img_size // PATCH)
+        return self.trunk.positions(self.img_size // HieraSize.first_patch)
 
     def forward(self, x: Tensor, adapter: str | None = None, depth: int = 1) -> Tensor:
         """Image (B, 3, S, S) -> embedding (B, out_chans, S / 16, S / 16)."""

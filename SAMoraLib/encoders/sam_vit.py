@@ -6,7 +6,7 @@ Shapes: B images, H x W token grid, N = H * W, C embedding width, h heads, c = C
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, MutableSequence
 from functools import partial
 from itertools import zip_longest
 from typing import Any
@@ -16,12 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from SAMoraLib.encoders.subclassed import as_subclass
+from SAMoraLib.encoders.block import Block, Encoder, module_list
 from SAMoraLib.features import Features
 from SAMoraLib.kernels.attention import Places, attention
-from SAMoraLib.kernels.linear import product, replace_linears
+from SAMoraLib.kernels.linear import product
 from SAMoraLib.kernels.windows import partition, regions, unpartition
 from SAMoraLib.packages.segment_anything import EncoderAttention, EncoderBlock, ImageEncoderViT, PatchEmbed
+from SAMoraLib.packages.subclassed import as_subclass
 from SAMoraLib.variants import EncoderSize
 
 
@@ -147,7 +148,8 @@ class SamImageEncoder(ImageEncoderViT):
 
     recompute = False  # in training: run each block again in the backward pass instead of keeping what it computed
     kept_blocks = 0  # how many of the last blocks' tokens the decoder wants
-    blocks: Any  # a ModuleList of SamBlock; as nn.Module its items would hide their own attributes from the checker
+    blocks: MutableSequence[Block]
+    patch_embed: nn.Module
 
     def __init__(self, size: EncoderSize, image_size: int) -> None:
         if image_size % size.patch_size:
@@ -156,9 +158,8 @@ class SamImageEncoder(ImageEncoderViT):
         super().__init__(img_size=image_size, patch_size=size.patch_size, embed_dim=size.embed_dim, depth=0,
                          out_chans=size.out_chans)
         grid = image_size // size.patch_size
-        self.patch_embed: Any = as_subclass(Patches, self.patch_embed)
-        self.blocks = nn.ModuleList(SamBlock(size, index, grid) for index in range(size.depth))
-        replace_linears(self)
+        self.patch_embed = as_subclass(Patches, self.patch_embed)
+        self.blocks = module_list(SamBlock(size, index, grid) for index in range(size.depth))
         self.depth_adapters = nn.ModuleList()  # one behind every block, or none: tokens and a slab's depth to tokens
 
     def forward(self, x: Tensor, adapter: str | None = None, depth: int = 1) -> Tensor:
@@ -171,6 +172,10 @@ class SamImageEncoder(ImageEncoderViT):
             return Features(self(slices, depth=depth), depth)
         outputs = list(self.after_blocks(self.patch_embed(slices) + self.pos_embed, depth=depth))
         return Features(self.neck(outputs[-1].permute(0, 3, 1, 2)), depth, blocks=tuple(outputs[-self.kept_blocks:]))
+
+    def keep_blocks(self, count: int) -> None:
+        """Give the decoder the tokens of the last ``count`` blocks, and spare the neck, which it does not ask for."""
+        self.kept_blocks, self.neck = count, nn.Identity()
 
     @property
     def grid(self) -> int:
@@ -195,15 +200,15 @@ class SamImageEncoder(ImageEncoderViT):
                 x = self._computed(behind, x, depth)
             yield x
 
-    def _computed(self, module: nn.Module, *inputs: Any) -> Tensor:
+    def _computed(self, module: Callable[..., Tensor], *inputs: Any) -> Tensor:
         if self.recompute and torch.is_grad_enabled():
-            return checkpoint(module, *inputs, use_reentrant=False)
-        output: Tensor = module(*inputs)
-        return output
+            recomputed: Tensor = checkpoint(module, *inputs, use_reentrant=False)
+            return recomputed
+        return module(*inputs)
 
 
-def set_block_eps(encoder: SamImageEncoder, eps: float) -> None:
-    """Another epsilon for the normalisations of all blocks: Meta's is 1e-6, timm's 1e-5."""
+def set_block_eps(encoder: Encoder, eps: float) -> None:
+    """The epsilon of the normalisations of all blocks: Meta's is 1e-6, timm's 1e-5."""
     for block in encoder.blocks:
         block.norm1.eps = block.norm2.eps = eps
 

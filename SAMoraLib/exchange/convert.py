@@ -16,7 +16,7 @@ from SAMoraLib.checkpoint import base_state, find_base, save_tensors
 from SAMoraLib.exchange.recognise import Source, recognise
 from SAMoraLib.exchange.systems import META_FILES, SYSTEMS, System
 from SAMoraLib.labels import LabelSet
-from SAMoraLib.model import SegmentationModel, build_model
+from SAMoraLib.model import SegmentationModel, empty_model
 from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.system.files import atomic_write
 from SAMoraLib.variants import EncoderSize, Variant
@@ -181,8 +181,7 @@ def export_checkpoint(path: str | Path, system: str, output: str | Path, base: s
     if Path(output).suffix not in (".pth", ".safetensors"):
         raise ValueError(f"'{Path(output).name}' is neither a .pth nor a .safetensors file; name the output so.")
     variant = _fitting(path, card, target)
-    with torch.device("meta"):
-        model = build_model(variant, len(card.labels or (1,)), card.image_size)
+    model = empty_model(variant, len(card.labels or (1,)), card.image_size)
     tensors = target.to_theirs(_stored(path, card, target.own_keys(model), model, base))
     _write(output, tensors)
     return tensors

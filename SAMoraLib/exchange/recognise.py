@@ -7,11 +7,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from SAMoraLib.exchange.systems import SYSTEMS, System
-from SAMoraLib.model import SegmentationModel, build_model
+from SAMoraLib.model import SegmentationModel, empty_model
 from SAMoraLib.variants import ENCODER_SIZES, EncoderSize, Variant
 
 # The first of these names that a file has tells the system. SAMed's own name everything that follows SAMed, too.
@@ -45,8 +44,7 @@ class Source:
 
     def empty_model(self) -> SegmentationModel:
         """The model without memory for its weights, for names and shapes."""
-        with torch.device("meta"):
-            return build_model(self.variant, self.classes or 1, self.image_size)
+        return empty_model(self.variant, self.classes or 1, self.image_size)
 
 
 def recognise(tensors: Mapping[str, Tensor], image_size: int | None = None, encoder_size: EncoderSize | None = None

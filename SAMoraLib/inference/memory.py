@@ -11,7 +11,7 @@ import torch
 from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.system.allocator import give_back_freed_memory
 from SAMoraLib.system.memory import available_bytes, resident_bytes
-from SAMoraLib.variants import EXPERTS, HieraSize
+from SAMoraLib.variants import EXPERTS
 from SAMoraLib.volume import Volume
 from SAMoraLib.volume.io import stored_bytes
 
@@ -21,7 +21,6 @@ GIB = 1 << 30
 # model that looks across them, 5 that wait in each block. Behind the decoder 4 per class and pixel.
 BLOCK, WAITING, CLASSES = 20, 5, 4
 FLOAT = 4
-HIERA_PATCH = 4  # of its first stage, which has the most numbers
 
 
 def check_reading(source: Path, max_memory: float | None) -> None:
@@ -74,10 +73,9 @@ def fitted_batch(predictor: Predictor, volume: Volume, max_memory: float | None 
 def slice_bytes(predictor: Predictor, volume: Volume) -> int:
     """What one more slice at once takes at most."""
     size, side = predictor.variant.size, predictor.preprocessing.image_size
-    patch = HIERA_PATCH if isinstance(size, HieraSize) else size.patch_size
-    tokens = (side // patch) ** 2
+    tokens = (side // size.first_patch) ** 2
     streams = 1 + len(EXPERTS) if predictor.variant.fusion else 1
-    widths = BLOCK * streams + (WAITING * size.depth if predictor.variant.depth > 1 else 0)
+    widths = BLOCK * streams + (WAITING * size.depth if predictor.variant.sees != "slices" else 0)
     pixels = max(side**2, volume.array[0].size)
     return FLOAT * (widths * tokens * size.embed_dim + CLASSES * (1 + len(predictor.labels)) * pixels)
 

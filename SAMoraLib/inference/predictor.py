@@ -63,7 +63,7 @@ class Predictor:
         check_grid(card.variant, card.preprocessing)
         self.model = model.eval()
         self.variant, self.slabs, self.skim = card.variant, slabs, skim
-        if skim > 1 and not self._sees_single_slices:
+        if skim > 1 and card.variant.sees != "slices":
             raise ValueError(f"'{card.variant.name}' looks at slices together or in boxes and cannot skim; let "
                              "it look at every slice, or choose another model.")
         self.labels: LabelSet = card.labels
@@ -145,7 +145,7 @@ class Predictor:
 
     def _targets(self, boxes: Mapping[str, Region] | None, volume: Volume, prepared: PreparedVolume
                  ) -> tuple[Target, ...]:
-        if self.variant.prompt == "box":
+        if self.variant.takes_boxes:
             return find_targets(boxes or {}, self.labels, volume, prepared)
         if boxes:
             raise ValueError("This model finds its organs by itself and takes no boxes; choose a model that is "
@@ -192,19 +192,15 @@ class Predictor:
             classes, probabilities = map(torch.stack, zip(*found, strict=True))
             yield batch, _on_slices(classes, prepared), _on_slices(probabilities, prepared)
 
-    @property
-    def _sees_single_slices(self) -> bool:
-        return self.variant.depth == 1 and self.variant.decoder != "conv3d" and self.variant.prompt == "none"
-
     def _logits(self, prepared: PreparedVolume, wanted: np.ndarray, targets: Sequence[Target]) -> Logits:
         """The wanted slices with logits (N, K, s, s) at the decoder's own resolution, as the variant sees a volume."""
         numbers, images = np.flatnonzero(wanted), partial(self._images, prepared)
-        if self._sees_single_slices:
+        if self.variant.sees == "slices":
             return self._slice_by_slice(images, numbers)
         if not len(numbers):
             return iter(())
         begin, end = int(numbers[0]), int(numbers[-1]) + 1
-        if self.variant.decoder == "conv3d":
+        if self.variant.sees == "blocks":
             return sliding_window(self._windows(prepared), begin, end)
         passes = Passes(self.model, images, partial(self._decode, targets), len(prepared.array), self.batch_size)
         return SLAB_PASSES[self.slabs](passes, begin, end)

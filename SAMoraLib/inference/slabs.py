@@ -9,15 +9,17 @@ Legend: N slices at once, K channels of the logits, s side of the logits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from SAMoraLib.adapters.depth_adapter import DepthAdapter, DepthBlock
+from SAMoraLib.encoders.sam_vit import SamImageEncoder
 from SAMoraLib.features import Features
 from SAMoraLib.model import SegmentationModel, as_rgb_slices
 
@@ -43,10 +45,15 @@ class Passes:
     count: int
     batch_size: int
 
+    @property
+    def encoder(self) -> SamImageEncoder:
+        """SAM's: no row on SAM 2 sees slabs."""
+        return cast("SamImageEncoder", self.model.image_encoder)
+
 
 def streamed(passes: Passes, begin: int, end: int) -> Logits:
     """Slices begin..end (exclusive), each encoded once; those around, as far as the adapters reach, run along."""
-    encoder = passes.model.image_encoder
+    encoder = passes.encoder
     reach = 2 * len(encoder.blocks)
     start, stop = max(0, begin - reach), min(passes.count, end + reach)
     for embedding in _stream(passes, start, stop):
@@ -94,16 +101,16 @@ def _span(numbers: np.ndarray) -> slice:
 
 def _stream(passes: Passes, start: int, stop: int) -> Iterator[Tensor]:
     """Embeddings (N, C, h, w) of slices start..stop in order, some at a time."""
-    encoder = passes.model.image_encoder
+    encoder = passes.encoder
     chunks = _embedded(passes, start, stop)
-    for block in encoder.blocks:
+    for block in cast("Sequence[DepthBlock]", encoder.blocks):
         chunks = _through(block, chunks, passes)
     for tokens, _ in chunks:
         yield encoder.neck(tokens.permute(0, 3, 1, 2))
 
 
 def _embedded(passes: Passes, start: int, stop: int) -> Chunks:
-    encoder = passes.model.image_encoder
+    encoder = passes.encoder
     for first in range(start, stop, passes.batch_size):
         last = min(first + passes.batch_size, stop)
         slices = as_rgb_slices(passes.images(np.arange(first, last)).transpose(0, 1)[None])

@@ -16,21 +16,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from SAMoraLib.kernels.int8 import Int8Weight, int8_product, quantized
+from SAMoraLib.packages.subclassed import as_subclass
 
 FEW_WEIGHTS = 1 << 16  # fewer, and rounding the input takes what products of 8-bit integers save
 FEW_ROWS = 64  # fewer, and putting the weights into oneDNN's order costs more than it brings
 
 
 class Linear(nn.Linear):
-    """Takes over a Linear's parameters under their names."""
+    """``nn.Linear`` by the faster library, or in 8 bits; see ``replace_linears``."""
 
     int8: Int8Weight | None = None  # the weight as it is multiplied with, where that is to be in 8 bits
-
-    def __init__(self, linear: nn.Linear) -> None:
-        # The parent's constructor would draw weights that the next lines throw away.
-        nn.Module.__init__(self)
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.weight, self.bias = linear.weight, linear.bias
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
@@ -40,11 +35,14 @@ class Linear(nn.Linear):
 
 
 def replace_linears(module: nn.Module) -> None:
-    """Make every plain Linear in ``module`` one of ours; parameters keep their names."""
+    """Make every plain Linear in ``module`` one of ours; parameters keep their names.
+
+    ``build_encoder`` does so once, when all adapters are in place: nobody else needs to know of it.
+    """
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Linear:
-                setattr(parent, name, Linear(child))
+                setattr(parent, name, as_subclass(Linear, child))
 
 
 def multiply_in_int8(module: nn.Module) -> None:

@@ -63,6 +63,6 @@ def check_grid(variant: Variant, preprocessing: Preprocessing) -> None:
     Raises:
         ValueError: the model sees slices, but the preprocessing names a spacing.
     """
-    if preprocessing.spacing and variant.decoder != "conv3d":
+    if preprocessing.spacing and variant.sees != "blocks":
         raise ValueError(f"'{variant.name}' sees slices as they lie, not a grid of {preprocessing.spacing} mm; set the "
                          "preprocessing's spacing to 0, or choose tp_mamba.")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from SAMoraLib.encoders.sam_vit import resize_position_tables
 from SAMoraLib.model import SegmentationModel
-from SAMoraLib.variants import FUSIONS, HieraSize
+from SAMoraLib.variants import FUSIONS
 from SAMoraLib.weights.sam2 import check_hiera
 
 # Their size depends on the number of classes, so SAM's own are dropped (SAMed, H-SAM and MA-SAM: load_from).
@@ -21,40 +22,45 @@ ADDED = ("mask_decoder2.", "volume_decoder.", *(f"point_embeddings.{index}." for
 
 
 def load_base(model: SegmentationModel, state: dict[str, Tensor]) -> list[str]:
-    """Start ``model`` from a whole SAM or SAM 2.
-
-    Position tables are resized to the model's image size, tensors whose size depends on the class count are left at
-    the model's random start, and so are adapters, which a base does not have. Further tensors are ignored: old files
-    carry pixel_mean and pixel_std, but slices come in [0, 1] here. SAM 2 stretches its position table when it runs, and
-    its files have nothing to ignore.
-
-    Args:
-        state: Meta's keys ``image_encoder.*``, ``prompt_encoder.*``, ``mask_decoder.*``.
+    """Start ``model`` from a whole SAM or SAM 2: what ``base_tensors`` gives it.
 
     Returns:
         The keys that were loaded.
 
     Raises:
+        ValueError: as ``base_tensors``.
+    """
+    tensors = base_tensors(model, state)
+    model.load_state_dict(tensors, strict=False)
+    return list(tensors)
+
+
+def base_tensors(model: SegmentationModel, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that a whole SAM or SAM 2 gives a model, which may be empty.
+
+    Position tables are resized to the model's image size, tensors whose size depends on the class count are left out,
+    and so are adapters, which a base does not have. Further tensors are ignored: old files carry pixel_mean and
+    pixel_std, but slices come in [0, 1] here. SAM 2 stretches its position table when it runs, and its files have
+    nothing to ignore.
+
+    Args:
+        state: Meta's keys ``image_encoder.*``, ``prompt_encoder.*``, ``mask_decoder.*``.
+
+    Raises:
         ValueError: a tensor of the encoder, prompt encoder or decoder is missing or has another shape.
     """
-    target, size = model.state_dict(), model.variant.size
-    if isinstance(size, HieraSize):
-        check_hiera(model.variant.encoder, size, state, {*target, *(key for key in state if _starts_random(key))})
-    else:
-        _check_encoder(model, state)
-    wanted = [key for key in target if not _starts_random(key)]
+    target, family = model.state_dict(), FAMILIES[model.variant.size.family]
+    family.check(model, state)
+    wanted = [key for key in target if not starts_random(key)]
     if missing := [key for key in wanted if key not in state]:
         raise ValueError(f"The base file lacks '{missing[0]}', so it is not a whole SAM {model.variant.encoder}; "
                          "choose the encoder that the file was made for.")
-    if not isinstance(size, HieraSize):
-        state = resize_position_tables(state, size, model.image_encoder.img_size,
-                                       "bicubic" if model.variant.backbone == "timm" else "bilinear")
+    fitted = family.fit(model, state)
     for key in wanted:
-        if state[key].shape != target[key].shape:
-            raise ValueError(f"'{key}' is {tuple(state[key].shape)} in the base file and {tuple(target[key].shape)} "
+        if fitted[key].shape != target[key].shape:
+            raise ValueError(f"'{key}' is {tuple(fitted[key].shape)} in the base file and {tuple(target[key].shape)} "
                              f"in {model.variant.encoder}; choose the encoder that the file was made for.")
-    model.load_state_dict({key: state[key] for key in wanted}, strict=False)
-    return wanted
+    return {key: fitted[key].to(target[key].dtype) for key in wanted}
 
 
 def start_classes(model: SegmentationModel, state: Mapping[str, Tensor], pairs: Mapping[int, int]) -> None:
@@ -84,14 +90,42 @@ def start_classes(model: SegmentationModel, state: Mapping[str, Tensor], pairs: 
     model.load_state_dict(own)
 
 
-def _starts_random(key: str) -> bool:
+def starts_random(key: str) -> bool:
+    """Whether no base has this tensor of a model, or only one of another size."""
     return any(part in key for part in (*CLASS_DEPENDENT, *ADDED))
 
 
-def _check_encoder(model: SegmentationModel, state: dict[str, Tensor]) -> None:
+@dataclass(frozen=True)
+class Family:
+    """What the bases of one kind of encoder need.
+
+    Attributes:
+        check: refuse a base of another encoder.
+        fit: position tables for the model's image size.
+    """
+
+    check: Callable[[SegmentationModel, dict[str, Tensor]], None]
+    fit: Callable[[SegmentationModel, dict[str, Tensor]], dict[str, Tensor]]
+
+
+def _check_vit(model: SegmentationModel, state: dict[str, Tensor]) -> None:
     depth = 1 + max((int(key.split(".")[2]) for key in state if key.startswith("image_encoder.blocks.")), default=-1)
     width = state["image_encoder.pos_embed"].shape[-1] if "image_encoder.pos_embed" in state else 0
     size = model.variant.size
     if (depth, width) != (size.depth, size.embed_dim):
         raise ValueError(f"The base file holds a ViT of {depth} blocks of width {width}, {model.variant.encoder} has "
                          f"{size.depth} of width {size.embed_dim}; choose the encoder that the file was made for.")
+
+
+def _fit_vit(model: SegmentationModel, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return resize_position_tables(state, model.variant.size, model.image_encoder.img_size,
+                                  RESIZING[model.variant.backbone])
+
+
+def _check_hiera(model: SegmentationModel, state: dict[str, Tensor]) -> None:
+    known = {*model.state_dict(), *filter(starts_random, state)}
+    check_hiera(model.variant.encoder, model.variant.size, state, known)
+
+
+RESIZING = {"segment_anything": "bilinear", "timm": "bicubic"}  # of the absolute table, by the row's backbone
+FAMILIES = {"sam_vit": Family(_check_vit, _fit_vit), "sam2_hiera": Family(_check_hiera, lambda model, state: state)}

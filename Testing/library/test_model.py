@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
 from SAMoraLib.kernels.linear import Linear
-from SAMoraLib.model import SegmentationModel, as_rgb_slices, build_model
+from SAMoraLib.model import SegmentationModel, as_rgb_slices, build_model, empty_model, load_tensors
 from SAMoraLib.parts import count_parameters, own_keys, train_only
 from SAMoraLib.variants import VARIANTS, Variant, get_variant
 from SAMoraLib.weights.sam import ADDED
@@ -28,8 +28,7 @@ def slabs(batch: int, depth: int, channels: int = 1) -> Tensor:
 
 def on_meta(variant: Variant, num_classes: int, image_size: int) -> SegmentationModel:
     """The whole model without its memory."""
-    with torch.device("meta"):
-        model = build_model(variant, num_classes, image_size)
+    model = empty_model(variant, num_classes, image_size)
     train_only(model, own_keys(model, variant.trained))
     return model
 
@@ -234,3 +233,17 @@ def test_the_encoder_is_one_forward_of_the_model() -> None:
     model.image_encoder.register_forward_hook(lambda *call: seen.append(call[2]))
     model(image)
     assert torch.equal(seen[0], model.image_encoder(as_rgb_slices(image)))
+
+
+@EVERY_VARIANT
+@torch.no_grad()
+def test_an_empty_model_becomes_the_one_that_it_is_filled_with(name: str) -> None:
+    whole = small_model(name).half().float()
+    before = torch.get_rng_state()
+    model = empty_model(whole.variant, 4, 32)
+    assert torch.equal(torch.get_rng_state(), before), "nothing is drawn"
+    assert all(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())), "and no memory is taken"
+    load_tensors(model, {key: value.half() for key, value in whole.state_dict().items()})
+    found, expected = (each.eval()(slabs(1, 3)).low_res_logits for each in (model, whole))
+    assert found.dtype == torch.float32 and torch.equal(found, expected)
+    assert all(parameter.requires_grad for parameter in model.parameters())

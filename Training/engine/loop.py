@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from SAMoraLib.encoders.block import stacks_in
 from SAMoraLib.system.allocator import keep_freed_memory
 from Training.engine.optimisers import make_optimisers
 from Training.engine.run import Run
@@ -143,9 +144,8 @@ def _check_shares(objective: nn.Module, optimisation: Optimisation, world: int) 
 
 
 def _recompute_blocks(objective: nn.Module) -> None:
-    encoders: list[Any] = [module for module in objective.modules() if hasattr(module, "recompute")]
-    for encoder in encoders:  # or SAM 2's trunk
-        encoder.recompute = True
+    for stack in stacks_in(objective):
+        stack.recompute = True
 
 
 def _backward(fabric: Fabric, module: Any, batch: list[Tensor], parts: int, step: int) -> float:

@@ -7,7 +7,7 @@ memory and gets the weights back, so that a run's files are the same as without.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric.strategies import ModelParallelStrategy
@@ -17,6 +17,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
+from SAMoraLib.encoders.block import stacks_in
+
 
 def sharded_strategy() -> ModelParallelStrategy:
     """lightning-fabric's strategy that spreads what it sets up over all processes."""
@@ -25,10 +27,9 @@ def sharded_strategy() -> ModelParallelStrategy:
 
 def _shard(objective: nn.Module, mesh: DeviceMesh) -> nn.Module:
     everyone = init_device_mesh(mesh.device_type, (mesh.size(),))
-    encoders: list[Any] = [module for module in objective.modules() if hasattr(module, "recompute")]
-    for encoder in encoders:  # or SAM 2's trunk
-        for block in encoder.blocks:
-            fully_shard(block, mesh=everyone)
+    for stack in stacks_in(objective):
+        for block in stack.blocks:
+            fully_shard(cast("nn.Module", block), mesh=everyone)
     fully_shard(objective, mesh=everyone)
     return objective
 

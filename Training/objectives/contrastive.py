@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from SAMoraLib.model import ImageEncoder, as_rgb_slices
+from SAMoraLib.encoders.block import Encoder
+from SAMoraLib.model import as_rgb_slices
 from Training.objectives.nt_xent import nt_xent
 from Training.teachers.simclr import Simclr
 
@@ -15,7 +16,7 @@ class ContrastiveObjective(nn.Module):
 
     compares_the_batch = True  # so it cannot be computed in parts
 
-    def __init__(self, encoder: ImageEncoder, out_chans: int, hidden: int = 512, temperature: float = 0.2) -> None:
+    def __init__(self, encoder: Encoder, out_chans: int, hidden: int = 512, temperature: float = 0.2) -> None:
         super().__init__()
         self.encoder = encoder
         self.temperature = temperature

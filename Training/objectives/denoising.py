@@ -7,7 +7,8 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from SAMoraLib.model import ImageEncoder, as_rgb_slices
+from SAMoraLib.encoders.block import Encoder
+from SAMoraLib.model import as_rgb_slices
 from Training.objectives.losses import SMOOTH
 
 
@@ -26,7 +27,7 @@ class DenoisingObjective(nn.Module):
             Above 0 the decoder ends in a sigmoid, as a Dice wants values in [0, 1].
     """
 
-    def __init__(self, encoder: ImageEncoder, out_chans: int, patch_size: int, dice_weight: float = 0.0) -> None:
+    def __init__(self, encoder: Encoder, out_chans: int, patch_size: int, dice_weight: float = 0.0) -> None:
         super().__init__()
         self.encoder = encoder
         self.dice_weight = dice_weight

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from SAMoraLib.model import ImageEncoder, as_rgb_slices
+from SAMoraLib.encoders.block import Encoder
+from SAMoraLib.model import as_rgb_slices
 from Training.objectives.masked import masked_tokens
 from Training.teachers.weights import Teacher
 
@@ -55,7 +56,7 @@ def make_projector(width: int, hidden: int, out: int) -> nn.Sequential:
 class ImageDistillation(nn.Module):
     """The student's pooled embedding against SimCLR's features of the same view."""
 
-    def __init__(self, encoder: ImageEncoder, out_chans: int, teacher: Frozen, hidden: int) -> None:
+    def __init__(self, encoder: Encoder, out_chans: int, teacher: Frozen, hidden: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.teacher = teacher
@@ -77,7 +78,7 @@ class PatchDistillation(nn.Module):
         ValueError: student and teacher do not have the same grid.
     """
 
-    def __init__(self, encoder: ImageEncoder, token_dim: int, teacher: Frozen, hidden: int, ratio: float) -> None:
+    def __init__(self, encoder: Encoder, token_dim: int, teacher: Frozen, hidden: int, ratio: float) -> None:
         super().__init__()
         grid, own = encoder.grid, teacher.teacher.grid
         if grid != own:

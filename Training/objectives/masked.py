@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from SAMoraLib.model import ImageEncoder, as_rgb_slices
+from SAMoraLib.encoders.block import Encoder
+from SAMoraLib.model import as_rgb_slices
 from Training.teachers.mae import Mae, rgb_patches
 
 
@@ -31,7 +32,7 @@ def normalised(patches: Tensor) -> Tensor:
     return (patches - patches.mean(-1, keepdim=True)) / (patches.std(-1, keepdim=True) + 0.02)
 
 
-def masked_tokens(encoder: ImageEncoder, slices: Tensor, mask_token: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
+def masked_tokens(encoder: Encoder, slices: Tensor, mask_token: Tensor, ratio: float) -> tuple[Tensor, Tensor]:
     """Embedded tokens (B, H, W, C) with ``mask_token`` (C) on a share ``ratio`` of them, and the mask (B, h, w).
 
     The mask is the embedding's grid. SAM 2 starts on a finer one, where all tokens of a masked place are replaced.
@@ -47,7 +48,7 @@ def masked_tokens(encoder: ImageEncoder, slices: Tensor, mask_token: Tensor, rat
 class MaskedObjective(nn.Module):
     """Mean squared error on masked patches, each normalised by its own mean and deviation (MAE, section 3)."""
 
-    def __init__(self, encoder: ImageEncoder, token_dim: int, patch_size: int, ratio: float = 0.75) -> None:
+    def __init__(self, encoder: Encoder, token_dim: int, patch_size: int, ratio: float = 0.75) -> None:
         super().__init__()
         self.encoder = encoder
         self.patch_size, self.ratio = patch_size, ratio

@@ -21,7 +21,7 @@ def test_as_many_doublings_as_the_patches_have(size: str, widths: list[int]) -> 
 
 
 def test_every_doubling_but_the_last_is_normalised() -> None:
-    decoder = build_progressive_decoder(ENCODER_SIZES["vit_b"], 2, 64).parts["mask_decoder"]
+    decoder = build_progressive_decoder(get_variant("ma_sam", "vit_b"), 2, 64).parts["mask_decoder"]
     names = [type(layer).__name__ for layer in decoder.output_upscaling]
     assert names == ["ConvTranspose2d", "LayerNorm2d", "GELU"] * 3 + ["ConvTranspose2d", "GELU"]
     assert all(mlp.layers[-1].out_features == 8 for mlp in decoder.output_hypernetworks_mlps)

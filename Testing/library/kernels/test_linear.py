@@ -32,13 +32,6 @@ def test_a_strided_input_is_read_as_it_is() -> None:
     torch.testing.assert_close(as_convolution(x, weight), F.linear(x, weight), rtol=0, atol=1e-5)
 
 
-def test_it_takes_parameters_over() -> None:
-    plain = nn.Linear(5, 9)
-    ours = Linear(plain)
-    assert ours.weight is plain.weight and ours.bias is plain.bias
-    assert set(ours.state_dict()) == {"weight", "bias"}
-
-
 def test_the_plain_ones_of_a_module_become_ours() -> None:
     module = nn.Sequential(nn.Linear(3, 4), nn.ModuleList([nn.Linear(4, 5)]), nn.TransformerEncoderLayer(4, 2))
     before, shapes = dict(module.named_parameters()), {key: value.shape for key, value in module.state_dict().items()}
