@@ -26,6 +26,7 @@ from slicer.util import VTKObservationMixin
 if (Path(__file__).resolve().parents[1] / "SAMoraLib" / "__init__.py").is_file():
     sys.path.append(str(Path(__file__).resolve().parents[1]))  # a clone; installed, the library lies beside this file
 
+from SAMoraLib.request import Options, as_names
 from SAMoraSlicer import dependencies
 from SAMoraSlicer.models import catalogue, find
 from SAMoraSlicer.panel.panel import Panel
@@ -216,8 +217,9 @@ class SAMoraLogic(ScriptedLoadableModuleLogic):
         if missing := dependencies.missing():
             raise RuntimeError(f"{dependencies.sentence(missing)} Press Install in the panel's setup.")
         chosen = find(model) if model is not None else self._firstModel()
-        run = Segmenting([volumeNode], chosen.checkpoint, organs=organs, region=region, device=device,
-                         outputs=[segmentation] if segmentation is not None else None, precision=precision, skim=skim)
+        options = Options(as_names(organs), device, skim=skim, precision=precision)
+        run = Segmenting([volumeNode], chosen.checkpoint, options, region,
+                         outputs=[segmentation] if segmentation is not None else None)
         run.start()
         run.wait()
         if run.errors:

@@ -18,15 +18,15 @@ from typing import Any
 from SAMoraLib import __version__
 from SAMoraLib.arguments import gibibytes, lps_region, organ_box, organ_names, seed_number, whole_number
 from SAMoraLib.card import Card, read_card
-from SAMoraLib.request import PRECISIONS, Request, plan_jobs
+from SAMoraLib.request import PRECISIONS, Options, Request, plan_jobs
 from SAMoraLib.system.allocator import keep_freed_memory
 from SAMoraLib.system.garbage import without_collector
 from SAMoraLib.system.parent import end_with_parent
 from SAMoraLib.system.ranks import rank_and_world, share_of
+from SAMoraLib.volume.io import LABEL_FORMATS
 
 DONE, REFUSED, INTERRUPTED = 0, 1, 130
 CT_ABDOMEN = Path(__file__).with_name("checkpoints") / "ct_abdomen.safetensors"
-FORMATS = (".seg.nrrd", ".nii.gz", ".nrrd", ".mha")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,8 +80,8 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
                         "beside it")
     parser.add_argument("--output", type=Path, default=Path(), help="folder for the label volumes, or for a single "
                         "input the file to write (default: the current folder)")
-    parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="of files in an output folder "
-                        "(default: %(default)s)")
+    parser.add_argument("--format", choices=LABEL_FORMATS, default=LABEL_FORMATS[0],
+                        help="of files in an output folder (default: %(default)s)")
     parser.add_argument("--organs", type=organ_names, help="only these, e.g. liver,spleen (default: all that the "
                         "model knows)")
     parser.add_argument("--region", type=lps_region, metavar="XMIN,XMAX,YMIN,YMAX,ZMIN,ZMAX",
@@ -141,8 +141,9 @@ def start_computing() -> None:
 
 def _request(options: argparse.Namespace) -> Request:
     jobs = plan_jobs(options.inputs, options.output, options.format, options.region, dict(options.boxes))
-    return Request(jobs, options.model or CT_ABDOMEN, options.base, options.organs, options.device, options.batch_size,
-                   options.skim, options.max_memory, options.precision)
+    how = Options(options.organs, options.device, options.batch_size, options.skim, options.max_memory,
+                  options.precision)
+    return Request(jobs, options.model or CT_ABDOMEN, options.base, how)
 
 
 def _add_demo(commands: argparse._SubParsersAction) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,10 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Request:
-    """Volumes for one model.
+class Options:
+    """How volumes are segmented, whoever asks: the command line, the panel, the console or a batch.
 
     Attributes:
-        model: checkpoint.
-        base: base weights; None: beside the checkpoint, if it needs any.
         organs: names to keep; None: all of the model's.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         batch_size: slices at once, at most.
@@ -51,13 +49,9 @@ class Request:
         precision: "full", float32; "half" or, on a CPU, "int8", which are faster and differ in a few voxels.
 
     Raises:
-        ValueError: no volume or organ, a batch of nothing, steps, memory or precision that cannot be, an output of
-            no known format, one that would overwrite an input, or two that are the same.
+        ValueError: no organ, a batch of nothing, or steps, memory or a precision that cannot be.
     """
 
-    jobs: tuple[Job, ...]
-    model: Path
-    base: Path | None = None
     organs: tuple[str, ...] | None = None
     device: str = "auto"
     batch_size: int = 8
@@ -66,18 +60,72 @@ class Request:
     precision: str = "full"
 
     def __post_init__(self) -> None:
-        if not self.jobs:
-            raise ValueError("The request names no volume; give at least one.")
         if self.organs is not None and not self.organs:
-            raise ValueError("The request names no organ; name some, or leave them out for all of the model's.")
-        _check_above_zero("batch size", self.batch_size)
+            raise ValueError("No organ is chosen; choose at least one, or leave the organs out for all of the model's.")
+        for name, number in (("batch size", self.batch_size), ("step of skimming", self.skim)):
+            if not isinstance(number, int) or number < 1:
+                raise ValueError(f"The {name} is {number}; give a whole number above 0.")
         if self.max_memory is not None and not (isinstance(self.max_memory, (int, float)) and self.max_memory > 0):
             raise ValueError(f"The largest memory is {self.max_memory} GiB; give a number above 0, or leave it out.")
-        check_speed(self.precision, self.skim)
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"Unknown precision '{self.precision}'; choose from {', '.join(PRECISIONS)}.")
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Options:
+        """The fields of ``data`` that are options.
+
+        Raises:
+            TypeError: organs that are no list of names.
+            ValueError: as the constructor.
+        """
+        values = {f.name: data[f.name] for f in fields(cls) if f.name in data}
+        return cls(**values | {"organs": as_names(values.get("organs"))})
+
+
+DEFAULTS = Options()
+
+
+def as_names(names: Any) -> tuple[str, ...] | None:
+    """A list of names as a tuple; a bare text, which would be taken letter by letter, is refused.
+
+    Raises:
+        TypeError: anything else.
+    """
+    if names is None:
+        return None
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"organs are {names!r}, not a list of names")
+    return tuple(names)
+
+
+@dataclass(frozen=True)
+class Request:
+    """Volumes for one model.
+
+    Attributes:
+        model: checkpoint.
+        base: base weights; None: beside the checkpoint, if it needs any.
+
+    Raises:
+        ValueError: no volume, an output of no known format, one that would overwrite an input, or two that are the
+            same.
+    """
+
+    jobs: tuple[Job, ...]
+    model: Path
+    base: Path | None = None
+    options: Options = DEFAULTS
+
+    def __post_init__(self) -> None:
+        if not self.jobs:
+            raise ValueError("The request names no volume; give at least one.")
         _check_outputs(self.jobs)
 
     def to_json(self) -> dict[str, Any]:
-        return json.loads(json.dumps(asdict(self), default=str))  # paths as text, tuples as lists
+        """Options stand beside the other fields, as they always have."""
+        data = asdict(self)
+        flat = data | data.pop("options")
+        return json.loads(json.dumps(flat, default=str))  # paths as text, tuples as lists
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Request:
@@ -87,12 +135,12 @@ class Request:
             ValueError: a field is missing, unknown or has an impossible value.
         """
         try:
-            values = dict(data)
-            values["jobs"] = tuple(Job.from_json(job) for job in data["jobs"])
-            values["model"] = Path(data["model"])
-            values["base"] = Path(data["base"]) if data.get("base") else None
-            values["organs"] = _names(data.get("organs"))
-            return cls(**values)
+            known = {f.name for kind in (cls, Options) for f in fields(kind)} - {"options"}
+            if unknown := sorted(set(data) - known):
+                raise TypeError(f"it has no field '{unknown[0]}'")
+            jobs = tuple(Job.from_json(job) for job in data["jobs"])
+            base = Path(data["base"]) if data.get("base") else None
+            return cls(jobs, Path(data["model"]), base, Options.from_json(data))
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"The request is damaged ({error}); write it again.") from error
 
@@ -121,29 +169,6 @@ class Request:
         except ValueError as error:
             raise ValueError(f"The request '{path.name}' is not JSON ({error}); write it again.") from error
         return cls.from_json(data)
-
-
-def check_speed(precision: str, skim: int) -> None:
-    """Refuse what a request cannot ask for.
-
-    Raises:
-        ValueError: no such precision, or steps that are no whole number above 0.
-    """
-    if precision not in PRECISIONS:
-        raise ValueError(f"Unknown precision '{precision}'; choose from {', '.join(PRECISIONS)}.")
-    _check_above_zero("step of skimming", skim)
-
-
-def _check_above_zero(name: str, number: Any) -> None:
-    if not isinstance(number, int) or number < 1:
-        raise ValueError(f"The {name} is {number}; give a whole number above 0.")
-
-
-def _names(names: Any) -> tuple[str, ...] | None:
-    """A list of names as a tuple; a bare text would be taken letter by letter."""
-    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise TypeError(f"organs are {names!r}, not a list of names")
-    return names if names is None else tuple(names)
 
 
 def _check_outputs(jobs: Sequence[Job]) -> None:

@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from SAMoraLib.card import read_card
-from SAMoraLib.request import Job, Request
+from SAMoraLib.request import DEFAULTS, Job, Options, Request
 from SAMoraLib.system.files import file_sha256
 from SAMoraSlicer.cases import SEGMENTATION, Case, find_cases
 from SAMoraSlicer.folder_lock import FolderLock
 from SAMoraSlicer.manifest import DONE, FAILED, Manifest
 from SAMoraSlicer.process import ChildProcess, child_environment, describe_exit, python_command
+from SAMoraSlicer.run import POLL_SECONDS, seconds_left
 
 MANIFEST, TABLE = "manifest.json", "statistics.csv"
-POLL_SECONDS = 0.05
-ENOUGH_TO_GUESS = 0.03  # of the work: before, the time that is left is not told
 
 
 class FolderBatch:
@@ -33,11 +32,10 @@ class FolderBatch:
         folder: holds files and DICOM series, in sub-folders too.
         output: gets a label volume for every case, ``manifest.json`` and ``statistics.csv``.
         model: checkpoint.
-        organs: names to keep; all by default.
+        options: organs, device, precision and what else a request may ask for.
         base: base weights, where the checkpoint leaves them out and they are not beside it.
         ending: file format of the results.
         pattern: keeps inputs whose path below ``folder`` fits.
-        precision, skim: as in ``SAMoraLib.request.Request``.
 
     Attributes:
         state: "idle", "running", "done" (all cases were tried), "cancelled" or "failed" (nothing more can be done).
@@ -50,16 +48,14 @@ class FolderBatch:
         FileNotFoundError, ValueError: before anything is written, a run that cannot be carried out.
     """
 
-    def __init__(self, folder: Path, output: Path, model: Path, organs: Sequence[str] | None = None,
-                 device: str = "auto", batch_size: int = 8, base: Path | None = None, ending: str = SEGMENTATION,
-                 pattern: str = "*", precision: str = "full", skim: int = 1) -> None:
+    def __init__(self, folder: Path, output: Path, model: Path, options: Options = DEFAULTS,
+                 base: Path | None = None, ending: str = SEGMENTATION, pattern: str = "*") -> None:
         folder, output, model = folder.absolute(), output.absolute(), model.absolute()
-        run = {**_describe_run(model, organs, ending), "precision": precision, "skim": skim}
+        run = _describe_run(model, options, ending)
         self.cases = find_cases(folder, output, ending, pattern)
         self.manifest = Manifest(output / MANIFEST, run)
         self.waiting = [case for case in self.cases if not self.manifest.is_done(case)]
-        self._request = Request(_jobs(self.cases), model, base and base.absolute(), None if organs is None
-                                else tuple(organs), device, batch_size, skim, precision=precision)
+        self._request = Request(_jobs(self.cases), model, base and base.absolute(), options)
         self.state, self.stage = "idle", ""
         self.errors: dict[str | None, str] = {}
         self.notices: list[str] = []
@@ -81,10 +77,8 @@ class FolderBatch:
     @property
     def seconds_left(self) -> float | None:
         """How long it will take at the speed so far; None while nothing can be said."""
-        gone = self.fraction - self._fraction_at_start
-        if not self.begun or gone < ENOUGH_TO_GUESS:
-            return None
-        return (1 - self.fraction) * (time.monotonic() - self._started) / gone
+        gone = self.fraction - self._fraction_at_start if self.begun else 0.0
+        return seconds_left(gone, 1 - self.fraction, time.monotonic() - self._started)
 
     def start(self) -> None:
         """Start on what is not done yet."""
@@ -209,7 +203,7 @@ class FolderBatch:
             self.errors[None] = message
 
 
-def _describe_run(model: Path, organs: Sequence[str] | None, ending: str) -> dict[str, str]:
+def _describe_run(model: Path, options: Options, ending: str) -> dict[str, Any]:
     """What makes results comparable.
 
     Raises:
@@ -219,10 +213,11 @@ def _describe_run(model: Path, organs: Sequence[str] | None, ending: str) -> dic
     if card.labels is None:
         raise ValueError(f"'{model.name}' is a checkpoint of kind '{card.kind}', which cannot segment by itself; give "
                          "a trained model.")
-    for organ in organs or ():
+    for organ in options.organs or ():
         card.labels.by_name(organ)
-    kept = [name for name in card.labels.names if organs is None or name in organs]
-    return {"model": f"{card.name} {file_sha256(model)[:16]}", "organs": ",".join(kept), "format": ending}
+    kept = [name for name in card.labels.names if options.organs is None or name in options.organs]
+    return {"model": f"{card.name} {file_sha256(model)[:16]}", "organs": ",".join(kept), "format": ending,
+            "precision": options.precision, "skim": options.skim}
 
 
 def _jobs(cases: Sequence[Case]) -> tuple[Job, ...]:

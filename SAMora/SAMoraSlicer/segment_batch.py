@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from SAMoraSlicer.batch import FolderBatch
 
 DONE, FAILED, WRONG_USE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
-POLL_SECONDS = 0.05
-FORMATS = (".seg.nrrd", ".nii.gz", ".nrrd", ".mha")
-PRECISIONS = ("full", "half", "int8")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -63,6 +60,10 @@ def _make_importable() -> None:
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    from SAMoraLib.arguments import organ_names, whole_number
+    from SAMoraLib.request import PRECISIONS
+    from SAMoraLib.volume.io import LABEL_FORMATS
+
     parser = argparse.ArgumentParser(prog="segment_batch.py", description="Segment every volume of a folder. Research "
                                      "use only, not a medical device.")
     parser.add_argument("--input", required=True, type=Path, metavar="DIR",
@@ -73,22 +74,25 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
                         help="model of the panel's list, or a checkpoint file")
     parser.add_argument("--base", type=Path, metavar="FILE", help="base weights, if the checkpoint leaves them out and "
                         "they are not beside it")
-    parser.add_argument("--organs", type=_names, metavar="A,B", help="only these, e.g. liver,spleen (default: all)")
+    parser.add_argument("--organs", type=organ_names, metavar="A,B", help="only these, e.g. liver,spleen "
+                        "(default: all)")
     parser.add_argument("--pattern", default="*", metavar="GLOB",
                         help="only inputs whose path below the folder fits, e.g. '*/ct.nii.gz'")
-    parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="of the results (default: %(default)s)")
+    parser.add_argument("--format", choices=LABEL_FORMATS, default=LABEL_FORMATS[0],
+                        help="of the results (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
-    parser.add_argument("--batch-size", type=_positive, default=8, metavar="N",
+    parser.add_argument("--batch-size", type=whole_number, default=8, metavar="N",
                         help="slices at once (default: %(default)s)")
     parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="half: 16 bits, faster on "
                         "GPUs and on CPUs with bfloat16; int8: 8 bits, faster on CPUs; a few voxels differ (default: "
                         "%(default)s)")
-    parser.add_argument("--skim", type=_positive, default=1, metavar="N", help="look at every Nth slice first, then at "
-                        "those next to one that shows an organ; may miss what is thinner (default: look at all)")
+    parser.add_argument("--skim", type=whole_number, default=1, metavar="N", help="look at every Nth slice first, then "
+                        "at those next to one that shows an organ; may miss what is thinner (default: look at all)")
     return parser.parse_args(list(arguments))
 
 
 def _run(options: argparse.Namespace) -> int:
+    from SAMoraLib.request import Options
     from SAMoraSlicer.batch import FolderBatch
     from SAMoraSlicer.dependencies import missing, sentence
 
@@ -96,9 +100,9 @@ def _run(options: argparse.Namespace) -> int:
         _say(f"segment_batch.py: {sentence(lacking)} Install with the panel's setup section, or with pip.", sys.stderr)
         return WRONG_USE
     try:
-        batch = FolderBatch(options.input, options.output, _model_file(options.model), options.organs, options.device,
-                            options.batch_size, options.base, options.format, options.pattern, options.precision,
-                            options.skim)
+        how = Options(options.organs, options.device, options.batch_size, options.skim, precision=options.precision)
+        batch = FolderBatch(options.input, options.output, _model_file(options.model), how, options.base,
+                            options.format, options.pattern)
     except (ValueError, OSError) as error:
         _say(f"segment_batch.py: {error}", sys.stderr)
         return WRONG_USE
@@ -116,6 +120,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _follow(batch: FolderBatch) -> None:
     """Go on until nothing is running, and say what happens."""
+    from SAMoraSlicer.run import POLL_SECONDS
+
     said, running = 0, True
     while running:
         running = batch.step()
@@ -130,19 +136,6 @@ def _model_file(name: str) -> Path:
     from SAMoraSlicer.models import find
 
     return Path(name) if Path(name).is_file() else find(name).checkpoint
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names:
-        raise argparse.ArgumentTypeError("no organ is named; give e.g. liver,spleen or leave the option out")
-    return names
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
-    return int(text)
 
 
 def _say(line: str, stream: TextIO | None = None) -> None:

@@ -17,13 +17,11 @@ import slicer
 
 from SAMoraLib.card import read_card
 from SAMoraLib.labels import LabelSet
-from SAMoraLib.request import Job, Request, check_speed
+from SAMoraLib.request import DEFAULTS, Job, Options, Request
 from SAMoraLib.volume import Region
 from SAMoraSlicer.nodes import check_volume, geometry_of, import_labels, region_of, write_volume
 from SAMoraSlicer.process import ChildProcess, child_environment, describe_exit, python_command
-
-POLL_SECONDS = 0.05
-ENOUGH_TO_GUESS = 0.03  # of the work: before, the time that is left is not told
+from SAMoraSlicer.run import POLL_SECONDS, seconds_left
 
 
 @dataclass(frozen=True)
@@ -65,9 +63,8 @@ class Segmenting:
     Args:
         volumes: scalar volume nodes.
         model: checkpoint.
-        organs: names to keep; all of the model's by default.
+        options: organs, device, precision and what else a request may ask for.
         region: markups ROI node to segment in.
-        device, precision, skim: as in ``SAMoraLib.request.Request``.
         outputs: for every volume a segmentation node, or None for a new one; all new by default.
         command: the Python to start in place of PythonSlicer, with its first arguments.
 
@@ -86,15 +83,11 @@ class Segmenting:
         ValueError, FileNotFoundError: a volume, the model, an organ, the region or an output cannot be used.
     """
 
-    def __init__(self, volumes: Sequence[Any], model: str | Path, organs: Sequence[str] | None = None,
-                 region: Any = None, device: str = "auto", outputs: Sequence[Any] | None = None,
-                 command: Sequence[str] | None = None, precision: str = "full", skim: int = 1) -> None:
-        self._model = Path(model).absolute()
-        self._name, self._labels = _read_model(self._model, organs)
+    def __init__(self, volumes: Sequence[Any], model: str | Path, options: Options = DEFAULTS, region: Any = None,
+                 outputs: Sequence[Any] | None = None, command: Sequence[str] | None = None) -> None:
+        self._model, self._options, self._command = Path(model).absolute(), options, command
+        self._name, self._labels = _read_model(self._model, options.organs)
         self._tasks = _make_tasks(volumes, region, outputs)
-        self._organs, self._device, self._command = organs, device, command
-        check_speed(precision, skim)
-        self._precision, self._skim = precision, skim
         self.state, self.stage, self.fraction, self.running_on = "idle", "", 0.0, ""
         self.results: dict[str, dict[str, Any]] = {}
         self.errors: dict[str | None, str] = {}
@@ -108,9 +101,9 @@ class Segmenting:
     @property
     def seconds_left(self) -> float | None:
         """None until enough is done to tell."""
-        if self._ready_at is None or self.fraction < ENOUGH_TO_GUESS or self.state != "running":
+        if self._ready_at is None or self.state != "running":
             return None
-        return (time.monotonic() - self._ready_at) * (1 - self.fraction) / self.fraction
+        return seconds_left(self.fraction, 1 - self.fraction, time.monotonic() - self._ready_at)
 
     def start(self) -> None:
         """Begin; ``step`` or ``wait`` goes on. Closing the scene or Slicer cancels."""
@@ -157,7 +150,7 @@ class Segmenting:
         grids = [" x ".join(f"{size:g}" for size in task.geometry[:3]) for task in self._tasks]
         return self._child.report(
             slicer=f"{slicer.app.applicationVersion} ({slicer.app.revision})", model=self._name,
-            device=f"{self._device} {self.running_on}", volumes=", ".join(grids),
+            device=f"{self._options.device} {self.running_on}", volumes=", ".join(grids),
             state=f"{self.state}, {self.stage} {self.fraction:.0%}", said=" ".join(self._said))
 
     def _write_next(self) -> None:
@@ -177,9 +170,7 @@ class Segmenting:
             return
         jobs = tuple(Job(self._folder / task.input_name, self._folder / task.label_name, task.region)
                      for task in self._written)
-        organs = None if self._organs is None else tuple(self._organs)
-        Request(jobs, self._model, organs=organs, device=self._device, skim=self._skim,
-                precision=self._precision).write(self._folder / "request.json")
+        Request(jobs, self._model, options=self._options).write(self._folder / "request.json")
         self._child.start([*(self._command or python_command()), "-m", "SAMoraLib", "predict", "--request",
                            str(self._folder / "request.json"), "--json"], child_environment())
         self.stage = "loading the model"
@@ -212,7 +203,8 @@ class Segmenting:
         self.stage = "importing"
         try:
             output = slicer.mrmlScene.GetNodeByID(task.output) if task.output else None
-            node = import_labels(self._folder / task.label_name, self._labels, task.node(), output, self._organs)
+            node = import_labels(self._folder / task.label_name, self._labels, task.node(), output,
+                                 self._options.organs)
         except ValueError as error:
             self.errors[task.volume] = self._with_names(str(error))
             return
@@ -256,8 +248,6 @@ def _read_model(model: Path, organs: Sequence[str] | None) -> tuple[str, LabelSe
     if card.labels is None:
         raise ValueError(f"'{model.name}' is a checkpoint of kind '{card.kind}', which cannot segment by itself; "
                          "choose a trained model.")
-    if organs is not None and not organs:
-        raise ValueError("No organ is chosen; choose at least one.")
     for organ in organs or ():
         card.labels.by_name(organ)
     return card.name, card.labels

@@ -12,7 +12,7 @@ from SAMoraLib.inference.memory import check_reading, fitted_batch
 from SAMoraLib.inference.organ_table import organ_table
 from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.inference.reporter import Reporter
-from SAMoraLib.request import Job, Request
+from SAMoraLib.request import Job, Options, Request
 from SAMoraLib.volume.io import read_volume, write_segmentation
 
 
@@ -26,23 +26,23 @@ def predict_files(request: Request, as_json: bool = False) -> int:
         ValueError, FileNotFoundError: before any work, a request that cannot be carried out: model, device, precision
             or organs.
     """
-    card = read_card(request.model)
+    card, options = read_card(request.model), request.options
     boxed = {name for job in request.jobs for name in job.boxes}
-    for organ in (*(request.organs or ()), *sorted(boxed)):
+    for organ in (*(options.organs or ()), *sorted(boxed)):
         if card.labels is not None:
             card.labels.by_name(organ)
-    device = choose_device(request.device)
-    check_precision(request.precision, device)
+    device = choose_device(options.device)
+    check_precision(options.precision, device)
     model, card = load_model(request.model, base=request.base)
-    predictor = Predictor(model, card, batch_size=request.batch_size, skim=request.skim)
-    predictor.compute_in(request.precision)
+    predictor = Predictor(model, card, batch_size=options.batch_size, skim=options.skim)
+    predictor.compute_in(options.precision)
     reporter = Reporter(as_json)
     move_within_memory(predictor, device, reporter.notice)
     reporter.event("ready", model=card.name, device=str(predictor.device), volumes=len(request.jobs))
     refused = 0
     for job in request.jobs:
         try:
-            _predict_one(predictor, request, job, reporter)
+            _predict_one(predictor, options, job, reporter)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             reporter.failure(str(job.input), refusal(error, job))
             refused += 1
@@ -60,19 +60,19 @@ def refusal(error: Exception, job: Job) -> str:
     return str(error)
 
 
-def _predict_one(predictor: Predictor, request: Request, job: Job, reporter: Reporter) -> None:
+def _predict_one(predictor: Predictor, options: Options, job: Job, reporter: Reporter) -> None:
     started = time.monotonic()
     name = str(job.input)
     reporter.progress(name, 0.0, "reading")
-    check_reading(job.input, request.max_memory)
+    check_reading(job.input, options.max_memory)
     volume = read_volume(job.input)
-    with fitted_batch(predictor, volume, request.max_memory) as fewer:
+    with fitted_batch(predictor, volume, options.max_memory) as fewer:
         if fewer:
             reporter.notice(f"'{job.input.name}' runs with {predictor.batch_size} slices at once, which is what fits "
                             "into memory.")
         segmentation, confidence = predict_within_memory(
-            predictor, volume, job, request.organs,
+            predictor, volume, job, options.organs,
             lambda fraction, stage: reporter.progress(name, fraction, stage), reporter.notice)
     write_segmentation(segmentation, predictor.labels, job.output)
-    rows = organ_table(segmentation, predictor.labels, volume, request.organs or tuple(job.boxes) or None, confidence)
+    rows = organ_table(segmentation, predictor.labels, volume, options.organs or tuple(job.boxes) or None, confidence)
     reporter.result(name, job.output, rows, time.monotonic() - started)

@@ -20,6 +20,7 @@ from SAMoraLib.volume.right_angles import require_right_angles, sheared
 
 READABLE = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
+LABEL_FORMATS = (".seg.nrrd", ".nii.gz", ".nrrd", ".mha")  # that a program offers for its results
 NIFTI = (".nii", ".nii.gz")
 
 

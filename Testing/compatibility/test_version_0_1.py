@@ -19,7 +19,7 @@ from SAMoraLib.card import Card, read_card
 from SAMoraLib.checkpoint import load_experts, load_model
 from SAMoraLib.model import build_model
 from SAMoraLib.preprocessing.settings import Preprocessing
-from SAMoraLib.request import Request
+from SAMoraLib.request import Options, Request
 from SAMoraLib.variants import EXPERTS, VARIANTS, Variant
 from SAMoraLib.volume import Region
 from SAMoraSlicer.batch import FolderBatch
@@ -130,7 +130,7 @@ def test_a_batch_goes_on(tmp_path: Path) -> None:
     done = json.loads((folder / "output/manifest.json").read_text(encoding="utf-8"))["cases"]["a"]
     changed = done["fingerprint"][2]  # a clone does not keep the time
     os.utime(folder / "input/a.nii.gz", ns=(changed, changed))
-    batch = FolderBatch(folder / "input", folder / "output", CHECKPOINTS / "samora.safetensors", device="cpu")
+    batch = FolderBatch(folder / "input", folder / "output", CHECKPOINTS / "samora.safetensors", Options(device="cpu"))
     assert [case.name for case in batch.waiting] == ["b"]
     batch.start()
     batch.wait()

@@ -18,7 +18,7 @@ from SAMoraLib.inference.device import check_precision
 from SAMoraLib.kernels.linear import Linear
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.model import Prediction, SegmentationModel
-from SAMoraLib.request import Job, Request
+from SAMoraLib.request import Job, Options, Request
 from SAMoraLib.volume import Region, Volume
 from SAMoraLib.volume.io import read_volume, write_volume
 from Testing.small import small_card, small_model
@@ -93,7 +93,7 @@ def test_a_request_file_does_what_the_options_do(checkpoint: Path, tmp_path: Pat
     write_volume(ct(), folder / "ct.nrrd")
     region = Region.between((-60, -60, -60), (20, 100, 40))
     jobs = (Job(folder / "ct.nrrd", folder / "a.nrrd", region), Job(folder / "ct.nrrd", folder / "b.nrrd"))
-    Request(jobs, checkpoint, organs=("liver", "spleen"), device="cpu", batch_size=2).write(folder / "request.json")
+    Request(jobs, checkpoint, options=Options(("liver", "spleen"), "cpu", 2)).write(folder / "request.json")
     assert main(["predict", "--request", str(folder / "request.json"), "--json"]) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [event["output"] for event in events if event["event"] == "result"] == [str(job.output) for job in jobs]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from SAMoraLib.request import Job, Request, plan_jobs
+from SAMoraLib.request import Job, Options, Request, plan_jobs
 from SAMoraLib.volume import Region
 from Testing.refusals import refusal
 
@@ -19,8 +19,8 @@ JOB = {"input": "a.nrrd", "output": "b.nrrd"}
 @pytest.mark.parametrize("folder", ["plain", "with space", "é ü", "患者フォルダ"])
 def test_a_request_goes_through_its_file(tmp_path: Path, folder: str) -> None:
     jobs = (Job(tmp_path / folder / "ct.nrrd", tmp_path / "out/ct.seg.nrrd", REGION), Job(Path("a"), Path("b.nii.gz")))
-    request = Request(jobs, Path(folder) / "m.safetensors", Path("base.safetensors"), ("liver",), "cuda:1", 3,
-                      precision="half")
+    request = Request(jobs, Path(folder) / "m.safetensors", Path("base.safetensors"),
+                      Options(("liver",), "cuda:1", 3, precision="half"))
     request.write(tmp_path / folder / "request.json")
     assert Request.read(tmp_path / folder / "request.json") == request
 
@@ -41,7 +41,7 @@ def test_what_is_left_out_has_defaults() -> None:
     ({"jobs": [JOB | {"output": "a.nrrd"}]}, "The result would overwrite the input 'a.nrrd'"),
     ({"jobs": [JOB, JOB | {"input": "c.nrrd"}]}, "Several inputs have the same name"),
     ({"model": None}, "The request is damaged"),
-    ({"organs": []}, "The request names no organ"),
+    ({"organs": []}, "No organ is chosen; choose at least one"),
     ({"organs": "liver"}, "The request is damaged (organs are 'liver', not a list of names)"),
     ({"batch_size": 0}, "The batch size is 0"),
     ({"batch_size": "8"}, "The batch size is 8"),

@@ -8,6 +8,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from SAMoraLib.request import Options, as_names
 from SAMoraSlicer.nodes import check_volume
 from SAMoraSlicer.panel.batch import BatchTab
 from SAMoraSlicer.panel.device import DeviceChoice
@@ -17,7 +18,7 @@ from SAMoraSlicer.panel.results import ResultSection
 from SAMoraSlicer.panel.run import RunSection
 from SAMoraSlicer.panel.setup import SetupSection
 from SAMoraSlicer.panel.speed import SpeedChoice
-from SAMoraSlicer.panel.work import FolderWork, SceneWork
+from SAMoraSlicer.panel.work import FolderWork, SceneWork, Work
 
 POLL_MILLISECONDS = 100
 
@@ -108,18 +109,18 @@ class Panel:
         elif not busy:
             self.timer.stop()
 
-    def _work(self) -> SceneWork | FolderWork:
+    def _work(self) -> Work:
         model, organs = self.models.model, self.models.organs
-        how = {"device": self.device.name, **self.speed.chosen}
+        options = Options(as_names(organs), self.device.name, **self.speed.chosen)
         assert model is not None  # Apply is enabled only once there is one
         if self.batch.chosen and self.batch.from_folder:
-            return FolderWork(*self.batch.folders, model, organs, how)
+            return FolderWork(*self.batch.folders, model, options)
         if self.batch.chosen:
-            return SceneWork(self.batch.volumes, model, organs, how)
+            return SceneWork(self.batch.volumes, model, options)
         node = self.parameters
-        return SceneWork([node.inputVolume], model, organs, how, node.region, node.outputSegmentation)
+        return SceneWork([node.inputVolume], model, options, node.region, node.outputSegmentation)
 
-    def _finished(self, work: SceneWork | FolderWork) -> None:
+    def _finished(self, work: Work) -> None:
         if results := work.results():
             self.results.show(results)
             self.ui.resultsButton.collapsed = False

@@ -9,6 +9,8 @@ import qt
 from slicer.i18n import tr as _
 
 from SAMoraSlicer.panel.hint import Hint, duration
+from SAMoraSlicer.panel.work import Work
+from SAMoraSlicer.run import Run
 
 
 class RunSection:
@@ -19,15 +21,15 @@ class RunSection:
         finished: called with the work when it has ended, however it did.
 
     Attributes:
-        work: `SceneWork` or `FolderWork` while it runs.
+        work: what runs; None while nothing does.
         message: what is to be said about the last one, until something else is chosen.
     """
 
-    def __init__(self, ui: Any, finished: Callable[[Any], None]) -> None:
+    def __init__(self, ui: Any, finished: Callable[[Work], None]) -> None:
         self.ui, self._finished = ui, finished
-        self.work: Any = None
+        self.work: Work | None = None
         self.message: Hint | None = None
-        self._last: Any = None
+        self._last: Work | None = None
         self._notices = 0
         self._action: Callable[[], None] | None = None
         ui.statusButton.connect("clicked(bool)", self._act)
@@ -39,7 +41,7 @@ class RunSection:
     def busy(self) -> bool:
         return self.work is not None
 
-    def start(self, make: Callable[[], Any]) -> None:
+    def start(self, make: Callable[[], Work]) -> None:
         """Make the work and start it; what cannot be carried out becomes a message."""
         qt.QApplication.setOverrideCursor(qt.QCursor(qt.Qt.WaitCursor))
         try:
@@ -58,19 +60,19 @@ class RunSection:
     def step(self) -> None:
         """Take in what the work's child process says."""
         if self.work is not None and not self.work.run.step():
-            self._end()
+            self._end(self.work)
 
     def cancel(self) -> None:
         """End the work now; the scene stays as it was."""
         if self.work is not None:
             self.work.run.cancel()
-            self._end()
+            self._end(self.work)
 
     def show(self, hint: Hint) -> None:
         """Show the running work, else this sentence and its button, and whether Apply may be pressed."""
         ui = self.ui
         if self.work is not None:
-            hint = Hint(self._said_last(), ready=True)
+            hint = Hint(_said_last(self.work), ready=True)
             self._show_progress(self.work.run)
         ui.progressBar.visible = self.busy
         ui.applyButton.text = _("Cancel") if self.busy else _("Apply")
@@ -98,8 +100,8 @@ class RunSection:
         if self._action is not None:
             self._action()
 
-    def _end(self) -> None:
-        work, self.work = self.work, None
+    def _end(self, work: Work) -> None:
+        self.work = None
         self._take_notices(work.run)
         failed = bool(work.run.errors) or work.run.state == "failed"
         sentence = work.outcome()
@@ -112,24 +114,22 @@ class RunSection:
             self._note(sentence)
         self._finished(work)
 
-    def _show_progress(self, run: Any) -> None:
+    def _show_progress(self, run: Run) -> None:
         self._take_notices(run)
-        left = getattr(run, "seconds_left", None)
         words = [run.stage or _("starting"), "%p %"]
-        if left is not None:
+        if (left := run.seconds_left) is not None:
             words.append(_("about {time} left").format(time=duration(left)))
         self.ui.progressBar.value = int(100 * run.fraction)
         self.ui.progressBar.format = ", ".join(words)
 
-    def _take_notices(self, run: Any) -> None:
-        notices = getattr(run, "notices", [])
-        for notice in notices[self._notices:]:
+    def _take_notices(self, run: Run) -> None:
+        for notice in run.notices[self._notices:]:
             self._note(notice)
-        self._notices = len(notices)
-
-    def _said_last(self) -> str:
-        notices = getattr(self.work.run, "notices", [])
-        return notices[-1] if notices else _("Segmenting {title}").format(title=self.work.title)
+        self._notices = len(run.notices)
 
     def _note(self, line: str) -> None:
         self.ui.log.appendPlainText(line)
+
+
+def _said_last(work: Work) -> str:
+    return work.run.notices[-1] if work.run.notices else _("Segmenting {title}").format(title=work.title)

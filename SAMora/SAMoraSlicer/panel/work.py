@@ -3,37 +3,56 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from slicer.i18n import tr as _
 
+from SAMoraLib.request import Options
 from SAMoraSlicer.models import Model
 from SAMoraSlicer.panel.hint import duration
 from SAMoraSlicer.results import Result
+from SAMoraSlicer.run import Run
+
+
+class Work(Protocol):
+    """A run, and what the panel says of it.
+
+    Attributes:
+        title: of what is worked on.
+    """
+
+    title: str
+
+    @property
+    def run(self) -> Run:
+        """What is started and polled."""
+
+    def results(self) -> list[Result]:
+        """What the panel's table shows when the run has ended."""
+
+    def outcome(self) -> str:
+        """One sentence about how it ended."""
 
 
 class SceneWork:
     """Volumes of the scene, a segmentation for each.
 
-    Args:
-        how: device, precision and skim, as fields of a request.
-
     Raises:
         FileNotFoundError, ValueError: before anything is done, work that cannot be carried out.
     """
 
-    def __init__(self, volumes: Sequence[Any], model: Model, organs: list[str] | None,
-                 how: Mapping[str, Any], region: Any = None, output: Any = None) -> None:
+    def __init__(self, volumes: Sequence[Any], model: Model, options: Options, region: Any = None, output: Any = None
+                 ) -> None:
         from SAMoraSlicer.segmenting import Segmenting  # SimpleITK: not while the panel opens
 
         self._names = {volume.GetID(): volume.GetName() for volume in volumes}
         self._modality = model.modality
         self._started = time.monotonic()
         self.title = ", ".join(self._names.values())
-        self.run = Segmenting(volumes, model.checkpoint, organs=organs, region=region,
-                              outputs=[output] if output is not None else None, **how)
+        self.run = Segmenting(volumes, model.checkpoint, options, region,
+                              outputs=[output] if output is not None else None)
 
     def results(self) -> list[Result]:
         """What was found, in the order of the volumes."""
@@ -61,20 +80,16 @@ class SceneWork:
 class FolderWork:
     """Files of a folder, a file for each in another folder.
 
-    Args:
-        how: device, precision and skim, as fields of a request.
-
     Raises:
         FileNotFoundError, ValueError: before anything is written, work that cannot be carried out.
     """
 
-    def __init__(self, folder: Path, output: Path, model: Model, organs: list[str] | None,
-                 how: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, output: Path, model: Model, options: Options) -> None:
         from SAMoraSlicer.batch import FolderBatch
 
         self.output = output
         self.title = str(folder)
-        self.run = FolderBatch(folder, output, model.checkpoint, organs=organs, **how)
+        self.run = FolderBatch(folder, output, model.checkpoint, options)
         self._count = len(self.run.cases)
 
     def results(self) -> list[Result]:

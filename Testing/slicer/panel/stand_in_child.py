@@ -58,7 +58,7 @@ def write_labels(job, request, labels) -> list[dict[str, object]]:
 
     image = read_volume(job.input)
     array = np.zeros(image.array.shape, np.uint8)
-    kept = [label for label in labels if request.organs is None or label.name in request.organs]
+    kept = [label for label in labels if request.options.organs is None or label.name in request.options.organs]
     for label in kept[:-1] or kept:
         array[label.value - 1] = label.value
     write_segmentation(Volume(array, image.spacing, image.origin, image.direction), labels, job.output)

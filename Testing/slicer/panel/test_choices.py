@@ -172,10 +172,9 @@ def test_speed_is_a_preference_and_goes_into_the_request(widget: Any, add_volume
 
 def test_the_panel_offers_what_a_request_takes(widget: Any) -> None:
     from SAMoraLib.request import PRECISIONS
-    from SAMoraSlicer import segment_batch
 
     selector = widget.ui.precisionSelector
-    assert tuple(selector.itemData(row) for row in range(selector.count)) == PRECISIONS == segment_batch.PRECISIONS
+    assert tuple(selector.itemData(row) for row in range(selector.count)) == PRECISIONS
 
 
 def written_request(widget: Any) -> dict[str, Any]:

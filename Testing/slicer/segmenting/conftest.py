@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from SAMoraLib.checkpoint import save_model
+from SAMoraLib.request import Options
 from Testing.small import small_card, small_model
 
+OPTIONS = [field.name for field in fields(Options)]
 PRETENDED = Path(__file__).with_name("pretended_child.py")
 
 
@@ -40,7 +43,8 @@ def run(scene: Any, temporary: Path, checkpoint: Path) -> Any:
 
     def make(volumes: list[Any], behaviour: str | None = None, model: Path = checkpoint, **options: Any) -> Segmenting:
         command = [sys.executable, str(PRETENDED), behaviour] if behaviour else None
-        made.append(Segmenting(volumes, model, command=command, **{"device": "cpu", **options}))
+        how = {name: options.pop(name) for name in OPTIONS if name in options}
+        made.append(Segmenting(volumes, model, Options(**{"device": "cpu", **how}), command=command, **options))
         return made[-1]
 
     yield make

@@ -16,6 +16,7 @@ from SAMoraLib.checkpoint import save_model
 from SAMoraLib.cli import main
 from SAMoraLib.demo.demo import CHECKPOINT
 from SAMoraLib.labels import get_label_set
+from SAMoraLib.request import Options
 from Testing.slicer.scene_volumes import label_array, load_volume
 from Testing.small import small_card, small_model
 
@@ -47,7 +48,7 @@ def test_the_scene_equals_the_command_line(scene: Any, untrained: Path, tmp_path
                  "--output", str(tmp_path / "labels.nii.gz")]) == 0
     expected, volume = load_volume(tmp_path / "labels.nii.gz"), load_volume(source)
     assert np.allclose(geometry_of(expected), geometry_of(volume), rtol=0, atol=1e-3)
-    run = Segmenting([volume], model, device="cpu")
+    run = Segmenting([volume], model, Options(device="cpu"))
     run.start()
     assert run.wait(1000) and run.state == "done", run.errors
     segmentation = scene.GetNodeByID(run.results[volume.GetID()]["segmentation"])
