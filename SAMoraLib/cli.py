@@ -10,7 +10,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -186,12 +186,16 @@ def describe(card: Card) -> str:
         "organs": ", ".join(card.labels.names) if card.labels else "",
         "modality": card.preprocessing.modality if card.preprocessing else "",
         "base": f"{card.base['name']} (sha256 {card.base['sha256'][:12]})" if card.base else "in the file",
-        "training": ", ".join(f"{key} {value}" for key, value in card.training.items()),
-        "metrics": ", ".join(f"{key} {value}" for key, value in card.metrics.items()),
+        "training": _listed(card.training),
+        "metrics": _listed(card.metrics),
         "licence": card.licence,
         "description": card.description,
     }
     return "\n".join(f"{name:12} {value}" for name, value in lines.items() if value)
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items())
 
 
 def _add_merge(commands: argparse._SubParsersAction) -> None:

@@ -36,12 +36,9 @@ def compare(rows: Sequence[Row], convention: str = "strict", baseline: Row | Non
     """
     organs = require_same_organs(rows)
     unit = CONVENTIONS[convention].unit
-    metrics = COLUMNS[unit]
-    columns = ["run", "seeds", *(organ.replace("_", " ") for organ in organs),
-               *(HEADINGS[metric] + (f" {unit}" if metric == "hd95" else "") for metric in metrics)]
-    lines = [[row.name, str(len(row.seeds)),
-              *(number(row.organ_mean(organ, convention, "dice"), DIGITS["dice"]) for organ in organs),
-              *(_mean(row.seed_means(convention, metric), metric) for metric in metrics)] for row in rows]
+    metrics = [HEADINGS[metric] + (f" {unit}" if metric == "hd95" else "") for metric in COLUMNS[unit]]
+    columns = ["run", "seeds", *(organ.replace("_", " ") for organ in organs), *metrics]
+    lines = [_line(row, convention) for row in rows]
     notes: list[str] = []
     if baseline:
         columns += [f"Dice over {baseline.name} [95 % CI]", "p"]
@@ -49,6 +46,14 @@ def compare(rows: Sequence[Row], convention: str = "strict", baseline: Row | Non
             line += ["", ""] if row.name == baseline.name else _gain(difference(row, baseline, convention))
         notes = [f"Paired t-test over {len(baseline.cases)} cases, seeds averaged first."]
     return Table(tuple(columns), tuple(map(tuple, lines)), notes=tuple(notes))
+
+
+def _line(row: Row, convention: str) -> list[str]:
+    """Name, seeds, Dice by organ, and the means of every metric of the convention."""
+    organs = [number(row.organ_mean(organ, convention, "dice"), DIGITS["dice"]) for organ in row.organs]
+    metrics = COLUMNS[CONVENTIONS[convention].unit]
+    means = [_mean(row.seed_means(convention, metric), metric) for metric in metrics]
+    return [row.name, str(len(row.seeds)), *organs, *means]
 
 
 def _mean(means: Sequence[float], metric: str) -> str:

@@ -148,10 +148,12 @@ def measure(
         tolerance: of the NSD, mm.
     """
     per_voxel = math.prod(spacing) / 1000
-    scores = {name: asdict(score(prediction, reference, spacing[::-1], name, tolerance)) for name in CONVENTIONS}
-    return {"prediction_ml": float(prediction.sum()) * per_voxel, "reference_ml": float(reference.sum()) * per_voxel,
-            "nsd_tolerance_mm": tolerance,
-            **{name: {metric: _or_none(value) for metric, value in both.items()} for name, both in scores.items()}}
+    result: Result = {"prediction_ml": float(prediction.sum()) * per_voxel,
+                      "reference_ml": float(reference.sum()) * per_voxel, "nsd_tolerance_mm": tolerance}
+    for name in CONVENTIONS:
+        scores = asdict(score(prediction, reference, spacing[::-1], name, tolerance))
+        result[name] = {metric: _or_none(value) for metric, value in scores.items()}
+    return result
 
 
 def _or_none(value: float) -> float | None:

@@ -50,9 +50,14 @@ def fusion_shares(model: SegmentationModel, image: Tensor) -> list[tuple[float, 
     finally:
         for handle in handles:
             handle.remove()
-    means = [[windows.mean(dim=1, keepdim=True).expand_as(windows) for windows in of_block] for of_block in fused]
-    return [((_power(*e) / _power(out)) ** 0.5, _power(*mean) / max(_power(*e), 1e-30))
-            for e, mean, out in zip(fused, means, outputs, strict=True)]
+    return [_shares(windows, output) for windows, output in zip(fused, outputs, strict=True)]
+
+
+def _shares(fused: list[Tensor], output: Tensor) -> tuple[float, float]:
+    """Of one block, from its windows of every shape."""
+    means = [windows.mean(dim=1, keepdim=True).expand_as(windows) for windows in fused]
+    power = _power(*fused)
+    return (power / _power(output)) ** 0.5, _power(*means) / max(power, 1e-30)
 
 
 def _keep(outputs: list[Tensor]) -> Any:
@@ -61,7 +66,8 @@ def _keep(outputs: list[Tensor]) -> Any:
 
 def _power(*tensors: Tensor) -> float:
     """Mean square of all together."""
-    return sum(x.square().sum().item() for x in tensors) / sum(x.numel() for x in tensors)
+    total = sum(x.square().sum().item() for x in tensors)
+    return total / sum(x.numel() for x in tensors)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -12,6 +12,7 @@ sub-folder per case (CASE/IMAGE, CASE/LABEL), or nnU-Net's imagesTr and labelsTr
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -206,7 +207,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(args: argparse.Namespace) -> None:
     manifest, left_out = prepare_folder(args) if args.data_set == FOLDER else prepare_published(args)
     write_manifest(manifest, args.output / MANIFEST_NAME)
-    counts = {split: sum(case.split == split for case in manifest.cases) for split in SPLITS} | {"left out": left_out}
+    splits = Counter(case.split for case in manifest.cases)
+    counts = {split: splits[split] for split in SPLITS} | {"left out": left_out}
     print(f"{args.output / MANIFEST_NAME}: " + ", ".join(f"{n} {split}" for split, n in counts.items() if n))
 
 

@@ -14,7 +14,7 @@ from SAMoraLib.card import Card, read_card, reference_to
 from SAMoraLib.checkpoint import load_experts, save_model
 from SAMoraLib.labels import LabelSet
 from SAMoraLib.model import SegmentationModel, build_model
-from SAMoraLib.parts import own_keys, train_only
+from SAMoraLib.parts import count_parameters, own_keys, train_only
 from SAMoraLib.preprocessing.settings import check_grid
 from SAMoraLib.variants import Variant, get_variant
 from SAMoraLib.weights.sam import load_base, start_classes
@@ -36,6 +36,7 @@ from Training.settings.command_line import command
 from Training.settings.stages import Stage2
 
 BACKGROUND = "background"
+Task = tuple[nn.Module, Dataset]  # objective and samples
 
 
 def finetune(config: Stage2) -> None:
@@ -44,6 +45,9 @@ def finetune(config: Stage2) -> None:
     manifest = read_manifest(config.manifest)
     model = make_model(config, manifest.labels)
     run = Run(config.output, config)  # what is refused before leaves no folder behind
+    if fabric.is_global_zero:
+        print(f"'{model.variant.name}' trains {count_parameters(model, trainable=True):,} of "
+              f"{count_parameters(model):,} parameters.", flush=True)
     train = build_cache(manifest, manifest.of("train"), config.preprocessing, config.cache)
     chosen = choose_listed(train.cases, train.listed, config.fraction, config.few_shot_seed)
     slices = SliceDataset(train, chosen, config.optimisation.seed, config.augment, model.variant.depth)
@@ -56,17 +60,28 @@ def finetune(config: Stage2) -> None:
 
 
 def make_task(config: Stage2, model: SegmentationModel, slices: SliceDataset,
-              class_weights: tuple[float, ...]) -> tuple[nn.Module, Dataset]:
+              class_weights: tuple[float, ...]) -> Task:
     """What the row's decoder is trained to do, and the samples for it."""
-    weights = config.ce_weight, config.dice_weight, class_weights
-    if model.variant.decoder == "hierarchical":
-        frequencies = class_frequencies(slices.cache, slices.indexes, model.num_classes)
-        loss = SegmentationLoss(*weights)
-        return HierarchicalObjective(model, frequencies, config.deep_supervision, loss), EpochDataset(slices)
     if model.variant.takes_boxes:
         return PromptedObjective(model, SegmentationLoss(config.ce_weight, config.dice_weight)), BoxDataset(slices)
+    task = TASKS.get(model.variant.decoder, _one_mask)
+    return task(config, model, slices, class_weights)
+
+
+def _one_mask(config: Stage2, model: SegmentationModel, slices: SliceDataset, class_weights: tuple[float, ...]) -> Task:
+    weights = config.ce_weight, config.dice_weight, class_weights
     samples = PatchDataset(slices, model.image_size) if config.preprocessing.spacing else slices
     return SegmentationObjective(model, config.loss_resolution, *weights), samples
+
+
+def _two_masks(config: Stage2, model: SegmentationModel, slices: SliceDataset, class_weights: tuple[float, ...]
+               ) -> Task:
+    frequencies = class_frequencies(slices.cache, slices.indexes, model.num_classes)
+    loss = SegmentationLoss(config.ce_weight, config.dice_weight, class_weights)
+    return HierarchicalObjective(model, frequencies, config.deep_supervision, loss), EpochDataset(slices)
+
+
+TASKS = {"hierarchical": _two_masks}  # by decoder; all others answer once
 
 
 def make_variant(config: Stage2) -> Variant:

@@ -117,7 +117,8 @@ def _fingerprint(path: Path) -> tuple[int, int, int]:
     if path.suffix.lower() in HEADERS:  # its voxels lie in another file of its name
         files = [file for file in path.parent.iterdir() if file.is_file() and file.stem == path.stem]
     facts = [file.stat() for file in files]
-    return len(facts), sum(fact.st_size for fact in facts), max((fact.st_mtime_ns for fact in facts), default=0)
+    size = sum(fact.st_size for fact in facts)
+    return len(facts), size, max((fact.st_mtime_ns for fact in facts), default=0)
 
 
 def _require_own_outputs(cases: Sequence[Case]) -> None:

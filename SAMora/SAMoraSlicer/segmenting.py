@@ -44,6 +44,11 @@ class Task:
     def label_name(self) -> str:
         return f"labels-{self.number}.nrrd"
 
+    @property
+    def size(self) -> str:
+        """Voxels along each axis, for people."""
+        return " x ".join(f"{size:g}" for size in self.geometry[:3])
+
     def node(self) -> Any:
         """The volume node.
 
@@ -147,7 +152,7 @@ class Segmenting:
 
     def report(self) -> str:
         """What happened, for whoever is asked for help; no name of a volume."""
-        grids = [" x ".join(f"{size:g}" for size in task.geometry[:3]) for task in self._tasks]
+        grids = [task.size for task in self._tasks]
         return self._child.report(
             slicer=f"{slicer.app.applicationVersion} ({slicer.app.revision})", model=self._name,
             device=f"{self._options.device} {self.running_on}", volumes=", ".join(grids),

@@ -59,11 +59,12 @@ class LoRALinear(Linear):
                  rank: int, gelu: bool = False) -> None:
         take_over(self, linear)
         self.parts = parts
-        self.lora = nn.ModuleDict({
-            name: nn.ModuleDict({part: LowRankPair(self.in_features, stop - start, rank, gelu)
-                                 for part, (start, stop) in parts.items()})
-            for name in names
-        })
+        self.lora = nn.ModuleDict({name: self._new_pairs(rank, gelu) for name in names})
+
+    def _new_pairs(self, rank: int, gelu: bool) -> nn.ModuleDict:
+        """An adapter: a pair on each part of the output."""
+        return nn.ModuleDict({part: LowRankPair(self.in_features, stop - start, rank, gelu)
+                              for part, (start, stop) in self.parts.items()})
 
     def forward(self, x: Tensor, adapter: str | None = None) -> Tensor:
         """(..., in) -> (..., out) with the pair ``adapter`` added.
@@ -108,25 +109,37 @@ class LoRALinear(Linear):
         written into it.
         """
         base = super().forward(x)
-        lora: Any = self.lora
-        pairs = [lora[name][part] for name in names for part in self.parts]
+        adapters: list[Any] = [self._pairs(name) for name in names]
+        pairs = [adapter[part] for adapter in adapters for part in self.parts]
         reduced = product(x, torch.cat([pair.a for pair in pairs])).flatten(0, -2)
         if tracks_gradients(base, reduced, *(pair.b for pair in pairs)):
-            few = reduced.unflatten(1, (len(names), -1)).transpose(0, 1)
-            up = torch.stack([self._up(lora[name]) for name in names])
-            few, up = (F.pad(factor, (0, 0, 0, 0, 1, 0)) for factor in (few, up))  # no change for the first stream
-            rows = base.flatten(0, -2).expand(1 + len(names), -1, -1)
-            return torch.baddbmm(rows, few, up).unflatten(1, base.shape[:-1])
-        out, reduced = base.expand(1 + len(names), *base.shape).clone(), reduced.to(base.dtype)
-        places = [(number, span) for number in range(1, 1 + len(names)) for span in self.parts.values()]
-        for (number, (start, stop)), pair, few in zip(places, pairs, reduced.chunk(len(pairs), dim=1), strict=True):
-            out[number].flatten(0, -2)[:, start:stop].addmm_(few, pair.b.T.to(out.dtype))
+            return self._added_at_once(base, reduced, adapters)
+        return self._added_in_place(base, reduced.to(base.dtype), adapters)
+
+    def _added_at_once(self, base: Tensor, reduced: Tensor, adapters: list[Any]) -> Tensor:
+        """One product of all adapters' A x (rows, n parts r) with their B, each in its stream."""
+        streams = 1 + len(adapters)
+        down = reduced.unflatten(1, (len(adapters), -1)).transpose(0, 1)
+        up = torch.stack([self._up(pairs) for pairs in adapters])
+        down, up = (F.pad(factor, (0, 0, 0, 0, 1, 0)) for factor in (down, up))  # no change for the first stream
+        rows = base.flatten(0, -2).expand(streams, -1, -1)
+        return torch.baddbmm(rows, down, up).unflatten(1, base.shape[:-1])
+
+    def _added_in_place(self, base: Tensor, reduced: Tensor, adapters: list[Any]) -> Tensor:
+        """Each adapter's change of each part written to where it belongs."""
+        out = base.expand(1 + len(adapters), *base.shape).clone()
+        downs = iter(reduced.chunk(len(adapters) * len(self.parts), dim=1))
+        for stream, pairs in zip(out[1:], adapters, strict=True):
+            for part, (start, stop) in self.parts.items():
+                stream.flatten(0, -2)[:, start:stop].addmm_(next(downs), pairs[part].b.T.to(out.dtype))
         return out
 
     def _composed(self, part: str) -> tuple[Tensor, Tensor]:
         pairs: Any = [pairs[part] for pairs in cast(Any, self.lora).values()]
+        downs = [pair.a for pair in pairs]
+        ups = [pair.b for pair in pairs]
         assert self.compose is not None
-        return self.compose([pair.a for pair in pairs], [pair.b for pair in pairs])
+        return self.compose(downs, ups)
 
     def _spread(self, changes: dict[str, Tensor]) -> Tensor:
         """Every part's change in its columns."""

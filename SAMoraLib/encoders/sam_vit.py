@@ -77,13 +77,13 @@ class SamAttention(EncoderAttention):
         All distances at once, backwards: those from a query's row y to rows 0, 1, ... then follow each other from entry
         height - 1 - y on, and a view takes them out.
         """
-        by_distance = [_resize_relative(table, 2 * side - 1).flip(0)
-                       for table, side in ((self.rel_pos_h, height), (self.rel_pos_w, width))]
-        scores = product(q, torch.cat(by_distance).to(q.dtype))
+        rows = _resize_relative(self.rel_pos_h, 2 * height - 1).flip(0)
+        columns = _resize_relative(self.rel_pos_w, 2 * width - 1).flip(0)
+        scores = product(q, torch.cat([rows, columns]).to(q.dtype))
         image, row, column, head, one = scores.stride()
-        by_row = scores.as_strided((*q.shape[:4], height), (image, row - one, column, head, one), height - 1)
-        by_column = scores.as_strided((*q.shape[:4], width), (image, row, column - one, head, one),
-                                      2 * height - 1 + width - 1)
+        first_row, first_column = height - 1, len(rows) + width - 1
+        by_row = scores.as_strided((*q.shape[:4], height), (image, row - one, column, head, one), first_row)
+        by_column = scores.as_strided((*q.shape[:4], width), (image, row, column - one, head, one), first_column)
         return by_row.flatten(1, 2), by_column.flatten(1, 2)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import product
 
 from torch import Tensor
 
@@ -34,11 +36,17 @@ def _renamed(key: str) -> str:
     return key
 
 
-# Every name that MA-SAM has for what it adds to the encoder, and what it is here.
-_BLOCKS = range(50)
-_ADDED = (*(f"{part}_FacTs_{block:03d}" for part in "qv" for block in _BLOCKS),
-          *(f"image_encoder.FacT{factor}.weight" for factor in "uv"),
-          *(f"image_encoder.ImageEncoderViT.blocks.{block}.Block.adapter_{layer}{second}.{kind}" for block in _BLOCKS
-            for layer in ("norm", "linear_down", "conv", "linear_up") for second in ("", "_2")
-            for kind in ("weight", "bias")))
-_THEIRS = {_renamed(key): key for key in _ADDED}
+def _added() -> Iterator[str]:
+    """Every name that MA-SAM has for what it adds to the encoder."""
+    for factor in "uv":
+        yield f"image_encoder.FacT{factor}.weight"
+    for block in range(MOST_BLOCKS):
+        for part in "qv":
+            yield f"{part}_FacTs_{block:03d}"
+        for layer, second, kind in product(LAYERS, ("", "_2"), ("weight", "bias")):
+            yield f"image_encoder.ImageEncoderViT.blocks.{block}.Block.adapter_{layer}{second}.{kind}"
+
+
+MOST_BLOCKS = 50
+LAYERS = ("norm", "linear_down", "conv", "linear_up")
+_THEIRS = {_renamed(key): key for key in _added()}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import product
 
 from torch import Tensor
 
@@ -37,8 +39,16 @@ def _renamed(key: str) -> str:
     return key
 
 
-# Every name that SAMed has for a pair, and what it is here.
-_PAIRS = (*(f"w_{ab}_{index:03d}" for ab in "ab" for index in range(100)),
-          *(f"{where}_{ab}_{index:03d}" for where in _ATTENTIONS for ab in "ab" for index in range(4)),
-          *(f"fati_{part}{ab}" for part in "qv" for ab in "ab"))
-_THEIRS = {_renamed(key): key for key in _PAIRS}
+def _pairs() -> Iterator[str]:
+    """Every name that SAMed and SAMed_s have for half a pair."""
+    for ab in "ab":
+        for index in range(2 * MOST_BLOCKS):
+            yield f"w_{ab}_{index:03d}"
+        for where, index in product(_ATTENTIONS, range(4)):
+            yield f"{where}_{ab}_{index:03d}"
+        for part in "qv":
+            yield f"fati_{part}{ab}"
+
+
+MOST_BLOCKS = 50
+_THEIRS = {_renamed(key): key for key in _pairs()}

@@ -60,10 +60,15 @@ def _projection(inside: np.ndarray, prepared: PreparedVolume) -> tuple[float, fl
     """First and last pixel centre of a box on the slab, along x and y."""
     box, size = prepared.box, prepared.image_size
     outline = np.any(inside, axis=0)
-    columns, rows = (np.flatnonzero(np.any(outline, axis=axis))[[0, -1]] for axis in (0, 1))
-    (x0, x1), (y0, y1) = ((places - first + 0.5) * size / length - 0.5 for places, first, length in
-                          ((columns, box.x0, box.shape[1]), (rows, box.y0, box.shape[0])))
+    height, width = box.shape
+    x0, x1 = (_ends(outline.any(axis=0)) - box.x0 + 0.5) * size / width - 0.5
+    y0, y1 = (_ends(outline.any(axis=1)) - box.y0 + 0.5) * size / height - 0.5
     return float(x0), float(y0), float(x1), float(y1)
+
+
+def _ends(marked: np.ndarray) -> np.ndarray:
+    """The first and the last place that is marked."""
+    return np.flatnonzero(marked)[[0, -1]]
 
 
 def decode_targets(model: SegmentationModel, features: Features, numbers: np.ndarray, targets: Sequence[Target]

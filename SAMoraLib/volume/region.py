@@ -85,7 +85,8 @@ class Region:
         return inside
 
     def _require_overlap(self, volume: Volume) -> None:
-        corners = np.array([(i, j, k, 1) for k, j, i in product(*((0, size - 1) for size in volume.array.shape))])
+        ends = [(0, size - 1) for size in volume.array.shape]
+        corners = np.array([(i, j, k, 1) for k, j, i in product(*ends)])
         points = (corners @ volume.ijk_to_lps.T)[:, :3]
         ranges = zip("xyz", points.min(axis=0), points.max(axis=0), *self.extent, strict=True)
         for axis, first, last, start, stop in ranges:

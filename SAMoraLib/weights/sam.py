@@ -16,9 +16,11 @@ from SAMoraLib.weights.sam2 import check_hiera
 CLASS_DEPENDENT = ("mask_tokens", "output_hypernetworks_mlps", "iou_prediction_head")
 # What SAM does not have: adapters, H-SAM's second decoder and its seven further kinds of points, and the doublings that
 # MA-SAM's decoder adds to SAM's two.
-ADDED = ("mask_decoder2.", "volume_decoder.", *(f"point_embeddings.{index}." for index in range(4, 11)),
-         ".lora.", ".fact.", *(f".{kind}." for kind in FUSIONS), ".depth_adapters.",
-         *(f"mask_decoder.output_upscaling.{index}." for index in (4, 6, 7, 9)))
+_KINDS_OF_POINTS = tuple(f"point_embeddings.{index}." for index in range(4, 11))
+_DOUBLINGS = tuple(f"mask_decoder.output_upscaling.{index}." for index in (4, 6, 7, 9))
+_FUSIONS = tuple(f".{kind}." for kind in FUSIONS)
+ADDED = ("mask_decoder2.", "volume_decoder.", ".lora.", ".fact.", ".depth_adapters.", *_FUSIONS, *_KINDS_OF_POINTS,
+         *_DOUBLINGS)
 
 
 def load_base(model: SegmentationModel, state: dict[str, Tensor]) -> list[str]:

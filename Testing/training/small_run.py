@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,10 +70,14 @@ def finish(process: subprocess.Popen[str]) -> None:
     assert process.returncode == 0, said[-2000:]
 
 
+def log_of(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log."""
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
 def losses(folder: Path) -> Tensor:
     """One per step."""
-    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    return torch.tensor([json.loads(line)["loss"] for line in lines])
+    return torch.tensor([line["loss"] for line in log_of(folder)])
 
 
 def same(one: dict[str, Tensor], two: dict[str, Tensor]) -> bool:

@@ -32,7 +32,8 @@ def choose_slices(cases: Sequence[str], fraction: float, seed: int) -> list[int]
 
 def choose_listed(cases: Sequence[str], listed: Sequence[int], fraction: float, seed: int) -> list[int]:
     """``choose_slices`` among those slices alone that are ``listed`` (``SliceCache.listed``)."""
-    return [listed[index] for index in choose_slices([cases[index] for index in listed], fraction, seed)]
+    their_cases = [cases[index] for index in listed]
+    return [listed[index] for index in choose_slices(their_cases, fraction, seed)]
 
 
 def choose_count(cases: Sequence[str], count: int, seed: int) -> list[int]:

@@ -152,13 +152,10 @@ def relabel(array: np.ndarray, label_map: dict[int, int]) -> np.ndarray:
 
 def write_manifest(manifest: Manifest, path: str | Path) -> None:
     """Write the manifest as JSON, in one move."""
-    write_json(path, {
-        "format_version": FORMAT_VERSION,
-        "modality": manifest.modality,
-        "labels": manifest.labels.name,
-        "label_map": {str(number): value for number, value in manifest.label_map.items()},
-        "cases": [_case_to_json(case) for case in manifest.cases],
-    })
+    label_map = {str(number): value for number, value in manifest.label_map.items()}
+    cases = [_case_to_json(case) for case in manifest.cases]
+    write_json(path, {"format_version": FORMAT_VERSION, "modality": manifest.modality, "labels": manifest.labels.name,
+                      "label_map": label_map, "cases": cases})
 
 
 def _case_to_json(case: Case) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from Training.engine.sharding import bring_back, load_optimiser_state, optimiser
 from Training.settings.optimisation import Optimisation
 from Training.settings.schedule import lr_at
 
+Batch = list[Tensor]
 # A validation returns named numbers, the first of which is the one to maximise.
 Validate = Callable[[nn.Module], dict[str, float]]
 
@@ -65,12 +66,7 @@ def fit(fabric: Fabric, objective: nn.Module, slices: Dataset, optimisation: Opt
     """
     keep_freed_memory()
     _check_shares(objective, optimisation, fabric.world_size)
-    if optimisation.recompute:
-        _recompute_blocks(objective)
-    trained = {name: parameter for name, parameter in objective.named_parameters() if parameter.requires_grad}
-    if not trained:
-        raise ValueError("Nothing in this objective is trainable; check the variant's trained parts.")
-    trained |= _statistics(objective)
+    trained = _prepared(objective, optimisation)
     state = run.load_state()
     start, best = (state["step"], state["best"]) if state else (0, {})
     if state:
@@ -79,49 +75,103 @@ def fit(fabric: Fabric, objective: nn.Module, slices: Dataset, optimisation: Opt
     module = fabric.setup_module(spread)
     optimisers = _optimisers(fabric, spread, optimisation, state)
     module.train()
-    progress = tqdm(total=optimisation.steps, initial=start, desc=run.folder.name, unit="step",
-                    disable=not fabric.is_global_zero, mininterval=5)
-    seconds, waited, losses = time.monotonic(), 0.0, []
-    batches = iter(_loader(slices, optimisation, start, fabric))
-    for step in range(start, optimisation.steps):
-        asked = time.monotonic()
-        batch = next(batches)
-        waited += time.monotonic() - asked
+    meter = Meter(run.folder.name, start, optimisation.steps, fabric.is_global_zero)
+    for step, batch in enumerate(meter.waiting(_loader(slices, optimisation, start, fabric)), start):
         rate = lr_at(step, optimisation.steps, optimisation.schedule)
-        for group in (group for optimiser in optimisers for group in optimiser.param_groups):
-            group["lr"] = rate
-        torch.manual_seed(_seed(optimisation.seed, step, fabric.global_rank))
-        loss = _backward(fabric, module, batch, optimisation.accumulate, step)
-        for optimiser in optimisers:
-            if optimisation.clip_norm:
-                fabric.clip_gradients(module, optimiser, max_norm=optimisation.clip_norm)
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-        losses.append(loss)
-        progress.set_postfix(loss=f"{loss:.4f}", lr=f"{rate:.2e}", refresh=False)
-        progress.update()
+        meter.add(_take_step(fabric, module, optimisers, batch, optimisation, step, rate), rate)
         done = step + 1
-        last = done == optimisation.steps
-        if validate and optimisation.validate_every and (done % optimisation.validate_every == 0 or last):
+        if validate and _is_due(done, optimisation.validate_every, optimisation.steps):
             scores = validate(objective)
             if fabric.is_global_zero:
                 run.log(step=done, **{f"validation_{name}": value for name, value in scores.items()})
             best = _keep_best(best, trained, scores, done)
             module.train()
-        if done % optimisation.save_every == 0 or last:
-            spent = time.monotonic() - seconds
-            mean: Any = fabric.all_reduce(torch.tensor(losses, device=fabric.device).mean(), reduce_op="mean")
+        if _is_due(done, optimisation.save_every, optimisation.steps):
+            measured = meter.read(fabric)
             if spread is not objective:
                 bring_back(spread, trained)
             states = [optimiser_state(optimiser.optimizer) for optimiser in optimisers]
             if fabric.is_global_zero:
-                run.log(step=done, loss=float(mean), lr=rate, seconds=round(spent, 2), waited=round(waited, 2))
+                run.log(step=done, **measured)
                 run.save_state({"step": done, "weights": _copy(trained), "best": best, "optimisers": states})
-            seconds, waited, losses = time.monotonic(), 0.0, []
-    progress.close()
+    meter.close()
     if best:
         _set(trained, best["weights"])
     return objective
+
+
+def _prepared(objective: nn.Module, optimisation: Optimisation) -> dict[str, Any]:
+    """What a run changes and saves: parameters that require a gradient, and running statistics.
+
+    Raises:
+        ValueError: nothing requires a gradient.
+    """
+    if optimisation.recompute:
+        for stack in stacks_in(objective):
+            stack.recompute = True
+    trained = {name: parameter for name, parameter in objective.named_parameters() if parameter.requires_grad}
+    if not trained:
+        raise ValueError("Nothing in this objective is trainable; check the variant's trained parts.")
+    return trained | _statistics(objective)
+
+
+def _is_due(done: int, every: int, steps: int) -> bool:
+    """Every so many steps and after the last one; never with 0."""
+    return every > 0 and (done % every == 0 or done == steps)
+
+
+class Meter:
+    """Progress for people, and what the log says of the steps since it was read last."""
+
+    def __init__(self, title: str, start: int, steps: int, shown: bool) -> None:
+        self._bar = tqdm(total=steps, initial=start, desc=title, unit="step", disable=not shown, mininterval=5)
+        self._rate = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._started, self._waited, self._losses = time.monotonic(), 0.0, list[float]()
+
+    def waiting(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches; how long each is waited for counts."""
+        asked = time.monotonic()
+        for batch in batches:
+            self._waited += time.monotonic() - asked
+            yield batch
+            asked = time.monotonic()
+
+    def add(self, loss: float, rate: float) -> None:
+        """A step is done."""
+        self._losses.append(loss)
+        self._rate = rate
+        self._bar.set_postfix(loss=f"{loss:.4f}", lr=f"{rate:.2e}", refresh=False)
+        self._bar.update()
+
+    def read(self, fabric: Fabric) -> dict[str, float]:
+        """Mean loss over the steps and all processes, learning rate, and seconds in all and waited; then from zero."""
+        spent = time.monotonic() - self._started
+        own = torch.tensor(self._losses, device=fabric.device).mean()
+        mean: Any = fabric.all_reduce(own, reduce_op="mean")
+        measured = {"loss": float(mean), "lr": self._rate, "seconds": round(spent, 2), "waited": round(self._waited, 2)}
+        self._begin()
+        return measured
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+def _take_step(fabric: Fabric, module: Any, optimisers: Sequence[Any], batch: Batch, optimisation: Optimisation,
+               step: int, rate: float) -> float:
+    """One optimiser step on one batch; the loss. Noise depends on seed, step and process alone."""
+    for group in (group for optimiser in optimisers for group in optimiser.param_groups):
+        group["lr"] = rate
+    torch.manual_seed(_seed(optimisation.seed, step, fabric.global_rank))
+    loss = _backward(fabric, module, batch, optimisation.accumulate, step)
+    for optimiser in optimisers:
+        if optimisation.clip_norm:
+            fabric.clip_gradients(module, optimiser, max_norm=optimisation.clip_norm)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+    return loss
 
 
 def _optimisers(fabric: Fabric, objective: nn.Module, optimisation: Optimisation,
@@ -143,12 +193,7 @@ def _check_shares(objective: nn.Module, optimisation: Optimisation, world: int) 
                          "computed in parts; set optimisation.accumulate to 1 and use more devices.")
 
 
-def _recompute_blocks(objective: nn.Module) -> None:
-    for stack in stacks_in(objective):
-        stack.recompute = True
-
-
-def _backward(fabric: Fabric, module: Any, batch: list[Tensor], parts: int, step: int) -> float:
+def _backward(fabric: Fabric, module: Any, batch: Batch, parts: int, step: int) -> float:
     """Gradients of the mean loss of a batch, computed in ``parts`` so that less of it is in memory at once."""
     total = 0.0
     for number, part in enumerate(zip(*(tensor.chunk(parts) for tensor in batch), strict=True), start=1):

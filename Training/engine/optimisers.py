@@ -49,8 +49,9 @@ def _lars(trained: Sequence[Tensor], optimisation: Optimisation) -> Optimizer:
     """Layer-wise rates and weight decay for matrices and kernels; biases and normalisation take plain SGD (SimCLR)."""
     from timm.optim import Lars
 
-    groups = [{"params": [p for p in trained if p.ndim > 1], "always_adapt": True},
-              {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0}]
+    matrices = [parameter for parameter in trained if parameter.ndim > 1]
+    vectors = [parameter for parameter in trained if parameter.ndim <= 1]
+    groups = [{"params": matrices, "always_adapt": True}, {"params": vectors, "weight_decay": 0.0}]
     return Lars([group for group in groups if group["params"]], lr=optimisation.schedule.base_lr,
                 momentum=optimisation.betas[0], weight_decay=optimisation.weight_decay)
 

@@ -69,15 +69,11 @@ class Run:
         return state
 
     def log(self, **values: Any) -> None:
-        """Append one line to the log."""
-        with (self.folder / LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
-
-    def read_log(self) -> list[dict[str, Any]]:
-        """All lines of the log; a last line cut short by a kill is left out."""
+        """Append one line to the log; one that a kill has cut short keeps a line of its own."""
         path = self.folder / LOG
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        cut_short = path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size > 0
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n" * cut_short + json.dumps(values) + "\n")
 
 
 def _with_defaults(plain: dict[str, Any], config: Any) -> dict[str, Any]:

@@ -45,16 +45,18 @@ def bring_back(spread: nn.Module, whole: Mapping[str, Tensor]) -> None:
 def optimiser_state(optimiser: Optimizer) -> dict[str, Any]:
     """``state_dict`` with whole tensors, as without sharding; all processes call it."""
     state = optimiser.state_dict()
-    whole = {number: {name: _whole(value) for name, value in values.items()}
-             for number, values in state["state"].items()}
+    whole = {}
+    for number, values in state["state"].items():
+        whole[number] = {name: _whole(value) for name, value in values.items()}
     return state | {"state": whole}
 
 
 def load_optimiser_state(optimiser: Optimizer, state: dict[str, Any]) -> None:
     """``load_state_dict`` of whole tensors, spread as the parameters are; all processes call it."""
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    parts = {number: {name: _spread_as(parameters[number], value) for name, value in values.items()}
-             for number, values in state["state"].items()}
+    parts = {}
+    for number, values in state["state"].items():
+        parts[number] = {name: _spread_as(parameters[number], value) for name, value in values.items()}
     optimiser.load_state_dict(state | {"state": parts})
 
 

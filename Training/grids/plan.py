@@ -112,15 +112,18 @@ def plan(grid: Grid) -> list[PlannedRun]:
 def _axes_of(grid: Grid, name: str, step: Step, earlier: Mapping[str, Sequence[str]]) -> list[str]:
     """The axes that a step depends on, itself or through earlier steps, in the grid's order."""
     axis_of = {variable: axis for axis, values in grid.axes.items() for variable in next(iter(values.values()))}
-    variables = [reference for reference in _names([step.config, step.set]) if reference in axis_of]
-    steps = [reference for reference in _names([step.config, step.set]) if reference not in axis_of]
+    references = list(_names([step.config, step.set]))
+    variables = [reference for reference in references if reference in axis_of]
+    steps = [reference for reference in references if reference not in axis_of]
     for variable in variables:  # a value may name a step, too: the teacher that only some experts have
-        steps += [inner for fields in grid.axes[axis_of[variable]].values() for inner in _names(fields[variable])]
+        for fields in grid.axes[axis_of[variable]].values():
+            steps += _names(fields[variable])
     for reference in steps:
         if reference not in earlier:
             raise ValueError(f"The step '{name}' names {{{reference}}}, which is neither a variable of an axis nor an "
                              f"earlier step; choose from {', '.join([*axis_of, *earlier]) or 'none'}.")
-    found = {axis_of[variable] for variable in variables}.union(*(earlier[reference] for reference in steps))
+    found = {axis_of[variable] for variable in variables}
+    found.update(*(earlier[reference] for reference in steps))
     return [axis for axis in grid.axes if axis in found]
 
 

@@ -28,8 +28,8 @@ def draw_box_plots(path: Path, rows: Sequence[Row], metric: str, convention: str
     from matplotlib.figure import Figure
 
     organs = rows[0].organs
-    values = [[row.values(organ, convention, metric) for organ in organs] for row in rows]
-    if not any(found for row_values in values for found in row_values):
+    values = [_by_organ(row, convention, metric) for row in rows]
+    if not any(map(any, values)):
         return False
     figure = Figure(figsize=(2.2 + len(organs) * max(1.0, 0.42 * len(rows)), 4.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
@@ -41,6 +41,10 @@ def draw_box_plots(path: Path, rows: Sequence[Row], metric: str, convention: str
     with atomic_write(path) as unfinished:
         figure.savefig(unfinished, format="png")
     return True
+
+
+def _by_organ(row: Row, convention: str, metric: str) -> list[list[float]]:
+    return [row.values(organ, convention, metric) for organ in row.organs]
 
 
 def _runs(row: Row) -> str:

@@ -158,9 +158,14 @@ def _masks(prediction: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    axes = range(mask.ndim)
-    occupied = [np.flatnonzero(mask.any(axis=tuple(a for a in axes if a != axis))) for axis in axes]
-    return tuple(slice(int(at[0]), int(at[-1]) + 1) for at in occupied)
+    return tuple(_occupied(mask, axis) for axis in range(mask.ndim))
+
+
+def _occupied(mask: np.ndarray, axis: int) -> slice:
+    """From the first to the last place along an axis where the mask is."""
+    others = tuple(other for other in range(mask.ndim) if other != axis)
+    at = np.flatnonzero(mask.any(axis=others))
+    return slice(int(at[0]), int(at[-1]) + 1)
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from Training.reports.results import number
 from Training.reports.rows import Row
 from Training.reports.tables import Table
 
+NOTHING = "-"
 PAPERS = Path(__file__).parents[1] / "papers"
 DIGITS = {"dice": 2, "nsd": 2, "hd95": 2, "seconds": 1}  # as the papers print them; shares in percent
 
@@ -61,9 +62,13 @@ def read_paper_table(name: str) -> PaperTable:
     if name not in paper_tables():
         raise ValueError(f"There is no table '{name}'; choose from {', '.join(paper_tables())}.")
     data = yaml.safe_load((PAPERS / f"table_{name}.yaml").read_text(encoding="utf-8"))
-    rows = {key: tuple(cell.strip() for cell in line.split("|")) for key, line in data["rows"].items()}
+    rows = {key: _cells(line) for key, line in data["rows"].items()}
     measured = {column: Measured(**what) for column, what in data.get("measured", {}).items()}
     return PaperTable(data["title"], tuple(data["columns"]), measured, rows, tuple(data.get("notes", ())))
+
+
+def _cells(line: str) -> tuple[str, ...]:
+    return tuple(cell.strip() for cell in line.split("|"))
 
 
 def beside_ours(paper: PaperTable, ours: Sequence[Row], convention: str) -> Table:
@@ -73,25 +78,31 @@ def beside_ours(paper: PaperTable, ours: Sequence[Row], convention: str) -> Tabl
         ValueError: runs are given, but none belongs to any row.
     """
     by_name = {row.name: row for row in ours}
-    cells = {(key, column): _ours(by_name.get(key + what.run), what, convention)
-             for key in paper.rows for column, what in paper.measured.items()}
-    used = {key + what.run for key in paper.rows for what in paper.measured.values()} & set(by_name)
+    wanted = dict.fromkeys(key + what.run for key in paper.rows for what in paper.measured.values())
+    used = [name for name in by_name if name in wanted]
     if ours and not used:
-        names = dict.fromkeys(key + what.run for key in paper.rows for what in paper.measured.values())
         raise ValueError(f"No run is called as a row of '{paper.title}'; give runs as NAME=FOLDER with a NAME of "
-                         f"{', '.join(names) or 'another table: here nothing is measured'}.")
-    shown = [column for column in paper.columns if any(cells.get((key, column), "-") != "-" for key in paper.rows)]
-    columns = [name for column in paper.columns for name in ([column, "ours"] if column in shown else [column])]
-    rows = [tuple(cell for column, printed in zip(paper.columns, line, strict=True)
-                  for cell in ([printed, cells[key, column]] if column in shown else [printed]))
-            for key, line in paper.rows.items()]
-    notes = [*paper.notes, *(_about(by_name[name], convention) for name in by_name if name in used)]
-    return Table(tuple(columns), tuple(rows), paper.title, tuple(notes))
+                         f"{', '.join(wanted) or 'another table: here nothing is measured'}.")
+    measured = {column: _our_column(paper, what, by_name, convention) for column, what in paper.measured.items()}
+    shown = {column: cells for column, cells in measured.items() if set(cells) != {NOTHING}}
+    columns = []
+    for column, *printed in zip(paper.columns, *paper.rows.values(), strict=True):
+        columns.append((column, *printed))
+        if column in shown:
+            columns.append(("ours", *shown[column]))
+    header, *rows = zip(*columns, strict=True)
+    notes = [*paper.notes, *(_about(by_name[name], convention) for name in used)]
+    return Table(header, tuple(rows), paper.title, tuple(notes))
+
+
+def _our_column(paper: PaperTable, what: Measured, by_name: Mapping[str, Row], convention: str) -> list[str]:
+    """Our number for every row of the table, a dash where no run has its name."""
+    return [_ours(by_name.get(key + what.run), what, convention) for key in paper.rows]
 
 
 def _ours(row: Row | None, what: Measured, convention: str) -> str:
     if row is None:
-        return "-"
+        return NOTHING
     if what.metric == "seconds":
         return number(row.seconds(), DIGITS["seconds"])
     if what.organ:

@@ -28,12 +28,20 @@ def summarise(results: Sequence[Result]) -> Result:
 
 
 def _summarise_convention(results: Sequence[Result], convention: str) -> Result:
-    organs = {organ: {metric: _statistics([value(result, organ, convention, metric) for result in results])
-                      for metric in METRICS} for organ in results[0]["organs"]}
-    cases = {result["case"]: {metric: case_mean(result, convention, metric) for metric in METRICS}
-             for result in results}
-    mean = {metric: _statistics([scores[metric]["mean"] for scores in organs.values()])["mean"] for metric in METRICS}
+    organs = {organ: _summarise_organ(results, organ, convention) for organ in results[0]["organs"]}
+    cases, mean = {}, {}
+    for result in results:
+        cases[result["case"]] = {metric: case_mean(result, convention, metric) for metric in METRICS}
+    for metric in METRICS:
+        mean[metric] = _statistics([scores[metric]["mean"] for scores in organs.values()])["mean"]
     return {"mean": mean, "organs": organs, "cases": cases}
+
+
+def _summarise_organ(results: Sequence[Result], organ: str, convention: str) -> Result:
+    summary = {}
+    for metric in METRICS:
+        summary[metric] = _statistics([value(result, organ, convention, metric) for result in results])
+    return summary
 
 
 def value(result: Result, organ: str, convention: str, metric: str) -> float | None:

@@ -38,24 +38,30 @@ class Row:
 
     def organ_mean(self, organ: str, convention: str, metric: str) -> float | None:
         """Mean over the cases, then over the seeds."""
-        return _mean([_mean([value(result, organ, convention, metric) for result in results])
-                      for results in self.seeds])
+        return _mean([_organ_mean(results, organ, convention, metric) for results in self.seeds])
 
     def seed_means(self, convention: str, metric: str) -> list[float]:
         """Of each seed the mean over the organs of the mean over the cases; seeds without any are left out."""
-        means = [_mean([_mean([value(result, organ, convention, metric) for result in results])
-                        for organ in self.organs]) for results in self.seeds]
+        means = []
+        for results in self.seeds:
+            means.append(_mean([_organ_mean(results, organ, convention, metric) for organ in self.organs]))
         return [mean for mean in means if mean is not None]
 
     def case_means(self, convention: str, metric: str) -> dict[str, float]:
         """Case -> mean over its organs, then over the seeds; cases where nothing is defined are left out."""
-        means = {case: _mean([case_mean(results[place], convention, metric) for results in self.seeds])
-                 for place, case in enumerate(self.cases)}
+        means = {}
+        for place, case in enumerate(self.cases):
+            means[case] = _mean([case_mean(results[place], convention, metric) for results in self.seeds])
         return {case: mean for case, mean in means.items() if mean is not None}
 
     def seconds(self) -> float | None:
         """Mean time of a prediction."""
         return _mean([result.get("seconds") for results in self.seeds for result in results])
+
+
+def _organ_mean(results: Sequence[Result], organ: str, convention: str, metric: str) -> float | None:
+    """Mean over the cases of one seed."""
+    return _mean([value(result, organ, convention, metric) for result in results])
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -81,7 +87,8 @@ def read_rows(runs: Sequence[str]) -> list[Row]:
 def _row(name: str, runs: tuple[Path, ...]) -> Row:
     row = Row(name, runs, tuple(tuple(read_results(run)) for run in runs))
     for run, results in zip(row.runs, row.seeds, strict=True):
-        if [(result["case"], tuple(result["organs"])) for result in results] != [(c, row.organs) for c in row.cases]:
+        tested = [(result["case"], tuple(result["organs"])) for result in results]
+        if tested != [(case, row.organs) for case in row.cases]:
             raise ValueError(f"'{run}' was not tested on the cases and organs of '{row.runs[0]}'; one row needs the "
                              "same.")
     return row
@@ -108,4 +115,4 @@ def difference(row: Row, baseline: Row, convention: str) -> Difference:
     if set(ours) != set(theirs):
         raise ValueError(f"'{row.name}' and '{baseline.name}' were tested on different cases; compare runs of one data "
                          "set.")
-    return paired_difference([ours[case] for case in ours], [theirs[case] for case in ours])
+    return paired_difference(list(ours.values()), [theirs[case] for case in ours])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 BOLD = re.compile(r"\*\*(.+?)\*\*")
@@ -33,12 +33,16 @@ def markdown(table: Table) -> str:
 
 def latex(table: Table) -> str:
     r"""A ``table`` that needs graphicx (wide tables shrink to the text's width) and, for check marks, amssymb."""
-    lines = [" & ".join(_latex_cell(cell) for cell in cells) + r" \\" for cells in (table.columns, *table.rows)]
+    lines = [_latex_line(cells) for cells in (table.columns, *table.rows)]
     caption = [rf"\caption{{{_latex_cell(table.title)}}}"] if table.title else []
     notes = [rf"\par\footnotesize {_latex_cell(note)}" for note in table.notes]
     return "\n".join([r"\begin{table}", r"\centering", *caption, r"\resizebox{\textwidth}{!}{%",
                       rf"\begin{{tabular}}{{{'l' * len(table.columns)}}}", r"\hline", lines[0], r"\hline", *lines[1:],
                       r"\hline", r"\end{tabular}}", *notes, r"\end{table}"])
+
+
+def _latex_line(cells: Sequence[str]) -> str:
+    return " & ".join(map(_latex_cell, cells)) + r" \\"
 
 
 def _latex_cell(text: str) -> str:

@@ -54,8 +54,8 @@ class Mae(nn.Module):
             raise ValueError(f"Image size {image_size} is not a multiple of the teacher's patch size "
                              f"{size.patch_size}; choose another size or teacher.")
         self.patch_size, self.grid, self.width = size.patch_size, image_size // size.patch_size, size.embed_dim
-        self.encoder: Any = VisionTransformer(image_size, size.patch_size, num_classes=0, global_pool="",
-                                              embed_dim=size.embed_dim, depth=size.depth, num_heads=size.num_heads)
+        self.encoder = VisionTransformer(image_size, size.patch_size, num_classes=0, global_pool="",
+                                         embed_dim=size.embed_dim, depth=size.depth, num_heads=size.num_heads)
         self.encoder.pos_embed = _fixed(sincos_positions(self.grid, size.embed_dim))
         self.decoder_embed = nn.Linear(size.embed_dim, size.decoder_dim)
         self.mask_token = nn.Parameter(0.02 * torch.randn(1, 1, size.decoder_dim))
@@ -86,10 +86,12 @@ class Mae(nn.Module):
 
     def encode(self, slices: Tensor, mask: Tensor | None = None) -> Tensor:
         """Class token and the tokens that ``mask`` (B, g, g) leaves, all without one: (B, 1 + n, C)."""
-        tokens = self.encoder.patch_embed((slices - self.mean) / self.std) + self.encoder.pos_embed[:, 1:]
+        positions, class_token = self.encoder.pos_embed, self.encoder.cls_token
+        assert positions is not None and class_token is not None  # timm can leave them out
+        tokens = self.encoder.patch_embed((slices - self.mean) / self.std) + positions[:, 1:]
         if mask is not None:
             tokens = tokens[~mask.flatten(1)].unflatten(0, (len(slices), -1))
-        first = self.encoder.cls_token + self.encoder.pos_embed[:, :1]
+        first = class_token + positions[:, :1]
         tokens = torch.cat([first.expand(len(slices), -1, -1).to(tokens.dtype), tokens], dim=1)
         encoded: Tensor = self.encoder.norm(self.encoder.blocks(tokens))
         return encoded

@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from SAMoraLib.packages.torchvision import importable_torchvision
 
 with importable_torchvision():
-    from timm.models.resnet import ResNet
+    from timm.models.resnet import Bottleneck, ResNet
     from timm.models.sknet import SelectiveKernelBottleneck
 
 PROJECTION = 128  # channels in which views are compared
@@ -48,7 +48,7 @@ class Simclr(nn.Module):
     def __init__(self, size: SimclrSize) -> None:
         super().__init__()
         selective = {"split_input": False, "kernel_size": [3, 3], "rd_ratio": 1 / 16, "rd_divisor": 32}
-        block: Any = SelectiveKernelBottleneck
+        block = cast("Bottleneck", SelectiveKernelBottleneck)  # timm's annotation says an instance and means a class
         self.net = ResNet(block, size.layers, num_classes=0, stem_width=size.stem, stem_type="deep", avg_down=True,
                           channels=size.channels, block_args={"sk_kwargs": selective})
         self.net.maxpool = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.MaxPool2d(3, 2))  # after a ReLU: 0 is neutral

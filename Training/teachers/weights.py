@@ -117,10 +117,11 @@ def _from_timm(name: str) -> dict[str, Tensor]:
 
 def _differences(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
     """What stands in the way of loading ``found``, in words; empty if nothing does."""
+    missing = [key for key in wanted if key not in found]
+    unknown = [key for key in found if key not in wanted]
     shapes = [f"{key} {tuple(found[key].shape)} instead of {tuple(wanted[key].shape)}" for key in wanted
               if key in found and found[key].shape != wanted[key].shape]
-    kinds = (("it lacks", [key for key in wanted if key not in found]),
-             ("it has unknown", [key for key in found if key not in wanted]), ("it has", shapes))
+    kinds = (("it lacks", missing), ("it has unknown", unknown), ("it has", shapes))
     return ", ".join(f"{what} {_some(keys)}" for what, keys in kinds if keys)
 
 

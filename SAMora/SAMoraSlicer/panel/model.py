@@ -53,7 +53,8 @@ class ModelChoice:
 
     def offer(self, models: Sequence[Model]) -> None:
         """Show these models; the choice stays if it is among them, and is forgotten if it was deleted here."""
-        gone = {model.id for model in self._models} - {model.id for model in models}
+        offered = {model.id for model in models}
+        gone = {model.id for model in self._models} - offered
         self._models = list(models)
         if self._parameters is not None and self._parameters.model in gone:
             self._parameters.model = ""

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from SAMoraLib.encoders.sam_vit import resize_absolute
-from SAMoraLib.exchange.tp_mamba import from_tp_mamba
 from SAMoraLib.model import Prediction, SegmentationModel, as_rgb_slices, build_model, enlarged
 from SAMoraLib.parts import count_parameters, own_keys
 from SAMoraLib.variants import EncoderSize, Variant, get_variant
 from Testing.golden import Golden, assert_golden, fixtures, key_shapes
+from Testing.library.exchange.tp_mamba_names import from_tp_mamba
 
 EVERY_FIXTURE = pytest.mark.parametrize("published", fixtures("tpmamba"), indirect=True)
 PLANES = {0: "volume", 1: "hw", 2: "dw"}  # SAM_Mamba's modes

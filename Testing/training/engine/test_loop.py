@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from Testing.folders import ROOT
+from Testing.training.small_run import log_of
 from Training.engine.loop import batch_keys, fit, make_fabric
 from Training.engine.run import Run
 from Training.settings.optimisation import Optimisation
@@ -85,10 +86,10 @@ def test_an_interrupted_run_ends_at_the_same_weights(tmp_path: Path, crash_after
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     first = train(tmp_path)
-    lines = len(Run(tmp_path, optimisation()).read_log())
+    lines = len(log_of(tmp_path))
     second = train(tmp_path)
     assert all(torch.equal(first[key], second[key]) for key in first)
-    assert len(Run(tmp_path, optimisation()).read_log()) == lines
+    assert len(log_of(tmp_path)) == lines
 
 
 def test_only_what_requires_a_gradient_changes(tmp_path: Path) -> None:
@@ -120,7 +121,7 @@ def test_the_best_validation_is_kept(tmp_path: Path) -> None:
     fit(make_fabric(config), objective, Noise(), config, Run(tmp_path, config), validate)
     assert len(seen) == 3
     assert torch.equal(objective.line.weight, seen[1])
-    assert [line["validation_dice"] for line in Run(tmp_path, config).read_log() if "validation_dice" in line] == [
+    assert [line["validation_dice"] for line in log_of(tmp_path) if "validation_dice" in line] == [
         0.2, 0.9, 0.5]
 
 
@@ -198,5 +199,5 @@ def test_an_objective_that_compares_the_batch_is_not_computed_in_parts(tmp_path:
 
 def test_the_log_tells_what_the_data_cost(tmp_path: Path) -> None:
     train(tmp_path)
-    lines = Run(tmp_path, optimisation()).read_log()
+    lines = log_of(tmp_path)
     assert all(0 <= line["waited"] <= line["seconds"] + 0.01 for line in lines)

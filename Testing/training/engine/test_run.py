@@ -90,9 +90,12 @@ def test_a_damaged_state_is_one_sentence(tmp_path: Path, kept: int) -> None:
     assert "state.pt' is damaged; delete it to begin this run anew" in refusal(run.load_state)
 
 
-def test_a_log_line_cut_short_is_left_out(tmp_path: Path) -> None:
+def test_a_log_line_cut_short_takes_no_other_with_it(tmp_path: Path) -> None:
     run = Run(tmp_path, config())
     run.log(step=1, loss=0.5)
     with (tmp_path / "log.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"step": 2, "lo')
-    assert run.read_log() == [{"step": 1, "loss": 0.5}]
+    run.log(step=2, loss=0.25)
+    run.log(step=3, loss=0.125)
+    assert (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines() == [
+        '{"step": 1, "loss": 0.5}', '{"step": 2, "lo', '{"step": 2, "loss": 0.25}', '{"step": 3, "loss": 0.125}']
