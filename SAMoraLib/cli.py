@@ -21,11 +21,11 @@ from SAMoraLib.card import Card, read_card
 from SAMoraLib.request import PRECISIONS, Options, Request, plan_jobs
 from SAMoraLib.system.allocator import keep_freed_memory
 from SAMoraLib.system.garbage import without_collector
-from SAMoraLib.system.parent import end_with_parent
+from SAMoraLib.system.parent import INTERRUPTED, end_with_parent
 from SAMoraLib.system.ranks import rank_and_world, share_of
 from SAMoraLib.volume.io import LABEL_FORMATS
 
-DONE, REFUSED, INTERRUPTED = 0, 1, 130
+DONE, REFUSED = 0, 1
 CT_ABDOMEN = Path(__file__).with_name("checkpoints") / "ct_abdomen.safetensors"
 
 

@@ -16,12 +16,16 @@ CPU, AUTOMATIC = "cpu", "auto"
 
 
 def main() -> int:
-    """The program: loads all that a segmentation loads, so that what is broken shows now."""
+    """The program; returns 0, 1 after an ``error`` event, or 130 where it was told to stop."""
     # As a script it would find this folder's modules first, and none beyond where the launcher sets PYTHONPATH anew.
     sys.path[:1] = [str(Path(__file__).resolve().parents[up]) for up in (1, 2)]
-    from SAMoraLib.system.parent import end_with_parent
+    from SAMoraLib.system.parent import run_as_child
 
-    end_with_parent()
+    return run_as_child(_answer)
+
+
+def _answer() -> int:
+    """Load all that a segmentation loads, so that what is broken shows now."""
     try:
         import torch
 

@@ -15,10 +15,11 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from SAMoraLib.system.parent import end_with_parent
+from SAMoraLib.system.parent import run_as_child
 
 BLOCK = 1 << 18
 TIMEOUT = 30.0  # seconds without a byte
@@ -161,14 +162,17 @@ def _check(part: Path, size: int, sha256: str, url: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The program; returns 0, or 1 after an ``error`` event."""
+    """The program; returns 0, 1 after an ``error`` event, or 130 where it was told to stop."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("urls", nargs="+")
     parser.add_argument("--to", type=Path, required=True)
     parser.add_argument("--size", type=int, required=True)
     parser.add_argument("--sha256", required=True)
     options = parser.parse_args(arguments)
-    end_with_parent()
+    return run_as_child(partial(_fetch_and_tell, options))
+
+
+def _fetch_and_tell(options: argparse.Namespace) -> int:
     said = -1
 
     def progress(there: int, total: int) -> None:

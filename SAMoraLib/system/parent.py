@@ -5,13 +5,23 @@ from __future__ import annotations
 import _thread
 import os
 import signal
-import sys
 import threading
 import time
+from collections.abc import Callable
 
 VARIABLE = "SAMORA_END_WITH_PARENT"  # set by a parent that holds the other end of standard input as long as it lives
+STANDARD_INPUT = 0
 GRACE_SECONDS = 2.0  # to remove half files
 INTERRUPTED = 130
+
+
+def run_as_child(program: Callable[[], int]) -> int:
+    """Run a program that ends with its parent: its own exit code, or ``INTERRUPTED`` where it was told to stop."""
+    end_with_parent()
+    try:
+        return program()
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def end_with_parent() -> None:
@@ -23,10 +33,11 @@ def end_with_parent() -> None:
 
 
 def _watch() -> None:
+    # Not sys.stdin, whose lock this thread would hold for ever: Python asks for it when it ends, and aborts.
     try:
-        while sys.stdin.buffer.read(1):
+        while os.read(STANDARD_INPUT, 1):
             pass
-    except (OSError, ValueError):
+    except OSError:
         pass  # closed is ended, too
     _thread.interrupt_main()
     time.sleep(GRACE_SECONDS)
