@@ -112,16 +112,17 @@ def test_a_run_folder_takes_its_configuration_back(stage: str, tmp_path: Path) -
         Run(folder, replace(CONFIGURATIONS[stage], optimisation=replace(CONFIGURATIONS[stage].optimisation, seed=77)))
 
 
-def test_cached_slices_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_slices_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("the slices are cached under another key")
 
     monkeypatch.setattr(slices, "slice_case", refuse)
-    manifest = read_manifest(OLD / "data/manifest.json")
+    data = shutil.copytree(OLD / "data", tmp_path / "data")
+    manifest = read_manifest(data / "manifest.json")
     plain = Preprocessing("CT", "hu_window", -160, 240, "body", 16)
-    cache = slices.build_cache(manifest, manifest.cases, plain, OLD / "data/cache")
+    cache = slices.build_cache(manifest, manifest.cases, plain, data / "cache")
     assert len(cache) == 8 and set(cache.label(1).ravel().tolist()) == {0, 1, 4}
-    beside = slices.build_cache(manifest, manifest.of("train"), replace(plain, neighbours=5.0), OLD / "data/cache")
+    beside = slices.build_cache(manifest, manifest.of("train"), replace(plain, neighbours=5.0), data / "cache")
     assert beside.image(0).shape[0] == 3
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from Testing.folders import ROOT
+from Testing.guard import guarded, own_folders  # noqa: F401  fixtures
 
 MODULE = ROOT / "SAMora" / "SAMora.py"
 

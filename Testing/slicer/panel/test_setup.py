@@ -97,6 +97,8 @@ def test_an_installation_that_fails_is_one_sentence(widget: Any, packages: Calla
 
 def test_packages_that_do_not_work_are_noticed(widget: Any, child: Any, tmp_path: Path,
                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    import slicer
+
     (tmp_path / "broken/torch").mkdir(parents=True)
     (tmp_path / "broken/torch/__init__.py").write_text("raise OSError('c10.dll cannot be found')", encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
@@ -107,8 +109,11 @@ def test_packages_that_do_not_work_are_noticed(widget: Any, child: Any, tmp_path
     assert widget.ui.statusLabel.text == widget.ui.dependenciesLabel.text == said
     assert not widget.ui.setupButton.collapsed and widget.ui.installButton.visible
     monkeypatch.delenv("PYTHONPATH")
-    monkeypatch.setattr(dependencies, "install", lambda lines: "")
+    removed: list[str] = []
+    monkeypatch.setattr(slicer.util, "pip_uninstall", removed.append)
+    monkeypatch.setattr(dependencies, "install", lambda lines: pytest.fail("installing over it would change nothing"))
     harness.click(widget.ui.installButton)
+    assert removed == ["torch torchvision"]
     assert widget.panel.device.busy, "what was installed is tried at once"
     harness.wait_until(lambda: not widget.panel.device.busy, 60)
     assert widget.ui.statusLabel.text == "Load a CT or MR volume."
