@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SEED ?= 7
 PICTURES ?= docs/pictures/slicer
 
-.PHONY: bench demo panel test test-slow lint types clean
+.PHONY: bench demo mutants panel test test-processors test-slow lint types clean
 
 # torch comes first and pinned, so that nothing after it drags in another build (an unpinned torchvision would).
 $(VENV)/.torch: constraints.txt
@@ -45,6 +45,14 @@ panel: $(VENV)/.slicer
 # Ratios to the package and to the processor's limit; ARGS="--quick --json" for the small set.
 bench: $(VENV)/.test
 	$(BIN)/python -m Testing.benchmarks $(ARGS)
+
+# The numeric tests as other instruction sets and thread counts compute them, with a tenth of every tolerance.
+test-processors: $(VENV)/.test
+	$(BIN)/python -m Testing.processors $(ARGS)
+
+# Random changes of the code, and whether the nearest tests notice; ARGS="--seed 1 --count 250".
+mutants: $(VENV)/.test $(VENV)/.slicer
+	$(BIN)/python -m Testing.mutants $(ARGS)
 
 test-slow: $(VENV)/.test $(VENV)/.slicer
 	$(BIN)/python -m pytest -m slow

@@ -179,8 +179,12 @@ class _NumbersOnCpu(TorchFunctionMode):
 
 
 def load_tensors(model: SegmentationModel, tensors: Mapping[str, Tensor]) -> None:
-    """Fill an empty model with all of its tensors, as float32 where they are real numbers; nothing is copied."""
-    model.load_state_dict({key: value.float() if value.is_floating_point() else value
+    """Fill an empty model with copies of all of its tensors, as float32 where they are real numbers.
+
+    The tensors of a ``.safetensors`` file are views of the file, at odd addresses: a model that kept them would change
+    with the file, hinder its replacement on Windows, and round otherwise than the same numbers in memory of torch's.
+    """
+    model.load_state_dict({key: value.to(torch.float32 if value.is_floating_point() else value.dtype, copy=True)
                            for key, value in tensors.items()}, assign=True)
 
 

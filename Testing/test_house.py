@@ -60,3 +60,8 @@ def test_a_folders_init_says_in_one_line_what_it_holds() -> None:
     inits = [path for path in house.sources(*house.PRODUCT) if path.name == "__init__.py"
              and path.parent.name not in ("SAMoraLib", "volume")]
     assert not [str(path) for path in inits if not re.fullmatch('"""[^\n]+"""\n', path.read_text(encoding="utf-8"))]
+
+
+def test_tensors_are_compared_on_their_own_scale() -> None:
+    """By ``Testing.closeness``; geometry (float64, no sums) may be compared number by number."""
+    assert not house.lines_with(r"torch\.testing\.assert_close|assert torch\.allclose", "Testing")

@@ -23,6 +23,7 @@ from SAMoraLib.request import Options, Request
 from SAMoraLib.variants import EXPERTS, VARIANTS, Variant
 from SAMoraLib.volume import Region
 from SAMoraSlicer.batch import FolderBatch
+from Testing.closeness import assert_close
 from Testing.folders import ROOT
 from Testing.small import randomise
 from Testing.training import small_run
@@ -50,7 +51,7 @@ def test_a_checkpoint_loads_and_segments_as_it_did() -> None:
     with np.load(CHECKPOINTS / "samora_logits.npz") as arrays, torch.inference_mode():
         image, expected = (torch.from_numpy(arrays[name]) for name in ("image", "logits"))
         found = model(image).low_res_logits
-    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert_close(found, expected)
 
 
 def test_experts_go_into_a_model() -> None:
@@ -79,8 +80,8 @@ def test_tensors_keep_their_names_shapes_and_draws(name: str) -> None:
     found = {key: tensor.float() for key, tensor in model.state_dict().items()}
     assert list(found) == list(row["tensors"])
     for key, (shape, first, mean) in row["tensors"].items():
-        spread = max(float(found[key].abs().max()), 1e-3)
         assert list(found[key].shape) == shape
+        spread = max(float(found[key].abs().max()), 1e-3)  # the file's numbers have five and six digits
         assert abs(float(found[key].flatten()[0]) - first) < 1e-4 * spread + 1e-5
         assert abs(float(found[key].mean()) - mean) < 1e-4 * spread + 1e-6
 

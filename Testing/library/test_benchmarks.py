@@ -31,6 +31,7 @@ from Testing.benchmarks.report import Report, compared, draw, markdown
 from Testing.benchmarks.savings import Price, organ_dice, prices, table
 from Testing.benchmarks.timing import paired, seconds_of
 from Testing.benchmarks.volumes import STAGES, VolumeRow, phantom_of
+from Testing.closeness import assert_close
 from Testing.refusals import refusal
 from Testing.small import SIZE, randomise, small_model
 
@@ -79,7 +80,7 @@ def test_the_peer_is_the_same_network() -> None:
     image = torch.rand(2, 3, 32, 32)
     assert isinstance(ours, SamImageEncoder)
     with torch.inference_mode():
-        torch.testing.assert_close(ours(image), package(image), rtol=0, atol=1e-5)
+        assert_close(ours(image), package(image))
 
 
 def test_a_missed_bar_is_said() -> None:

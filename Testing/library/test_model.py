@@ -15,6 +15,7 @@ from SAMoraLib.model import SegmentationModel, as_rgb_slices, build_model, empty
 from SAMoraLib.parts import count_parameters, own_keys, train_only
 from SAMoraLib.variants import VARIANTS, Variant, get_variant
 from SAMoraLib.weights.sam import ADDED
+from Testing.closeness import assert_close
 from Testing.golden import key_shapes
 from Testing.small import FUSION, SIZE, is_sam2, small_model, small_variant
 
@@ -57,14 +58,14 @@ def test_slices_of_a_slab_do_not_see_each_other(name: str) -> None:
         for d in range(3):
             alone = model(image[b : b + 1, :, d : d + 1])
             for of in ("low_res_logits", "iou_predictions"):
-                torch.testing.assert_close(getattr(together, of)[b, :, d], getattr(alone, of)[0, :, 0],
-                                           rtol=1e-4, atol=1e-4)  # products of other sizes round otherwise
+                # Products of other sizes round otherwise.
+                assert_close(getattr(together, of)[b, :, d], getattr(alone, of)[0, :, 0])
 
 
 @torch.no_grad()
 def test_grey_slices_are_repeated_to_three_channels() -> None:
     model, image = small_model("samed"), slabs(1, 2)
-    assert torch.equal(model(image).low_res_logits, model(image.expand(-1, 3, -1, -1, -1)).low_res_logits)
+    assert_close(model(image).low_res_logits, model(image.expand(-1, 3, -1, -1, -1)).low_res_logits)
 
 
 def test_slices_keep_their_order_and_channels() -> None:
@@ -79,7 +80,7 @@ def test_logits_are_resized_in_the_slice_plane(size: tuple[int, int]) -> None:
     resized = prediction.resized(size)
     for d in range(3):
         expected = F.interpolate(prediction.low_res_logits[:, :, d], size, mode="bilinear", align_corners=False)
-        torch.testing.assert_close(resized[:, :, d], expected, rtol=0, atol=1e-6)
+        assert_close(resized[:, :, d], expected)
 
 
 @pytest.mark.parametrize("name", ["samed", "samora", "h_samora", "ma_sam", "tp_mamba", "samed_2", "samora_2"])
@@ -117,8 +118,8 @@ def test_samora_starts_at_the_encoder_of_its_base(scope: str, window: int) -> No
     for trained in (False, True):
         if trained:
             _train_experts(model)
-        torch.testing.assert_close(model.float()(image).low_res_logits, expected, rtol=0, atol=1e-5)
-        assert (model.image_encoder.double()(slices) - embedding).abs().max() < 1e-12
+        assert_close(model.float()(image).low_res_logits, expected)
+        assert_close(model.image_encoder.double()(slices), embedding, tolerance=1e-12)
 
 
 def _train_experts(model: SegmentationModel) -> None:
@@ -133,7 +134,7 @@ def test_samed_starts_at_its_base() -> None:
     for name in ("samed", "samed_s"):
         model = build_model(small_variant(name), 4, 32).eval()
         model.load_state_dict(base.state_dict(), strict=False)
-        assert torch.equal(model(slabs(2, 1)).low_res_logits, base(slabs(2, 1)).low_res_logits)
+        assert_close(model(slabs(2, 1)).low_res_logits, base(slabs(2, 1)).low_res_logits)
 
 
 def test_stage_2_of_samora_trains_fusion_and_decoder_alone() -> None:
@@ -232,7 +233,7 @@ def test_the_encoder_is_one_forward_of_the_model() -> None:
     seen = []
     model.image_encoder.register_forward_hook(lambda *call: seen.append(call[2]))
     model(image)
-    assert torch.equal(seen[0], model.image_encoder(as_rgb_slices(image)))
+    assert_close(seen[0], model.image_encoder(as_rgb_slices(image)))
 
 
 @EVERY_VARIANT
@@ -245,5 +246,5 @@ def test_an_empty_model_becomes_the_one_that_it_is_filled_with(name: str) -> Non
     assert all(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())), "and no memory is taken"
     load_tensors(model, {key: value.half() for key, value in whole.state_dict().items()})
     found, expected = (each.eval()(slabs(1, 3)).low_res_logits for each in (model, whole))
-    assert found.dtype == torch.float32 and torch.equal(found, expected)
+    assert_close(found, expected)
     assert all(parameter.requires_grad for parameter in model.parameters())

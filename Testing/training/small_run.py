@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from SAMoraLib.parts import own_keys, train_only
+from Testing.closeness import assert_close
 from Testing.folders import ROOT
 from Testing.small import small_model
 from Training.engine.loop import fit, make_fabric
@@ -80,13 +81,15 @@ def losses(folder: Path) -> Tensor:
     return torch.tensor([line["loss"] for line in log_of(folder)])
 
 
-def same(one: dict[str, Tensor], two: dict[str, Tensor]) -> bool:
+def assert_same(one: dict[str, Tensor], two: dict[str, Tensor]) -> None:
     """Equal but for what the order of sums changes.
 
     No softmax depends on its keys' bias: its gradient is rounding noise, which AdamW magnifies.
     """
-    counted = [key for key in one if not key.endswith("k_proj.bias")]
-    return one.keys() == two.keys() and all(torch.allclose(one[key], two[key], atol=1e-4) for key in counted)
+    assert one.keys() == two.keys()
+    for key, tensor in one.items():
+        if not key.endswith("k_proj.bias"):
+            assert_close(tensor, two[key], tolerance=1e-3, what=key)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from Testing.closeness import assert_close
 from Testing.small import IMAGE_SIZE, small_model
 from Training.fusion_report import fusion_shares
 
@@ -27,7 +28,7 @@ def test_equal_attention_is_the_windows_mean_and_sharp_attention_is_not() -> Non
     for weight in queries:
         weight.zero_()
     # Block 0 has windows of four shapes.
-    assert [share for _, share in fusion_shares(model, IMAGE)] == pytest.approx([1.0, 1.0], abs=1e-5)
+    assert_close(torch.tensor([share for _, share in fusion_shares(model, IMAGE)]), torch.ones(2))
     for weight in queries:
         weight.normal_(std=50, generator=torch.Generator().manual_seed(3))
     assert max(share for _, share in fusion_shares(model, IMAGE)) < 0.99

@@ -13,6 +13,7 @@ from SAMoraLib.card import Card, read_card
 from SAMoraLib.checkpoint import save_model
 from SAMoraLib.model import build_model
 from SAMoraLib.variants import get_variant
+from Testing.closeness import assert_close
 from Testing.refusals import refusal
 from Testing.training.conftest import Cases
 from Training.engine import loop
@@ -78,7 +79,7 @@ def test_cpt_goes_on_from_a_file_and_its_card_says_so(tmp_path: Path, data: list
     card = read_card(second)
     assert (card.kind, card.name, card.variant) == ("teacher", "mae_tiny", None)
     assert [parent["name"] for parent in card.parents] == ["teacher.safetensors"]
-    assert torch.allclose(load_file(first)["encoder.cls_token"], load_file(second)["encoder.cls_token"], atol=1e-6)
+    assert_close(load_file(second)["encoder.cls_token"], load_file(first)["encoder.cls_token"])
 
 
 def test_experts_are_distilled_and_probed(tmp_path: Path, data: list[str], base: Path,

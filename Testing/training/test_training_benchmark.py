@@ -14,6 +14,7 @@ from SAMoraLib.parts import own_keys, train_only
 from Testing.benchmarks.peak_memory import peak_mb
 from Testing.benchmarks.straightforward import straightforward
 from Testing.benchmarks.training import main
+from Testing.closeness import assert_close
 from Testing.small import FUSION, IMAGE_SIZE, randomise, small_variant
 from Training.objectives.segmentation import SegmentationObjective
 
@@ -42,7 +43,7 @@ def test_our_step_has_the_straightforward_ones_gradients(name: str, inputs: str)
     batch = [torch.rand(2, 1, 1, IMAGE_SIZE, IMAGE_SIZE, generator=generator),
              torch.randint(0, 4, (2, 1, IMAGE_SIZE, IMAGE_SIZE), generator=generator)]
     losses = [SegmentationObjective(one).train()(batch) for one in (model, straightforward(twin))]
-    torch.testing.assert_close(losses[0], losses[1])
+    assert_close(losses[0], losses[1])
     for loss in losses:
         loss.backward()
     reached = {key for (key, parameter), _ in twins if parameter.grad is not None and parameter.grad.any()}
@@ -51,7 +52,7 @@ def test_our_step_has_the_straightforward_ones_gradients(name: str, inputs: str)
     for (key, parameter), other in twins:
         assert (parameter.grad is None) == (other.grad is None), key
         if parameter.grad is not None:
-            torch.testing.assert_close(parameter.grad, other.grad, rtol=1e-4, atol=2e-5 * largest, msg=key)
+            assert_close(parameter.grad, other.grad, scale=largest, what=key)
 
 
 def test_the_peers_streams_are_the_packages_blocks() -> None:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from SAMoraLib.adapters.depth_adapter import DepthAdapter
+from Testing.closeness import assert_close
 from Testing.small import randomise, small_model
 
 
@@ -36,13 +37,13 @@ def test_equation_3_token_by_token() -> None:
             if 0 <= number + tap - 1 < 5:
                 reduced = F.layer_norm(x[number + tap - 1], (6,), made.norm.weight, made.norm.bias, 1e-6)
                 total = total + reduced @ made.down.weight.T @ made.conv.weight[:, :, tap, 0, 0].T
-        torch.testing.assert_close(found[number], x[number] + F.gelu(total) @ made.up.weight.T, rtol=0, atol=1e-5)
+        assert_close(found[number], x[number] + F.gelu(total) @ made.up.weight.T)
 
 
 @torch.no_grad()
 def test_slabs_of_a_batch_do_not_see_each_other() -> None:
     made, x = adapter(), tokens(6)
-    torch.testing.assert_close(made(x, 3), torch.cat([made(x[:3], 3), made(x[3:], 3)]), rtol=0, atol=1e-6)
+    assert_close(made(x, 3), torch.cat([made(x[:3], 3), made(x[3:], 3)]))
     assert not torch.allclose(made(x, 3), made(x, 6))
 
 
@@ -56,7 +57,7 @@ def test_the_average_over_the_places_in_a_slab(depth: int) -> None:
     places = [made(x[middle - place:middle - place + depth], depth)[place] for place in range(depth)]
     reduced = made.reduce(x)[middle - 1:middle + 2]
     found = made.averaged(x[middle:middle + 1], reduced, depth)[0]
-    torch.testing.assert_close(found, torch.stack(places).mean(0), rtol=1e-5, atol=1e-4)
+    assert_close(found, torch.stack(places).mean(0))
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from SAMoraLib.adapters.lora import add_lora_to_encoder
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
 from SAMoraLib.variants import EXPERTS, EncoderSize, Fusion
 from SAMoraLib.variants import FUSIONS as FUSION_KINDS
+from Testing.closeness import assert_close
 from Testing.small import FUSION, SIZE, randomise
 
 STEPS = {"2-1-1": [("patch", "pixel"), ("image", "fused")],
@@ -108,7 +109,7 @@ def literal(block: ExpertsBlock, fusion: Fusion, x: Tensor) -> Tensor:
 def test_the_fused_block_is_equations_2_to_8(fusion: Fusion, window: int) -> None:
     block = experts_encoder(sized(window), fusion).blocks[0]
     expected = literal(block, fusion, tokens())
-    torch.testing.assert_close(block(tokens()), expected, rtol=0, atol=1e-10)
+    assert_close(block(tokens()), expected)
     assert not torch.allclose(expected, plain_block(block, None)(tokens()), atol=0.05), "the fusion does something"
 
 
@@ -117,7 +118,7 @@ def test_the_fused_block_is_equations_2_to_8(fusion: Fusion, window: int) -> Non
 @torch.no_grad()
 def test_an_experts_stream_is_a_block_with_its_weights(expert: str, window: int) -> None:
     block = experts_encoder(sized(window)).blocks[0]
-    torch.testing.assert_close(block(tokens(), expert), plain_block(block, expert)(tokens()), rtol=0, atol=1e-10)
+    assert_close(block(tokens(), expert), plain_block(block, expert)(tokens()))
 
 
 @torch.no_grad()
@@ -131,7 +132,7 @@ def test_an_experts_stream_is_a_samed_with_its_weights() -> None:
                            for key, value in encoder.state_dict().items()
                            if "hl_attn" not in key and ".lora.image." not in key and ".lora.pixel." not in key})
     image = torch.rand(2, 3, 8 * GRID, 8 * GRID, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    assert torch.equal(encoder(image, "patch"), samed(image))
+    assert_close(encoder(image, "patch"), samed(image))
 
 
 @pytest.mark.parametrize("fusion", [f for f in FUSIONS if not f.add_query],
@@ -141,7 +142,7 @@ def test_an_experts_stream_is_a_samed_with_its_weights() -> None:
 def test_it_starts_at_the_base_stream(fusion: Fusion, window: int) -> None:
     block = experts_encoder(sized(window), fusion).blocks[0]
     block.hl_attn.high.o.weight.zero_()
-    torch.testing.assert_close(block(tokens()), plain_block(block, None)(tokens()), rtol=0, atol=1e-10)
+    assert_close(block(tokens()), plain_block(block, None)(tokens()))
 
 
 @torch.no_grad()
@@ -153,7 +154,7 @@ def test_new_experts_leave_nothing_to_fuse() -> None:
             parameter.zero_()
     fused = block(tokens())
     block.hl_attn.high.o.weight.zero_()
-    torch.testing.assert_close(fused, block(tokens()), rtol=0, atol=1e-10)  # products differ with their batch's split
+    assert_close(fused, block(tokens()))  # products differ with their batch's split
 
 
 @torch.no_grad()
@@ -161,7 +162,7 @@ def test_images_of_a_batch_do_not_see_each_other() -> None:
     block, x = experts_encoder(sized(3)).blocks[0], tokens(3)
     together = block(x)
     for i in range(3):
-        torch.testing.assert_close(together[i : i + 1], block(x[i : i + 1]), rtol=0, atol=1e-10)
+        assert_close(together[i : i + 1], block(x[i : i + 1]))
 
 
 @pytest.mark.parametrize("scope", ["block", "attention"])
@@ -178,7 +179,7 @@ def test_mole_is_a_weighted_sum_of_the_streams(inputs: str, scope: str, window: 
     shown = torch.stack([run(plain_block(block, name)) - (base if inputs == "difference" else 0) for name in EXPERTS])
     out = base + block.fusion(shown)
     expected = out if scope == "block" else out + plain.mlp(plain.norm2(out))
-    torch.testing.assert_close(block(x), expected, rtol=0, atol=1e-10)
+    assert_close(block(x), expected)
     assert not torch.allclose(expected, plain_block(block, None)(x), atol=0.05)
 
 
@@ -192,7 +193,7 @@ def test_hcat_sees_the_windows_of_its_block(window: int) -> None:
         cut = (slice(b, b + 1), slice(top, top + side), slice(left, left + side))
         shown = {name: (stream - base)[cut].flatten(1, 2) for name, stream in streams.items()}
         expected[cut] = base[cut] + block.fusion(shown).reshape(base[cut].shape)
-    torch.testing.assert_close(block(x), expected, rtol=0, atol=1e-10)
+    assert_close(block(x), expected)
 
 
 def test_the_blocks_parameters_keep_their_names() -> None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from SAMoraLib.adapters.fact import FacTLinear, SharedFactors, add_fact_to_encoder
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
+from Testing.closeness import assert_close
 from Testing.small import SIZE, randomise, small_model
 
 X = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(0))
@@ -33,7 +34,7 @@ def test_q_and_v_get_equation_2_and_k_nothing() -> None:
     change = fact(X) - nn.functional.linear(X, fact.weight, fact.bias)
     for part, columns in (("q", slice(0, 6)), ("v", slice(12, 18))):
         delta = shared.v.weight @ fact.fact[part].weight @ shared.u.weight  # eq. 1: V Sigma U, as a matrix d x d
-        torch.testing.assert_close(change[..., columns], X @ delta.T, rtol=0, atol=1e-6)
+        assert_close(change[..., columns], X @ delta.T)
     assert change[..., 6:12].abs().max() == 0
 
 

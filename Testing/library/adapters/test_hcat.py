@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from SAMoraLib.adapters.hcat import HEADS, CrossAttentionLayer, HierarchicalCrossAttention
 from SAMoraLib.adapters.hl_attn import STEPS
 from SAMoraLib.variants import EXPERTS, Fusion
+from Testing.closeness import assert_close
 from Testing.refusals import refusal
 from Testing.small import randomise
 
@@ -41,7 +42,7 @@ def test_two_layers_in_the_order_of_the_row(order: str) -> None:
     known = {name: module.enter(stream) for name, stream in streams().items()}
     for layer, (query, key) in zip((module.low, module.high), STEPS[order], strict=True):
         known["fused"] = torchs_layer(layer, known[query], known[key])
-    torch.testing.assert_close(module(streams()), module.leave(known["fused"]), rtol=0, atol=1e-5)
+    assert_close(module(streams()), module.leave(known["fused"]))
 
 
 def test_it_starts_at_zero() -> None:

@@ -16,6 +16,7 @@ from SAMoraLib.adapters.hl_attn import CrossAttention
 from SAMoraLib.adapters.lora import add_lora_to_encoder
 from SAMoraLib.encoders.sam2_hiera import Sam2ImageEncoder
 from SAMoraLib.variants import EXPERTS, FUSIONS, Fusion
+from Testing.closeness import assert_close
 from Testing.small import FUSION, HIERA, randomise
 
 # Block 0 stays on its grid; 1, 2 and 4 begin a stage; 3 is global. With the second spec, block 3's windows and what
@@ -95,7 +96,7 @@ def test_the_fused_block_is_equations_2_to_8(spec: tuple[int, ...], index: int, 
     expected = base + hierarchical(block, shown)
     if scope == "attention":
         expected = expected + plain.mlp(plain.norm2(expected))
-    torch.testing.assert_close(block(x), expected, rtol=0, atol=1e-10)
+    assert_close(block(x), expected)
     assert not torch.allclose(expected, plain(x), atol=0.05), "the fusion does something"
 
 
@@ -104,7 +105,7 @@ def test_the_fused_block_is_equations_2_to_8(spec: tuple[int, ...], index: int, 
 def test_an_experts_stream_is_a_block_with_its_weights(spec: tuple[int, ...], index: int) -> None:
     block = experts_encoder(spec, index).blocks[index]
     x = tokens(block, index)
-    torch.testing.assert_close(block(x, "patch"), plain_block(block, "patch")(x), rtol=0, atol=1e-10)
+    assert_close(block(x, "patch"), plain_block(block, "patch")(x))
 
 
 @pytest.mark.parametrize("kind", ["hl_attn", "hcat"])
@@ -115,7 +116,7 @@ def test_it_starts_at_the_base_stream(kind: str) -> None:
         last = block.fusion.high.o if kind == "hl_attn" else block.fusion.leave
         last.weight.zero_()
         x = tokens(block, index)
-        torch.testing.assert_close(block(x), plain_block(block, None)(x), rtol=0, atol=1e-10)
+        assert_close(block(x), plain_block(block, None)(x))
 
 
 @pytest.mark.parametrize("kind", FUSIONS)

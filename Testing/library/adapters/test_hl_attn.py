@@ -10,6 +10,7 @@ from torch import Tensor
 
 from SAMoraLib.adapters.hl_attn import CrossAttention, HLAttention
 from SAMoraLib.variants import EXPERTS, Fusion
+from Testing.closeness import assert_close
 from Testing.small import FUSION, randomise
 
 DIM, TOKENS = 12, 7
@@ -49,7 +50,7 @@ def test_two_cross_attentions_in_the_order_of_the_row(order: str, add_query: boo
         for attention, (query, key) in zip((module.low, module.high), ORDERS[order], strict=True):
             step = equation_8(attention, known[query], known[key])
             known["fused"] = known[query] + step if add_query else step
-        torch.testing.assert_close(fused[b], known["fused"], rtol=0, atol=1e-5)
+        assert_close(fused[b], known["fused"])
     assert set(given) == set(EXPERTS), "the caller's streams are not changed"
 
 

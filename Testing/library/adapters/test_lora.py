@@ -10,6 +10,7 @@ from SAMoraLib.adapters.lora import LoRALinear, LowRankPair, add_lora_to_decoder
 from SAMoraLib.decoders.mask import build_mask_decoder
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
 from SAMoraLib.variants import EXPERTS
+from Testing.closeness import assert_close
 from Testing.small import SIZE, randomise
 
 PARTS = {"q": (0, 6), "v": (12, 18)}
@@ -59,7 +60,7 @@ def test_it_takes_the_linear_over_under_its_own_names() -> None:
 def test_a_pair_that_is_alone_works_whatever_its_name() -> None:
     """An expert alone (table 5) is no base stream; of three pairs, none is added unasked."""
     layer = qkv(("pixel",))
-    torch.testing.assert_close(layer(X), merged(layer, "pixel")(X))
+    assert_close(layer(X), merged(layer, "pixel")(X))
     three = qkv(EXPERTS)
     assert torch.equal(three(X), nn.functional.linear(X, three.weight, three.bias))
 
@@ -67,13 +68,13 @@ def test_a_pair_that_is_alone_works_whatever_its_name() -> None:
 def test_streams_are_the_outputs_without_and_with_each_pair() -> None:
     layer, x = qkv(EXPERTS), torch.randn(2, 40, 6, generator=torch.Generator().manual_seed(0))
     expected = torch.stack([layer(x), *(layer(x, name) for name in EXPERTS)])
-    torch.testing.assert_close(layer.streams(x, EXPERTS), expected)
+    assert_close(layer.streams(x, EXPERTS), expected)
     with torch.no_grad():
-        torch.testing.assert_close(layer.streams(x, EXPERTS), expected, rtol=0, atol=1e-6)
+        assert_close(layer.streams(x, EXPERTS), expected)
         with torch.autocast("cpu", torch.bfloat16):
             half = layer.streams(x, EXPERTS)
     assert half.dtype == torch.bfloat16
-    torch.testing.assert_close(half.float(), expected, rtol=0, atol=0.1)
+    assert_close(half.float(), expected, tolerance=0.1)
 
 
 @pytest.mark.parametrize("frozen", [False, True])
@@ -86,7 +87,7 @@ def test_gradients_of_streams_are_those_of_each_pair_by_itself(frozen: bool) -> 
     singly = torch.stack([layer(x), *(layer(x, name) for name in EXPERTS)])
     for together, one in zip(torch.autograd.grad((layer.streams(x, EXPERTS) * weights).sum(), asked),
                              torch.autograd.grad((singly * weights).sum(), asked), strict=True):
-        torch.testing.assert_close(together, one, rtol=1e-5, atol=1e-4)
+        assert_close(together, one)
 
 
 def test_what_nobody_trains_is_not_recorded() -> None:
@@ -100,7 +101,7 @@ def test_what_nobody_trains_is_not_recorded() -> None:
 @pytest.mark.parametrize("name", EXPERTS)
 def test_a_named_pair_is_a_merged_weight(name: str) -> None:
     layer = qkv(EXPERTS)
-    torch.testing.assert_close(layer(X, name), merged(layer, name)(X), rtol=0, atol=1e-5)
+    assert_close(layer(X, name), merged(layer, name)(X))
 
 
 def test_keys_are_left_alone() -> None:
@@ -139,7 +140,7 @@ def test_every_block_of_the_encoder_is_adapted() -> None:
         assert block.attn.qkv.parts == {"q": (0, 32), "v": (64, 96)}
         assert block.attn.qkv.lora["pixel"]["v"].a.shape == (3, 32)
         block.attn.qkv = merged(block.attn.qkv, "pixel")
-    torch.testing.assert_close(encoder(image), with_pair, rtol=0, atol=1e-5)
+    assert_close(encoder(image), with_pair)
 
 
 def test_samed_s_adapts_every_attention_of_the_decoder() -> None:

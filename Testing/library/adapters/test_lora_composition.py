@@ -11,6 +11,7 @@ from SAMoraLib.adapters.fusion import add_fusion
 from SAMoraLib.adapters.lora import add_lora_to_encoder
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
 from SAMoraLib.variants import EXPERTS, Fusion
+from Testing.closeness import assert_close
 from Testing.small import SIZE, randomise
 
 IMAGE = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -49,7 +50,7 @@ def merged(encoder: SamImageEncoder, kind: str) -> SamImageEncoder:
 @torch.no_grad()
 def test_it_is_the_encoder_with_the_composed_weights(kind: str) -> None:
     encoder = encoder_with(kind)
-    torch.testing.assert_close(encoder(IMAGE), merged(encoder, kind)(IMAGE), rtol=0, atol=1e-10)
+    assert_close(encoder(IMAGE), merged(encoder, kind)(IMAGE))
     assert not torch.allclose(encoder(IMAGE), encoder(IMAGE, "image"), atol=1e-3), "and no single expert"
 
 
@@ -77,4 +78,4 @@ def test_a_copy_composes_with_its_own_weights() -> None:
     other = copy.deepcopy(encoder)
     other.lorahub.weights.zero_()
     assert not torch.equal(other(IMAGE), encoder(IMAGE))
-    torch.testing.assert_close(encoder(IMAGE), merged(encoder, "lorahub")(IMAGE), rtol=0, atol=1e-10)
+    assert_close(encoder(IMAGE), merged(encoder, "lorahub")(IMAGE))

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from SAMoraLib.adapters.mole import MixtureGate
 from SAMoraLib.variants import Fusion
+from Testing.closeness import assert_close
 from Testing.small import randomise
 
 DIM = 6
@@ -14,7 +15,7 @@ STREAMS = torch.randn(3, 2, 4, 5, DIM, generator=torch.Generator().manual_seed(0
 
 
 def test_all_experts_weigh_alike_at_the_start() -> None:
-    torch.testing.assert_close(MixtureGate(DIM, Fusion(kind="mole"))(STREAMS), STREAMS.mean(dim=0))
+    assert_close(MixtureGate(DIM, Fusion(kind="mole"))(STREAMS), STREAMS.mean(dim=0))
 
 
 @torch.no_grad()
@@ -29,7 +30,7 @@ def test_each_image_has_its_own_weights() -> None:
             scores += gate.gate.weight[:, expert * DIM : (expert + 1) * DIM] @ tokens.mean(dim=0)
         weights = (scores / gate.log_temperature.exp()).softmax(dim=0)
         expected = sum(weights[expert] * STREAMS[expert, b] for expert in range(3))
-        torch.testing.assert_close(found[b], expected, rtol=0, atol=1e-5)
+        assert_close(found[b], expected)
     assert not torch.allclose(found, STREAMS.mean(dim=0), atol=0.05)
 
 

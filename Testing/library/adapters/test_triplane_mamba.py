@@ -10,6 +10,7 @@ from SAMoraLib.adapters.depth_convolution import DepthConvolution
 from SAMoraLib.adapters.mamba import STEPS, Mamba
 from SAMoraLib.adapters.triplane_mamba import ORDERS, PlaneMamba, Planes, along
 from SAMoraLib.variants import PLANES
+from Testing.closeness import assert_close
 from Testing.small import randomise
 
 SHAPE = (2, 3, 4, 5)  # B, D, h, w
@@ -56,10 +57,10 @@ def test_a_new_adapter_changes_nothing_and_a_trained_one_looks_across(adapter: t
     randomise(adapter)
     changed = adapter(x, 3)
     assert changed.shape == x.shape and not torch.allclose(changed, x)
-    torch.testing.assert_close(adapter(x[3:], 3), changed[3:])  # slabs do not see each other
+    assert_close(adapter(x[3:], 3), changed[3:])  # slabs do not see each other
     other = x.clone()
     other[0] += 1
-    moved = (adapter(other, 3) - changed).abs().amax(dim=(1, 2, 3)) > 1e-6
+    moved = (adapter(other, 3) - changed).abs().amax(dim=(1, 2, 3)) > 1e-4
     across = not isinstance(adapter, PlaneMamba)  # along hw alone no slice sees another
     assert moved.tolist() == [True, across, across, False, False, False]
 

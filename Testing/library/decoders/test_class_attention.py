@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from SAMoraLib.decoders.class_attention import LARGEST_SIDE, ClassAttention, attention_heads
+from Testing.closeness import assert_close
 from Testing.small import randomise
 
 FEATURES = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -29,7 +30,7 @@ def test_the_scale_and_offset_of_a_classs_map_do_not_matter() -> None:
     """P is the normalised mask feature (eq. 1)."""
     saliency = small()(FEATURES)
     assert saliency.shape == (2, 1, 4, 4) and saliency.min() >= 0 and saliency.max() > 0
-    torch.testing.assert_close(small()(5 * FEATURES + 3), saliency, rtol=1e-3, atol=1e-4)
+    assert_close(small()(5 * FEATURES + 3), saliency)
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from SAMoraLib.decoders.conv3d import Conv3dDecoder, Doubling, ResidualMix
+from Testing.closeness import assert_close
 from Testing.small import SIZE
 
 BLOCKS = pytest.importorskip("monai.networks.blocks")
@@ -37,8 +38,8 @@ def test_monais_blocks_give_the_same() -> None:
         BLOCKS.ResidualUnit(3, 4, 4, strides=1, kernel_size=3, subunits=1, adn_ordering="NDA", act=gelu))
     up[0].conv.load_state_dict(doubling.enlarge.state_dict())
     up[1].conv.unit0.conv.load_state_dict(doubling.refine.state_dict())
-    torch.testing.assert_close(doubling(x), up(x))
+    assert_close(doubling(x), up(x))
     block = BLOCKS.UnetResBlock(3, 8, 4, kernel_size=3, stride=1, norm_name=plain, act_name=gelu)
     for ours, theirs in ((mix.first, block.conv1), (mix.second, block.conv2), (mix.beside, block.conv3)):
         theirs.conv.load_state_dict(ours.state_dict())
-    torch.testing.assert_close(mix(x), block(x))
+    assert_close(mix(x), block(x))

@@ -12,6 +12,7 @@ from SAMoraLib.decoders.hierarchical import first_masks
 from SAMoraLib.decoders.mask import decode
 from SAMoraLib.features import Features
 from SAMoraLib.model import SegmentationModel, build_model
+from Testing.closeness import assert_close
 from Testing.small import SIZE, randomise, small_model, small_variant
 
 SLABS = torch.rand(1, 1, 2, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -41,7 +42,7 @@ def test_the_answer_is_the_mean_of_both() -> None:
     prediction = small_model("h_sam")(SLABS)
     first, second = (logits[0].transpose(0, 1) for logits in prediction.auxiliary)
     enlarged = F.interpolate(first, (32, 32), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(prediction.logits[0].transpose(0, 1), (enlarged + second) / 2)
+    assert_close(prediction.logits[0].transpose(0, 1), (enlarged + second) / 2)
 
 
 @torch.no_grad()
@@ -49,7 +50,7 @@ def test_the_first_decoder_is_sams() -> None:
     model = small_model("h_sam")
     features = model.encode(SLABS)
     expected, _ = decode(model.prompt_encoder, model.mask_decoder, features.embedding)
-    torch.testing.assert_close(model.decode(features).auxiliary[0][0].transpose(0, 1), expected, rtol=0, atol=1e-5)
+    assert_close(model.decode(features).auxiliary[0][0].transpose(0, 1), expected)
 
 
 @torch.no_grad()
@@ -59,7 +60,7 @@ def test_mask_features_are_tokens_times_the_embedding_before_it_is_enlarged() ->
     embedding = torch.randn(2, 32, 4, 4)
     prior = first_masks(model.mask_decoder, embedding, model.prompt_encoder.get_dense_pe())
     tokens, image = seen[0]
-    torch.testing.assert_close(prior.features, torch.einsum("nkc,nlc->nkl", tokens[:, 1:], image))
+    assert_close(prior.features, torch.einsum("nkc,nlc->nkl", tokens[:, 1:], image))
 
 
 def second_source(model: SegmentationModel, features: Features) -> torch.Tensor:
@@ -79,7 +80,7 @@ def test_class_attention_multiplies_the_embedding_and_adds_it() -> None:
     source = features.embedding + model.prompt_encoder.no_mask_embed.weight[:, :, None, None]
     enhanced = second_source(model, features)
     assert seen[0].std() > 0
-    torch.testing.assert_close(enhanced, source * (1 + seen[0]))
+    assert_close(enhanced, source * (1 + seen[0]))
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from SAMoraLib.decoders.mask import build_mask_decoder, build_prompt_encoder, decode
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
+from Testing.closeness import assert_close
 from Testing.golden import Golden, assert_golden, fixtures, sam_size
 from Testing.small import SIZE, randomise
 
@@ -46,7 +47,7 @@ def test_slices_of_a_batch_do_not_see_each_other() -> None:
     pair = small_pair(3)
     together = decode(*pair, EMBEDDING)[0]
     alone = torch.cat([decode(*pair, one[None])[0] for one in EMBEDDING])
-    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+    assert_close(together, alone)
 
 
 def published_sam(golden: Golden) -> Sam:

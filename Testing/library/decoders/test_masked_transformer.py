@@ -8,6 +8,7 @@ import torch
 from segment_anything.modeling.transformer import Attention
 
 from SAMoraLib.decoders.masked_transformer import MaskedAttention, build_masked_transformer, cross_first
+from Testing.closeness import assert_close
 from Testing.small import SIZE, randomise
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -26,7 +27,7 @@ def test_a_prior_of_one_is_the_packages_attention() -> None:
     attention, plain = masked(), Attention(32, 4)
     plain.load_state_dict({key: value for key, value in attention.state_dict().items() if "norm" not in key})
     expected = plain(TOKENS, IMAGE, IMAGE)
-    torch.testing.assert_close(attention(TOKENS, IMAGE, IMAGE, torch.ones_like(PRIOR)), expected, rtol=0, atol=1e-6)
+    assert_close(attention(TOKENS, IMAGE, IMAGE, torch.ones_like(PRIOR)), expected)
 
 
 @torch.no_grad()
@@ -40,7 +41,7 @@ def test_the_prior_multiplies_after_the_softmax_and_nothing_is_normalised_again(
         saliency = torch.softmax(q[..., part] @ k[..., part].transpose(1, 2) / math.sqrt(8), dim=-1)
         heads.append((PRIOR * saliency) @ v[..., part])
     expected = attention.out_proj(torch.cat(heads, dim=-1))
-    torch.testing.assert_close(attention(TOKENS, IMAGE, IMAGE, PRIOR), expected, rtol=0, atol=1e-5)
+    assert_close(attention(TOKENS, IMAGE, IMAGE, PRIOR), expected)
 
 
 def test_the_prior_has_a_gradient() -> None:

@@ -42,10 +42,10 @@ def test_it_equals_the_package(windows: tuple[int, ...], image_size: int) -> Non
     theirs, ours = (encoder.double() for encoder in twins(replace(HIERA, window_spec=windows), image_size))
     image = images(image_size).double()
     for found, stage in zip(ours.trunk(image), theirs.trunk(image), strict=True):
-        torch.testing.assert_close(found, stage, rtol=0, atol=1e-10)
+        assert_close(found, stage)
     features = ours.features(image, depth=2)
     for found, level in zip((*features.skips, features.embedding), theirs(image)["backbone_fpn"], strict=True):
-        torch.testing.assert_close(found, level, rtol=1e-6, atol=1e-6)
+        assert_close(found, level)
     assert torch.equal(ours(image), features.embedding) and features.depth == 2
     assert torch.equal(features.embedding, ours.tokens(image).permute(0, 3, 1, 2))
     grid = image_size // 16
@@ -62,7 +62,7 @@ def test_base_plus_equals_the_package(image_size: int) -> None:
     randomise(theirs, scale=0.02)
     ours.load_state_dict(theirs.state_dict(), assign=True)  # once in memory
     found, expected = ours(images(image_size, 1)), theirs(images(image_size, 1))["vision_features"]
-    torch.testing.assert_close(found / expected.std(), expected / expected.std(), rtol=0, atol=1e-4)
+    assert_close(found, expected)
 
 
 def test_its_gradients_equal_the_packages() -> None:
@@ -92,8 +92,8 @@ def test_a_pair_is_w_plus_ba_also_where_a_stage_begins() -> None:
             weight[start : start + width] += pair.b @ pair.a
         state[f"trunk.blocks.{index}.attn.qkv.weight"] = weight
     theirs.load_state_dict({key: value for key, value in state.items() if ".lora." not in key})
-    torch.testing.assert_close(ours(images(64)), theirs(images(64))["vision_features"], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(ours(images(64), "default"), ours(images(64)))
+    assert_close(ours(images(64)), theirs(images(64))["vision_features"])
+    assert_close(ours(images(64), "default"), ours(images(64)))
 
 
 @pytest.mark.parametrize("golden", fixtures("sam2_image_encoder"))

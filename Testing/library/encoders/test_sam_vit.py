@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from SAMoraLib.encoders.sam_vit import SamAttention, SamImageEncoder, resize_position_tables
 from SAMoraLib.variants import EncoderSize
+from Testing.closeness import assert_close
 from Testing.golden import Golden, assert_golden, fixtures, sam_size
 from Testing.small import IMAGE_SIZE, SIZE, randomise, small_model
 
@@ -35,7 +36,7 @@ def test_it_equals_the_package(image_size: int, window: int) -> None:
     ours = SamImageEncoder(size, image_size).eval()
     ours.load_state_dict(theirs.state_dict())
     image = torch.rand(2, 3, image_size, image_size, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(ours(image), theirs(image), rtol=0, atol=1e-5)
+    assert_close(ours(image), theirs(image))
 
 
 def test_its_gradients_equal_the_packages() -> None:
@@ -46,8 +47,9 @@ def test_its_gradients_equal_the_packages() -> None:
     for encoder in (theirs, ours):
         encoder(image).square().mean().backward()
     expected = dict(theirs.named_parameters())
+    largest = max(parameter.grad.abs().max() for parameter in theirs.parameters())
     for name, parameter in ours.named_parameters():
-        torch.testing.assert_close(parameter.grad, expected[name].grad, rtol=1e-3, atol=1e-5, msg=name)
+        assert_close(parameter.grad, expected[name].grad, scale=largest, what=name)
 
 
 @torch.no_grad()
@@ -57,7 +59,7 @@ def test_attention_on_a_grid_that_is_not_square() -> None:
     randomise(ours)
     tokens = torch.randn(2, 3, 5, 32, generator=torch.Generator().manual_seed(1))
     theirs = super(SamAttention, ours).forward(tokens)
-    torch.testing.assert_close(ours(tokens), theirs, rtol=0, atol=1e-5)
+    assert_close(ours(tokens), theirs)
 
 
 @pytest.mark.parametrize("grid", [(3, 5), (23, 24)])  # few keys, and many
@@ -71,11 +73,11 @@ def test_without_gradients_it_is_computed_otherwise_and_the_same(grid: tuple[int
     expected = ours(tokens)
     assert expected.requires_grad
     with torch.no_grad():
-        torch.testing.assert_close(ours(tokens), expected, rtol=0, atol=1e-5)
+        assert_close(ours(tokens), expected)
         monkeypatch.setattr("SAMoraLib.kernels.linear.processor_is_half_used", lambda: False)
-        torch.testing.assert_close(ours(tokens), expected, rtol=0, atol=1e-5)
+        assert_close(ours(tokens), expected)
         with torch.autocast("cpu", torch.bfloat16):
-            torch.testing.assert_close(ours(tokens).float(), expected, rtol=0, atol=0.1)
+            assert_close(ours(tokens).float(), expected, tolerance=0.1)
 
 
 @pytest.mark.parametrize("image_size", [32, 36, 4])

@@ -140,6 +140,7 @@ def test_the_row_adds_the_planes() -> None:
     added = count_parameters(row) - count_parameters(multi_scale)
     assert added == 12 * (3 * one_mamba + 2 * 192)
     assert len(own_keys(row, ["base"])) == len(own_keys(multi_scale, ["base"]))
+    assert (count_parameters(row), count_parameters(row, row.variant.trained)) == (116_054_030, 30_348_046)
 
 
 def test_refuses_what_it_does_not_know() -> None:

@@ -15,6 +15,7 @@ from SAMoraLib.labels import get_label_set
 from SAMoraLib.model import SegmentationModel
 from SAMoraLib.preprocessing.slices import prepare_volume
 from SAMoraLib.volume import Region, Volume
+from Testing.closeness import assert_close, assert_same_labels
 from Testing.small import CT, IMAGE_SIZE, small_model
 
 SPACING = 6.0
@@ -60,7 +61,7 @@ def test_a_stream_is_one_long_slab(slices: int, batch_size: int) -> None:
     volume = phantom(slices)
     expected = as_one_slab(predictor(), volume)
     found = logits(predictor(batch_size), volume, 0, slices)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * float(expected.std()))
+    assert_close(found, expected)
 
 
 def test_no_more_slices_run_at_once_than_asked_for() -> None:
@@ -76,10 +77,10 @@ def test_no_more_slices_run_at_once_than_asked_for() -> None:
 def test_a_region_is_exact_inside(slabs: str) -> None:
     volume, ours = phantom(24), predictor(slabs=slabs)
     whole = logits(ours, volume, 0, 24)
-    torch.testing.assert_close(logits(ours, volume, 9, 13), whole[9:13], rtol=0, atol=1e-4 * float(whole.std()))
+    assert_close(logits(ours, volume, 9, 13), whole[9:13])
     region = Region.between((-100, -100, 9 * SPACING), (100, 100, 12 * SPACING))
     found = ours.predict(volume, region=region).array
-    assert np.array_equal(found[9:13], ours.predict(volume).array[9:13])
+    assert_same_labels(found[9:13], ours.predict(volume).array[9:13])
     assert found[:9].max() == found[13:].max() == 0
 
 
@@ -97,7 +98,7 @@ def test_overlapping_slabs_are_averaged_as_in_the_released_code() -> None:
             if 0 <= place < slices:
                 sums[place] += found[:, number]
     averaged = sums / sums.sum(1, keepdim=True)
-    torch.testing.assert_close(logits(ours, volume, 0, slices).exp(), averaged, rtol=0, atol=1e-5)
+    assert_close(logits(ours, volume, 0, slices).exp(), averaged)
 
 
 def test_a_stream_takes_a_fifth_of_the_operations(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from SAMoraLib.kernels import selective_scan as module
 from SAMoraLib.kernels.selective_scan import selective_scan
 from Testing.benchmarks.peak_memory import peak_mb
+from Testing.closeness import assert_close
 
 # Sequences and tokens of tp_mamba: 6 x 6 tokens a slice, 96 slices; in the plane of the slice and across slices.
 OWN_SHAPES = [(6, 576), (96, 36)]
@@ -51,7 +52,7 @@ def assert_exact(values: list[Tensor], scan: object = selective_scan) -> None:
     expected = outputs_and_gradients(step_by_step, [value.detach().double().requires_grad_() for value in values])
     for own, reference in zip(found, expected, strict=True):
         assert torch.isfinite(own).all()
-        assert float((own - reference).abs().max()) <= 1e-5 * float(reference.abs().max())
+        assert_close(own, reference.float())
 
 
 @pytest.mark.parametrize("length", [1, 2, 36, 47, 48, 49, 97, 576, 1000])
@@ -86,7 +87,7 @@ def test_double_precision_stays() -> None:
     values = [value.detach().double().requires_grad_() for value in inputs(2, 100, 4)]
     for own, reference in zip(outputs_and_gradients(selective_scan, values),
                               outputs_and_gradients(step_by_step, values), strict=True):
-        torch.testing.assert_close(own, reference, rtol=1e-11, atol=1e-11)
+        assert_close(own, reference)
 
 
 def test_autocast_does_not_reach_inside() -> None:
@@ -94,7 +95,7 @@ def test_autocast_does_not_reach_inside() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         inside = outputs_and_gradients(selective_scan, values)
     for own, reference in zip(inside, outputs_and_gradients(selective_scan, values), strict=True):
-        torch.testing.assert_close(own, reference)
+        assert_close(own, reference)
 
 
 def test_the_kernel_is_asked_in_its_own_layout(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +115,7 @@ def test_the_kernel_is_asked_in_its_own_layout(monkeypatch: pytest.MonkeyPatch) 
     module._mamba_kernel.cache_clear()
     assert kernel is selective_scan_fn
     values = inputs(2, 50, 4)
-    torch.testing.assert_close(module.by_kernel(kernel, *values), step_by_step(*values))
+    assert_close(module.by_kernel(kernel, *values), step_by_step(*values))
 
 
 @pytest.mark.slow

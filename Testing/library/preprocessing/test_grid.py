@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from SAMoraLib.preprocessing.grid import grid_labels, grid_shape, grid_slices, linear_weights, positions
 from SAMoraLib.preprocessing.slices import prepare_volume
 from SAMoraLib.volume import Volume
+from Testing.closeness import assert_close
 from Testing.small import CT
 
 SPACING = (1.5, 2.0, 5.0)
@@ -29,7 +30,7 @@ def test_weights_are_torchs(before: int, after: int) -> None:
     values = torch.rand(before)
     image = values[None, None, :, None].repeat(1, 1, 1, 4)
     expected = F.interpolate(image, (after, 4), mode="bilinear", antialias=True)[0, 0, :, 0]
-    np.testing.assert_allclose(linear_weights(before, after) @ values.numpy(), expected.numpy(), atol=1e-5)
+    assert_close(linear_weights(before, after) @ values.numpy(), expected)
 
 
 def test_a_grid_has_equal_steps() -> None:

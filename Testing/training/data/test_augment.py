@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from Testing.closeness import assert_close
 from Training.data.augment import DEFAULT, POLICIES, augment, noisy_and_clean, two_views
 
 SIDE = 48
@@ -77,7 +78,7 @@ def test_all_slices_of_a_slab_move_alike():
     image, label = _slice(depth=4)
     moved, moved_label = augment(image, label, _rng(3), replace(SPATIAL, elastic=1.0))
     assert torch.equal(moved_label, moved_label[:1].expand(4, -1, -1))
-    torch.testing.assert_close(moved, moved[:1].expand(4, -1, -1))
+    assert_close(moved, moved[:1].expand(4, -1, -1))
 
 
 def test_rotation_and_scale_stay_in_their_ranges():
@@ -106,7 +107,7 @@ def test_the_default_never_swaps_left_and_right():
 def test_mirror_swaps_left_and_right_exactly():
     image, label = _slice()
     mirrored, mirrored_label = augment(image, label, _rng(), replace(NOTHING, mirror=1.0))
-    torch.testing.assert_close(mirrored, image.flip(-1), atol=1e-5, rtol=0)
+    assert_close(mirrored, image.flip(-1))
     assert torch.equal(mirrored_label, label.flip(-1))
 
 
@@ -150,7 +151,7 @@ def test_noise_has_the_asked_size_and_leaves_the_target_clean():
 def test_blur_keeps_a_constant_image_up_to_its_edges():
     image = torch.full((1, 32, 32), 0.7)
     noisy, _ = noisy_and_clean(image, _rng(), sigma=0.0, blur=1.0)
-    torch.testing.assert_close(noisy, image)
+    assert_close(noisy, image)
 
 
 def test_refuses_impossible_values():

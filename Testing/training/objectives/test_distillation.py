@@ -9,6 +9,7 @@ from torch import nn
 from SAMoraLib.model import SegmentationModel, build_model
 from SAMoraLib.parts import expert_keys, train_only
 from SAMoraLib.variants import get_variant
+from Testing.closeness import assert_close
 from Testing.refusals import refusal
 from Testing.small import SIZE
 from Training.objectives.distillation import Frozen, ImageDistillation, PatchDistillation
@@ -59,7 +60,7 @@ def test_a_frozen_teacher_keeps_its_statistics_in_training() -> None:
     teacher = frozen(build_teacher("simclr_tiny", 32)).train()
     assert not any(module.training for module in teacher.modules())
     slices = torch.rand(2, 3, 32, 32)
-    torch.testing.assert_close(teacher(slices)[:1], teacher(slices[:1]), rtol=1e-3, atol=1e-3)
+    assert_close(teacher(slices)[:1], teacher(slices[:1]))
 
 
 @pytest.mark.parametrize("teacher", [build_teacher("simclr_tiny", 32), Mae(TEACHER, 32)], ids=["simclr", "mae"])
@@ -83,7 +84,7 @@ def test_student_and_teacher_tokens_are_in_the_same_order() -> None:
     bright[..., 8:16, 24:32] = 1
     module([torch.cat([plain, bright])])
     for tokens in seen.values():
-        changed = (tokens[1] - tokens[0]).abs().amax(-1) > 1e-6
+        changed = (tokens[1] - tokens[0]).abs().amax(-1) > 1e-4
         assert changed.nonzero().tolist() == [[1, 3]]
 
 

@@ -12,6 +12,7 @@ from torch.utils.data import default_collate
 from SAMoraLib.model import SegmentationModel
 from SAMoraLib.parts import own_keys, train_only
 from SAMoraLib.preprocessing.settings import Preprocessing
+from Testing.closeness import assert_close
 from Testing.small import small_model
 from Testing.training.conftest import Cases
 from Training.data.slices import IGNORED, SliceDataset, build_cache
@@ -45,20 +46,20 @@ def test_each_decoder_is_compared_at_its_own_resolution(epoch: int) -> None:
     share = supervision.first_share(epoch)
     expected = (share * segmentation_loss(first, low_res_label(LABEL, 16))
                 + (1 - share) * segmentation_loss(second, LABEL))
-    assert objective_of(model, supervision)(batch(epoch)).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert_close(objective_of(model, supervision)(batch(epoch)), expected)
 
 
 def test_a_batch_of_two_epochs_takes_their_mean() -> None:
     objective = objective_of(small_model("h_sam"), DeepSupervision("samora", epochs=100))
     image, label, _ = batch()
-    mixed = objective([image, label, torch.tensor([0, 100])]).item()
-    assert mixed == pytest.approx((objective(batch(0)).item() + objective(batch(100)).item()) / 2, rel=1e-5)
+    mixed = objective([image, label, torch.tensor([0, 100])])
+    assert_close(mixed, (objective(batch(0)) + objective(batch(100))) / 2)
 
 
 def test_variances_are_inversely_proportional_to_frequencies() -> None:
     variances = noise_spread(torch.tensor(FREQUENCIES)).square()
-    assert variances[2].item() == pytest.approx(HIGHEST_VARIANCE)
-    assert (variances[:3] * torch.tensor(FREQUENCIES[:3])).tolist() == pytest.approx([0.04 * HIGHEST_VARIANCE] * 3)
+    assert_close(variances[2], HIGHEST_VARIANCE)
+    assert_close(variances[:3] * torch.tensor(FREQUENCIES[:3]), torch.full((3,), 0.04 * HIGHEST_VARIANCE))
     assert variances[3:].tolist() == [0, 0]
 
 

@@ -4,31 +4,32 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from Testing.closeness import assert_close
 from Training.objectives.losses import dice_loss, segmentation_loss
 
 
 def test_agrees_with_samed(golden):
     logits = torch.from_numpy(golden["logits"])[:, :, None]  # (B, K, h, w) -> (B, K, D=1, h, w)
     label = torch.from_numpy(golden["label"])[:, None]
-    assert dice_loss(logits, label).item() == pytest.approx(float(golden["samed_dice_loss"]), abs=1e-6)
+    assert_close(dice_loss(logits, label), float(golden["samed_dice_loss"]))
     expected = 0.2 * float(golden["samed_ce"]) + 0.8 * float(golden["samed_dice_loss"])
-    assert segmentation_loss(logits, label).item() == pytest.approx(expected, abs=1e-6)
+    assert_close(segmentation_loss(logits, label), expected)
 
 
 def test_agrees_with_ma_sam_where_pixels_do_not_count(golden):
     logits = torch.from_numpy(golden["logits"])[:, :, None]
     label = torch.from_numpy(golden["label_ignore"])[:, None]
     assert (label == -100).any()
-    assert dice_loss(logits, label).item() == pytest.approx(float(golden["masam_dice_loss"]), abs=1e-6)
+    assert_close(dice_loss(logits, label), float(golden["masam_dice_loss"]))
     expected = 0.2 * float(golden["masam_ce"]) + 0.8 * float(golden["masam_dice_loss"])
-    assert segmentation_loss(logits, label).item() == pytest.approx(expected, abs=1e-6)
+    assert_close(segmentation_loss(logits, label), expected)
 
 
 def test_perfect_prediction_costs_nothing_and_the_opposite_everything():
     label = torch.randint(0, 3, (2, 1, 8, 8), generator=torch.Generator().manual_seed(0))
     logits = 100.0 * F.one_hot(label, 3).movedim(-1, 1).float()
-    assert segmentation_loss(logits, label).item() == pytest.approx(0, abs=1e-4)
-    assert dice_loss(logits.roll(1, dims=1), label).item() == pytest.approx(1, abs=1e-4)
+    assert_close(segmentation_loss(logits, label), 0.0, scale=1.0)
+    assert_close(dice_loss(logits.roll(1, dims=1), label), 1.0)
 
 
 def test_sums_run_over_the_batch_so_an_absent_class_is_judged_with_the_others():
@@ -36,10 +37,10 @@ def test_sums_run_over_the_batch_so_an_absent_class_is_judged_with_the_others():
     label[0] = 1
     logits = torch.zeros(2, 2, 1, 4, 4)
     logits[:, 1] = 4.0  # class 1 everywhere: right in the first item only
-    assert dice_loss(logits, label) == pytest.approx(dice_loss(logits.flip(0), label).item())
+    assert_close(dice_loss(logits, label), dice_loss(logits.flip(0), label))
     p = torch.softmax(torch.tensor([0.0, 4.0]), 0)
     expected = 1 - (2 * 16 * p) / (32 * p.square() + 16)
-    assert dice_loss(logits, label).item() == pytest.approx(expected.mean().item(), abs=1e-5)
+    assert_close(dice_loss(logits, label), expected.mean())
 
 
 def test_depth_is_only_more_pixels():
@@ -47,7 +48,7 @@ def test_depth_is_only_more_pixels():
     logits = torch.randn(4, 3, 1, 6, 6, generator=generator)
     label = torch.randint(0, 3, (4, 1, 6, 6), generator=generator)
     as_slab = segmentation_loss(logits.movedim(0, 2).reshape(1, 3, 4, 6, 6), label.reshape(1, 4, 6, 6))
-    assert segmentation_loss(logits, label).item() == pytest.approx(as_slab.item(), abs=1e-6)
+    assert_close(segmentation_loss(logits, label), as_slab)
 
 
 def test_half_precision_does_not_overflow():
@@ -66,6 +67,6 @@ def test_class_weights_weigh_the_classes_in_the_dice_mean() -> None:
     torch.manual_seed(0)
     logits, label = torch.randn(2, 3, 1, 6, 6), torch.randint(0, 3, (2, 1, 6, 6))
     single = torch.stack([dice_loss(logits, label, weights) for weights in torch.eye(3)])
-    assert torch.allclose(dice_loss(logits, label), single.mean())
+    assert_close(dice_loss(logits, label), single.mean())
     weights = torch.tensor([1.0, 1.0, 4.0])
-    assert torch.allclose(dice_loss(logits, label, weights), (single * weights).sum() / 6)
+    assert_close(dice_loss(logits, label, weights), (single * weights).sum() / 6)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import distributed, multiprocessing
 
+from Testing.closeness import assert_close
 from Testing.training.objectives.shared_batch import WORLD, network, one_of_two, views
 from Training.objectives.nt_xent import nt_xent
 from Training.objectives.processes import gathered
@@ -24,9 +25,9 @@ def test_two_processes_have_the_loss_and_gradients_of_one(tmp_path: Path) -> Non
     loss.backward()
     for rank in range(WORLD):
         found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert found["loss"].item() == pytest.approx(loss.item(), rel=1e-9)
+        assert_close(found["loss"], loss)
         for gradient, parameter in zip(found["gradients"], module.parameters(), strict=True):
-            torch.testing.assert_close(gradient, parameter.grad, rtol=1e-5, atol=1e-9)
+            assert_close(gradient, parameter.grad)
 
 
 def test_alone_nothing_is_gathered() -> None:
@@ -43,7 +44,7 @@ def test_nt_xent_against_its_definition() -> None:
         j = (i + 4) % 8
         similarity = [math.exp(float(views[i] @ views[k]) / 0.5) for k in range(8)]
         total -= math.log(similarity[j] / (sum(similarity) - similarity[i]))
-    assert nt_xent(first, second, 0.5).item() == pytest.approx(total / 8, rel=1e-5)
+    assert_close(nt_xent(first, second, 0.5), total / 8)
 
 
 def test_equal_views_are_the_best_and_shuffled_ones_are_not() -> None:

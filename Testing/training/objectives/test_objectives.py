@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from SAMoraLib.model import SegmentationModel, build_model
 from SAMoraLib.parts import expert_keys, train_only
 from SAMoraLib.variants import EncoderSize, get_variant
+from Testing.closeness import assert_close
 from Training.objectives.contrastive import ContrastiveObjective
 from Training.objectives.denoising import DenoisingObjective, image_dice
 from Training.objectives.losses import segmentation_loss
@@ -99,7 +100,7 @@ def test_visible_patches_do_not_count_in_the_masked_loss() -> None:
     target = patches_of(views[0][:, 0].expand(-1, 3, -1, -1), 8)
     target = (target - target.mean(-1, keepdim=True)) / (target.std(-1, keepdim=True) + 0.02)
     error = (captured["rebuilt"] - target).square().mean(-1)
-    assert loss.item() == pytest.approx(error[mask].mean().item(), rel=1e-5)
+    assert_close(loss, error[mask].mean())
 
 
 def test_denoising_rebuilds_at_the_slice_size() -> None:
@@ -121,8 +122,8 @@ def test_denoising_compares_with_the_slice_itself_not_its_neighbours() -> None:
 def test_the_dice_of_images_is_a_relative_squared_error() -> None:
     rebuilt, clean = torch.rand(2, 3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     relative = (rebuilt - clean).square().sum() / (rebuilt.square() + clean.square()).sum()
-    assert image_dice(rebuilt, clean).item() == pytest.approx(relative.item(), rel=1e-5)
-    assert image_dice(clean, clean).item() == pytest.approx(0, abs=1e-6)
+    assert_close(image_dice(rebuilt, clean), relative)
+    assert_close(image_dice(clean, clean), 0.0, scale=1.0)
     assert image_dice(torch.zeros_like(clean), torch.zeros_like(clean)).item() == 0  # black on black
 
 
@@ -132,7 +133,7 @@ def test_the_supplements_denoising_loss_weighs_dice_and_error() -> None:
     loss = objective([noisy, clean])
     rebuilt = objective.decoder(objective.encoder(noisy[:, 0].expand(-1, 3, -1, -1), "pixel")).sigmoid()
     expected = 0.9 * image_dice(rebuilt, clean[:, 0]) + 0.1 * F.mse_loss(rebuilt, clean[:, 0])
-    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert_close(loss, expected)
 
 
 def test_visible_patches_do_not_count_in_maes_loss() -> None:
@@ -147,7 +148,7 @@ def test_visible_patches_do_not_count_in_maes_loss() -> None:
     target = rgb_patches(view[:, 0].expand(-1, 3, -1, -1), 8)
     target = (target - target.mean(-1, keepdim=True)) / (target.std(-1, keepdim=True) + 0.02)
     error = (captured["rebuilt"] - target).square().mean(-1)
-    assert loss.item() == pytest.approx(error[mask].mean().item(), rel=1e-5)
+    assert_close(loss, error[mask].mean())
 
 
 def test_contrast_sees_both_views() -> None:
@@ -172,4 +173,4 @@ def test_segmentation_compares_at_the_chosen_resolution(resolution: str) -> None
         expected = segmentation_loss(prediction.low_res_logits, label[..., rows, :][..., rows])
     else:
         expected = segmentation_loss(prediction.logits, label)
-    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert_close(loss, expected)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from SAMoraLib.model import Prediction
+from Testing.closeness import assert_close
 from Training.data.slices import IGNORED
 from Training.objectives.losses import segmentation_loss
 from Training.objectives.prompted import PromptedObjective
@@ -32,7 +33,7 @@ def test_each_slab_is_compared_on_its_own_target_and_the_background() -> None:
     loss = PromptedObjective(model, SegmentationLoss())([torch.rand(2, 1, 3, 8, 8), label, torch.zeros(2, 4),
                                                          torch.tensor([3, 1])])
     pairs = torch.stack([model.logits[0, [0, 3]], model.logits[1, [0, 1]]])
-    torch.testing.assert_close(loss, segmentation_loss(pairs, label))
+    assert_close(loss, segmentation_loss(pairs, label))
     loss.backward()
     touched = model.logits.grad.abs().amax((2, 3, 4)) > 0
     assert touched.tolist() == [[True, False, False, True], [True, True, False, False]]

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from Testing.closeness import assert_close
 from Training.reports.metrics import CONVENTIONS, dice, hd95, nsd, score
 
 CUBE = (slice(2, 5), slice(3, 7), slice(1, 6))
@@ -104,7 +105,7 @@ def _pieces_of_a_cuboid(mask, spacing):
 def test_nsd_agrees_with_loops_over_cuboids(spacing, tolerance):
     other = _mask((slice(0, 4), slice(5, 8), slice(2, 9)))  # at the volume's border, which is a surface, too
     for pair in ((_mask(CUBE), other), (other, _mask(CUBE)), (_mask(CUBE), _mask(CUBE))):
-        assert nsd(*pair, tolerance, spacing) == pytest.approx(_nsd_by_loops(*pair, tolerance, spacing), abs=1e-5)
+        assert_close(nsd(*pair, tolerance, spacing), _nsd_by_loops(*pair, tolerance, spacing), scale=1.0)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -115,7 +116,7 @@ def test_nsd_agrees_with_monai(seed):
     batch = [torch.from_numpy(mask)[None, None] for mask in pair]
     for tolerance in (0.5, 2.0, 4.0):
         theirs = compute_surface_dice(*batch, [tolerance], include_background=True, spacing=spacing, use_subvoxels=True)
-        assert nsd(*pair, tolerance, spacing) == pytest.approx(theirs.item(), abs=1e-5)
+        assert_close(nsd(*pair, tolerance, spacing), theirs.item(), scale=1.0)
 
 
 def test_empty_masks_in_every_convention():

@@ -9,6 +9,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from Testing.closeness import assert_close
 from Testing.refusals import refusal
 from Training.teachers.mae import VIT_LARGE, Mae, MaeSize, fitted, from_published, rgb_patches, sincos_positions
 
@@ -39,7 +40,7 @@ def test_a_published_encoder_gives_timms_tokens(prefix: str) -> None:
     model.load_state_dict(fitted(state, model))
     images = torch.rand(2, 3, 32, 32)
     expected = vit.forward_features((images - model.mean) / model.std)[:, 1:]
-    torch.testing.assert_close(model.features(images).flatten(1, 2), expected)
+    assert_close(model.features(images).flatten(1, 2), expected)
 
 
 def test_without_a_published_decoder_ours_stays_and_with_one_it_is_taken() -> None:
@@ -61,7 +62,7 @@ def test_positions_are_maes() -> None:
     assert table.shape == (10, 8) and not table[0].any()
     row, column = 2, 1
     expected = [f(place * omega) for place in (column, row) for f in (math.sin, math.cos) for omega in (1.0, 0.01)]
-    torch.testing.assert_close(table[1 + 3 * row + column], torch.tensor(expected))
+    assert_close(table[1 + 3 * row + column], torch.tensor(expected))
 
 
 def test_features_lie_where_the_image_does() -> None:
@@ -69,7 +70,7 @@ def test_features_lie_where_the_image_does() -> None:
     model.encoder.blocks = nn.Sequential()  # nothing mixes the tokens
     plain, bright = torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)
     bright[..., 8:16, 24:32] = 1  # row 1, column 3
-    changed = (model.features(bright) - model.features(plain)).abs().amax(-1)[0] > 1e-6
+    changed = (model.features(bright) - model.features(plain)).abs().amax(-1)[0] > 1e-4
     assert changed.nonzero().tolist() == [[1, 3]]
 
 
@@ -87,7 +88,7 @@ def test_the_decoder_gets_every_visible_token_back_in_its_place() -> None:
     images = torch.rand(2, 3, 32, 32)
     whole = model(images, torch.zeros_like(mask))
     rebuilt, hidden = model(images, mask), mask.flatten(1)
-    torch.testing.assert_close(rebuilt[~hidden], whole[~hidden])
+    assert_close(rebuilt[~hidden], whole[~hidden])
     assert not torch.isclose(rebuilt[hidden], whole[hidden]).all(dim=-1).any()
 
 
@@ -98,7 +99,7 @@ def test_the_encoder_does_not_see_masked_patches() -> None:
     first, second = torch.rand(1, 3, 32, 32).repeat(2, 1, 1, 1).split(1)
     second = second.clone()
     second[..., 8:16, 24:32] += 1
-    torch.testing.assert_close(model(first, mask), model(second, mask))
+    assert_close(model(first, mask), model(second, mask))
 
 
 def test_a_size_that_patches_do_not_divide_is_refused() -> None:
