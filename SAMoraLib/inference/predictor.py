@@ -59,7 +59,7 @@ class Predictor:
         if card.variant is None or card.labels is None or card.preprocessing is None:
             raise ValueError(f"The card of '{card.name}' has no labels or preprocessing; it is not a trained model.")
         if slabs not in SLAB_PASSES:
-            raise ValueError(f"Unknown way '{slabs}' through a volume; choose from {', '.join(SLAB_PASSES)}.")
+            raise ValueError(f"Unknown slab pass '{slabs}'; choose from {', '.join(SLAB_PASSES)}.")
         check_grid(card.variant, card.preprocessing)
         self.model = model.eval()
         self.variant, self.slabs, self.skim = card.variant, slabs, skim

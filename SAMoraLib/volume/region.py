@@ -92,4 +92,4 @@ class Region:
         for axis, first, last, start, stop in ranges:
             if stop < first - ROUNDING_MM or start > last + ROUNDING_MM:
                 raise ValueError(f"The region {axis} {start:g}..{stop:g} mm does not meet the volume, whose {axis} "
-                                 f"runs from {first:.1f} to {last:.1f} mm (LPS).")
+                                 f"runs from {first:.1f} to {last:.1f} mm (LPS); move it.")

@@ -187,7 +187,7 @@ def _optimisers(fabric: Fabric, objective: nn.Module, optimisation: Optimisation
 def _check_shares(objective: nn.Module, optimisation: Optimisation, world: int) -> None:
     if optimisation.batch_size % (world * optimisation.accumulate):
         raise ValueError(f"A batch of {optimisation.batch_size} cannot be shared evenly by {world} processes in "
-                         f"{optimisation.accumulate} parts each; choose optimisation.batch_size or accumulate anew.")
+                         f"{optimisation.accumulate} parts each; change optimisation.batch_size or accumulate.")
     if optimisation.accumulate > 1 and getattr(objective, "compares_the_batch", False):
         raise ValueError("This objective compares all slices of a batch with each other, so the batch cannot be "
                          "computed in parts; set optimisation.accumulate to 1 and use more devices.")

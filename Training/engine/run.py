@@ -65,7 +65,7 @@ class Run:
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:  # torch's, of a damaged file
-            raise ValueError(f"'{path}' is damaged; delete it to begin this run anew.") from error
+            raise ValueError(f"'{path}' is damaged; delete it to start this run again.") from error
         return state
 
     def log(self, **values: Any) -> None:

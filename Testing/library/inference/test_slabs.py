@@ -112,7 +112,7 @@ def test_a_stream_takes_a_fifth_of_the_operations(monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_unknown_way_is_refused() -> None:
-    with pytest.raises(ValueError, match="Unknown way 'long' through a volume; choose from streamed, overlapping"):
+    with pytest.raises(ValueError, match="Unknown slab pass 'long'; choose from streamed, overlapping"):
         predictor(slabs="long")
 
 

@@ -100,7 +100,7 @@ def test_a_region_goes_through_json() -> None:
     (lambda: Region((0, 0, float("nan")), (1, 0, 0, 0, 1, 0, 0, 0, 1)), "A region has a centre of 3 numbers"),
     (lambda: Region((0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1)), "A region has a centre of 3 numbers"),  # type: ignore[arg-type]
     (lambda: Region.between((-9, -9, 500), (9, 9, 600)).mask(grid(np.eye(3))),
-     "The region z 500..600 mm does not meet the volume, whose z runs from 11.9 to 25.1 mm (LPS)."),
+     "The region z 500..600 mm does not meet the volume, whose z runs from 11.9 to 25.1 mm (LPS); move it."),
     (lambda: Region.between((0.2, -9, 0), (0.7, 0, 99)).mask(grid(np.eye(3))), "The region holds no voxel"),
 ])
 def test_regions_that_cannot_be_used_are_refused(region, message: str) -> None:

@@ -87,7 +87,7 @@ def test_a_damaged_state_is_one_sentence(tmp_path: Path, kept: int) -> None:
     run = Run(tmp_path, config())
     run.save_state({"step": 1, "weights": torch.zeros(100)})
     (tmp_path / "state.pt").write_bytes((tmp_path / "state.pt").read_bytes()[:kept])
-    assert "state.pt' is damaged; delete it to begin this run anew" in refusal(run.load_state)
+    assert "state.pt' is damaged; delete it to start this run again" in refusal(run.load_state)
 
 
 def test_a_log_line_cut_short_takes_no_other_with_it(tmp_path: Path) -> None:
