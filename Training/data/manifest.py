@@ -115,8 +115,8 @@ def _check_cases(cases: tuple[Case, ...]) -> None:
     for copies in splits_of_voxels.values():
         if len(copies) > 1:
             where = " and ".join(f"'{case}' ({split})" for split, case in copies.items())
-            raise ValueError(f"The same image is in several splits as {where}; keep one of them, or its results will be "
-                             "too good.")
+            raise ValueError(f"The same image is in several splits as {where}; keep one of them, or its results will "
+                             "be too good.")
 
 
 def _check_slices(case: Case) -> None:
