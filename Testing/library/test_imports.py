@@ -32,10 +32,12 @@ def test_light_modules_do_not_load_torch(module: str) -> None:
     assert json.loads(in_fresh_interpreter(code)) == []
 
 
-def test_they_are_imported_at_once() -> None:
-    code = f"import time; start = time.perf_counter()\nimport {', '.join(LIGHT)}\nprint(time.perf_counter() - start)"
-    # The best of three: other work on the machine can only make it slower.
-    assert min(float(in_fresh_interpreter(code)) for _ in range(3)) < 0.3
+def test_they_are_imported_in_little_more_than_numpy_takes() -> None:
+    code = ("import time; start = time.perf_counter()\nimport numpy\nnumpy_is_there = time.perf_counter()\n"
+            f"import {', '.join(LIGHT)}\n"
+            "print((time.perf_counter() - numpy_is_there) / (numpy_is_there - start))")
+    # The best of three: other work on the machine can only disturb.
+    assert min(float(in_fresh_interpreter(code)) for _ in range(3)) < 2
 
 
 def test_a_card_is_printed_without_torch(tmp_path: Path) -> None:
