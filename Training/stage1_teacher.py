@@ -54,8 +54,7 @@ def make_objective(config: Stage1Teacher, teacher: Teacher, fabric: Fabric) -> n
     if not isinstance(teacher, Simclr):
         return MaeObjective(teacher, config.mask_ratio)
     if fabric.world_size > 1 and fabric.device.type == "cuda":  # SimCLR's statistics are the whole batch's
-        teacher.net = nn.SyncBatchNorm.convert_sync_batchnorm(teacher.net)
-        teacher.head = nn.SyncBatchNorm.convert_sync_batchnorm(teacher.head)
+        teacher.share_statistics()
     return SimclrObjective(teacher, config.temperature)
 
 

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from SAMoraLib.card import FORMAT_VERSION, Card, read_card, read_header
-from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.variants import VARIANTS
 from Testing.refusals import refusal
-from Testing.small import CT, small_card, small_variant, write_bare
+from Testing.small import small_card, small_variant, write_bare
 
 REFERENCE = {"name": "base.safetensors", "sha256": "0" * 64}
 
@@ -53,6 +52,26 @@ def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
     assert "export it again" in refusal_of(path)
 
 
+@pytest.mark.parametrize("lost", [0, 1, 8, 9])
+def test_a_header_is_whole_to_its_last_byte(lost: int, tmp_path: Path) -> None:
+    """Filled up with spaces, as the format allows: without the last of them it could still be parsed."""
+    path, text = tmp_path / "m.safetensors", b'{"a": 1}' + 12 * b" "
+    content = struct.pack("<Q", len(text)) + text
+    path.write_bytes(content[:len(content) - lost])
+    if lost:
+        assert "is not a safetensors file, or it is cut short" in refusal_of(path)
+    else:
+        assert read_header(path) == {"a": 1}
+
+
+def test_the_smallest_header_is_an_empty_table(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(struct.pack("<Q", 2) + b"{}")
+    assert read_header(path) == {}
+    path.write_bytes(struct.pack("<Q", 1) + b"3")
+    assert "is not a safetensors file" in refusal_of(path)
+
+
 @pytest.mark.parametrize("header", [{}, {"__metadata__": {}}, {"__metadata__": {"format": "pt"}},
                                     {"__metadata__": 3}, {"__metadata__": {"samora_card": None}}])
 def test_a_file_without_card_is_to_be_imported(header: dict[str, Any], tmp_path: Path) -> None:
@@ -87,20 +106,3 @@ def test_a_damaged_card_is_refused(change: dict[str, Any], tmp_path: Path) -> No
 @pytest.mark.parametrize("text", ["{", "", "[]", "3", "null"])
 def test_a_card_that_is_no_table_is_refused(text: str, tmp_path: Path) -> None:
     refusal_of(write_bare(tmp_path / "m.safetensors", text))
-
-
-@pytest.mark.parametrize(("change", "message"), [
-    ({"modality": "US"}, "Unknown modality 'US'; choose from CT, MR."),
-    ({"intensity": "none"}, "Unknown intensity 'none'; choose from hu_window, percentile."),
-    ({"crop": "organ"}, "Unknown crop 'organ'; choose from none, body."),
-    ({"low": 275}, "The intensity range 275..275 is empty; low must be below high."),
-    ({"neighbours": -5}, "Neighbouring slices cannot lie -5 mm away; give a distance, or 0 for none."),
-])
-def test_preprocessing_refuses_impossible_values(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError) as error:
-        replace(CT, **change)
-    assert str(error.value) == message
-
-
-def test_preprocessing_knows_what_samed_does() -> None:
-    assert Preprocessing("CT", "hu_window", -125, 275, "none", 512).high == 275

@@ -13,7 +13,7 @@ import torch
 
 from SAMoraLib.card import read_card
 from SAMoraLib.checkpoint import load_model, save_model
-from SAMoraLib.cli import CT_ABDOMEN, main
+from SAMoraLib.cli import CT_ABDOMEN, main, make_parser
 from SAMoraLib.inference.device import check_precision
 from SAMoraLib.kernels.linear import Linear
 from SAMoraLib.labels import get_label_set
@@ -84,6 +84,37 @@ def test_json_lines_tell_progress_and_result(checkpoint: Path, volume: Path, tmp
         if inside.any():
             assert organ["mean_intensity"] == pytest.approx(ct().array[inside].mean())
         assert (0.25 < organ["confidence"] <= 1) if inside.any() else organ["confidence"] is None
+
+
+def test_without_options_the_command_line_asks_for_what_a_request_does() -> None:
+    found, asked = make_parser().parse_args(["predict", "ct.nrrd"]), Options()
+    for name in ("organs", "device", "batch_size", "skim", "max_memory", "precision"):
+        assert getattr(found, name) == getattr(asked, name), name
+    assert (found.format, found.output, found.region, found.boxes) == (".seg.nrrd", Path(), None, [])
+    assert not found.json and not found.resume
+
+
+def test_the_demo_is_the_phantom_of_the_documents_unless_another_is_asked_for() -> None:
+    found = make_parser().parse_args(["demo"])
+    assert (found.seed, found.output, found.json) == (7, Path("demo-output"), False)
+    assert make_parser().parse_args(["demo", "--seed", "0"]).seed == 0
+
+
+def test_resume_leaves_out_what_is_there_already(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+                                                 ) -> None:
+    inputs, out = [tmp_path / f"{name}.nrrd" for name in "ab"], tmp_path / "out"
+    for seed, path in enumerate(inputs):
+        write_volume(ct(seed), path)
+    done, missing = (out / f"{path.stem}_segmentation.nrrd" for path in inputs)
+    out.mkdir()
+    done.write_bytes(b"done before")
+    options = ["--output", out, "--format", ".nrrd"]
+    assert predict(checkpoint, *inputs, *options, "--resume") == 0
+    assert done.read_bytes() == b"done before" and missing.stat().st_size > 200
+    assert predict(checkpoint, *inputs, *options, "--resume") == 0
+    assert "Nothing is left to do" in capsys.readouterr().err
+    assert predict(checkpoint, *inputs, *options) == 0
+    assert done.read_bytes() != b"done before"
 
 
 @pytest.mark.parametrize("folder", ["plain", "with space", "Übung é", "患者フォルダ"])
@@ -290,7 +321,9 @@ def test_info_prints_the_card(checkpoint: Path, capsys: pytest.CaptureFixture[st
     text = capsys.readouterr().out
     assert "samed" in text and "left_kidney" in text and "CT" in text
     assert main(["info", str(checkpoint), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(read_card(checkpoint).to_json()))
+    text = capsys.readouterr().out
+    assert json.loads(text) == json.loads(json.dumps(read_card(checkpoint).to_json()))
+    assert text.startswith('{\n  "'), "a field a line"
 
 
 def test_merge_halves_the_file(checkpoint: Path, tmp_path: Path) -> None:

@@ -91,3 +91,49 @@ def test_a_header_whose_voxels_were_exchanged_is_another_input(tmp_path: Path) -
     before = find_cases(tmp_path / "in", tmp_path / "out")[0].fingerprint
     (tmp_path / "in" / "a.raw").write_bytes(b"12345")
     assert find_cases(tmp_path / "in", tmp_path / "out")[0].fingerprint != before
+
+
+def test_the_index_of_a_dicom_disk_is_no_series_but_its_slices_are(tmp_path: Path) -> None:
+    make(tmp_path / "in", "DICOMDIR", "dicomdir2/DicomDir", "disk/DICOMDIR", "disk/I1")
+    (tmp_path / "in/disk/readme").write_text("no slice", encoding="utf-8")
+    assert names(tmp_path / "in", tmp_path / "out") == ["disk"]
+
+
+def test_a_folder_may_hold_files_and_a_series(tmp_path: Path) -> None:
+    make(tmp_path / "in", "s/ct.nrrd", "s/I1", "s/sub/I1")
+    assert names(tmp_path / "in", tmp_path / "out") == ["s/ct", "s", "s/sub"]
+
+
+def test_a_volume_that_begins_like_a_slice_makes_its_folder_no_series(tmp_path: Path) -> None:
+    make(tmp_path / "in", "s/ct.nii")
+    assert names(tmp_path / "in", tmp_path / "out") == ["s/ct"]
+
+
+def test_a_fingerprint_counts_files_bytes_and_the_last_change(tmp_path: Path) -> None:
+    make(tmp_path / "in", "ct.nii", "series/1", "series/2", "series/sub/3")
+    for number, name in enumerate(("ct.nii", "series/1", "series/2", "series/sub/3"), start=1):
+        os.utime(tmp_path / "in" / name, ns=(0, 1000 * number))
+    found = {case.name: case.fingerprint for case in find_cases(tmp_path / "in", tmp_path / "out")}
+    assert found == {"ct": (1, len(SLICE), 1000), "series": (2, 2 * len(SLICE), 3000),
+                     "series/sub": (1, len(SLICE), 4000)}
+
+
+def test_a_headers_neighbours_of_another_name_are_not_its_voxels(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.nhdr", "a.raw", "b.raw", "a.nii"):
+        (tmp_path / "in" / name).write_bytes(b"1234")
+    found = [case.fingerprint[:2] for case in find_cases(tmp_path / "in", tmp_path / "out", pattern="*.nhdr")]
+    assert found == [(3, 12)], "with a.nii, which may be its voxels as well"
+
+
+def test_capitals_alone_do_not_make_two_results(tmp_path: Path) -> None:
+    make(tmp_path / "in", "ct.nrrd", "x/CT.nrrd")
+    assert names(tmp_path / "in", tmp_path / "out") == ["ct", "x/CT"]
+    make(tmp_path / "in", "x/ct.mha")
+    said = refusal(lambda: find_cases(tmp_path / "in", tmp_path / "out"))
+    assert "CT.nrrd' and" in said and "ct.mha' would be written to the same file; rename one, or choose with" in said
+
+
+def test_an_output_folder_that_is_another_name_of_the_input_is_refused(tmp_path: Path) -> None:
+    make(tmp_path / "in", "ct.nrrd")
+    assert "choose another output folder" in refusal(lambda: find_cases(tmp_path / "in", tmp_path / "x/../in"))

@@ -143,3 +143,57 @@ def test_a_failure_is_one_sentence(slicer: types.SimpleNamespace, monkeypatch: p
 def test_what_is_missing_after_all_is_said(slicer: types.SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dependencies, "missing", lambda: ["tqdm>=4.60"])
     assert install(["tqdm>=4.60"]) == "tqdm is missing (1 MB). Restart Slicer and press Install again."
+
+
+def test_two_packages_are_named_with_the_size_of_the_largest() -> None:
+    assert sentence(["tqdm>=4", "safetensors>=0.4"]) == "tqdm and safetensors are missing (1 MB)."
+    assert sentence(["tqdm>=4", "torchvision>=0.17"]) == (
+        "tqdm and torchvision are missing (0.3 to 3 GB, depending on the graphics card).")
+    assert sentence(["tqdm>=4"]) == "tqdm is missing (1 MB)."
+
+
+def test_an_extensions_server_that_gives_nothing_is_one_sentence(slicer: types.SimpleNamespace) -> None:
+    slicer.manager.installExtensionFromServer = lambda *_: False
+    with pytest.raises(RuntimeError, match=r"^torch could not be installed \(the extensions server did not give"):
+        install(["torch>=2.2", "tqdm>=4.60"])
+    assert slicer.asked == [] and slicer.manager.interactive is True
+
+
+def test_a_failures_first_line_is_its_cause(slicer: types.SimpleNamespace) -> None:
+    def fail(names: list[str], constraints: str) -> None:
+        raise OSError("The server is gone.\nTraceback of pip\nand more")
+
+    sys.modules["slicer.packaging"].pip_install = fail
+    with pytest.raises(RuntimeError, match=r"^tqdm could not be installed \(The server is gone\); check the network"):
+        install(["tqdm>=4.60"])
+
+    def fail_silently(names: list[str], constraints: str) -> None:
+        raise TimeoutError
+
+    sys.modules["slicer.packaging"].pip_install = fail_silently
+    with pytest.raises(RuntimeError, match=r"\(TimeoutError\)"):
+        install(["tqdm>=4.60"])
+
+
+def test_torch_alone_needs_no_pip(slicer: types.SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    give_torch_extension(monkeypatch, slicer.asked)
+    assert install(["torchvision>=0.17"]) == "" and slicer.asked == [("torch", None, ">=0.17")]
+
+
+def test_a_torch_that_does_not_start_is_taken_away_with_torchvision(slicer: types.SimpleNamespace) -> None:
+    slicer.module.util = types.SimpleNamespace(pip_uninstall=slicer.asked.append)
+    assert dependencies.remove_torch() == "PyTorch was removed; restart Slicer and press Install."
+    assert slicer.asked == ["torch torchvision"]
+    slicer.module.util.pip_uninstall = None
+    with pytest.raises(RuntimeError, match=r"^torch and torchvision could not be installed"):
+        dependencies.remove_torch()
+
+
+@pytest.mark.parametrize(("installed", "wanted", "met"), [
+    ("1.0", "1", True), ("1", "1.0.0", True), ("1.0.1", "1.0.1", True), ("1.0.1", "1.0.2", False),
+    ("0.10", "0.9", True), ("1.10.0", "1.1", True), ("1.1", "1.10", False), ("0.0", "0", True),
+    ("weird", "0.1", False)])
+def test_trailing_zeros_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: str, wanted: str,
+                                     met: bool) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: installed)
+    assert missing(requirements(tmp_path, f"a>={wanted}")) == ([] if met else [f"a>={wanted}"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import types
@@ -56,3 +57,34 @@ def test_a_card_that_torch_cannot_compute_on_is_left_out(monkeypatch: pytest.Mon
     torch = types.SimpleNamespace(cuda=cuda, backends=mps, ones=ones)
     working = [(name, title) for name, title in devices._candidates(torch) if devices._works(torch, name)]
     assert working[0] == ("cuda:1", "CUDA 1: New") and [name for name, _ in working] == ["cuda:1", "cpu"]
+
+
+def stub(folder: Path, **modules: str) -> None:
+    """Modules of these contents; an underscore in a name leads a folder down."""
+    for name, content in modules.items():
+        path = folder / f"{name.replace('_', '/')}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+
+
+@pytest.mark.parametrize("library", [".", ".."], ids=["installed", "clone"])
+def test_the_library_is_found_without_a_path_to_it(tmp_path: Path, library: str) -> None:
+    """Where a launcher sets PYTHONPATH anew: beside the module's folder, or beside the folder that holds it."""
+    module, torch = tmp_path / "SAMora", tmp_path / "torch"
+    stub(module / library / "SAMoraLib", system_parent="def run_as_child(program):\n    return program()",
+         inference_predictor="")
+    stub(torch, torch="raise RuntimeError('asked')")
+    (module / "SAMoraSlicer").mkdir(parents=True, exist_ok=True)
+    program = shutil.copy(devices.__file__, module / "SAMoraSlicer")
+    run = subprocess.run([sys.executable, str(program)], env=os.environ | {"PYTHONPATH": str(torch)}, text=True,
+                         capture_output=True, timeout=60, check=False)
+    assert run.returncode == 1 and "PyTorch does not start (asked)" in run.stdout, run.stderr
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_apples_graphics_stand_between_the_cards_and_the_cpu(there: bool) -> None:
+    cuda = types.SimpleNamespace(device_count=lambda: 1, get_device_name=lambda number: "Card")
+    torch = types.SimpleNamespace(cuda=cuda, backends=types.SimpleNamespace(
+        mps=types.SimpleNamespace(is_available=lambda: there)))
+    names = [name for name, _ in devices._candidates(torch)]
+    assert names == (["cuda:0", "mps", "cpu"] if there else ["cuda:0", "cpu"])

@@ -185,3 +185,71 @@ def test_a_killed_program_leaves_what_the_next_one_goes_on_from(server: ModelSer
     server.pause = 0.0
     fetch(server, target)
     assert server.ranges[1].startswith("bytes=") and target.read_bytes() == CONTENT
+
+
+def test_a_file_that_has_come_whole_is_not_fetched_again(server: ModelServer, target: Path) -> None:
+    """As after a program that was ended before it put the file in place."""
+    target.parent.mkdir()
+    target.with_name(target.name + ".part").write_bytes(CONTENT)
+    assert fetch(server, target).read_bytes() == CONTENT and server.ranges == []
+
+
+@pytest.mark.parametrize(("there", "free", "enough"), [
+    (0, len(CONTENT), True), (0, len(CONTENT) - 1, False), (600_000, 400_000, True), (600_000, 399_999, False)])
+def test_there_must_be_room_for_what_is_still_to_come(server: ModelServer, target: Path, there: int, free: int,
+                                                      enough: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(free, 0, free))
+    target.parent.mkdir()
+    if there:
+        target.with_name(target.name + ".part").write_bytes(CONTENT[:there])
+    if enough:
+        assert fetch(server, target).read_bytes() == CONTENT
+    else:
+        with pytest.raises(OSError, match="free some space or choose another models folder"):
+            fetch(server, target)
+
+
+def cut_in_turn(server: ModelServer, *lengths: int | None) -> None:
+    """One connection after the other ends after so many bytes; those after the last are whole."""
+    plan, handle = list(lengths), server.process_request
+
+    def process_request(request: object, address: object) -> None:
+        server.cut_after = plan.pop(0) if plan else None
+        handle(request, address)
+
+    server.process_request = process_request
+
+
+def test_attempts_in_vain_count_only_in_a_row(server: ModelServer, target: Path) -> None:
+    cut_in_turn(server, 0, 100_000, 0, 0, 100_000, 0, 0)
+    assert program.ATTEMPTS == 3 and fetch(server, target).read_bytes() == CONTENT
+    assert len(server.ranges) == 8
+
+
+def test_so_many_attempts_in_vain_are_the_last(server: ModelServer, target: Path) -> None:
+    cut_in_turn(server, 100_000, *[0] * program.ATTEMPTS)
+    with pytest.raises(ConnectionError, match="the connection was cut"):
+        fetch(server, target)
+    assert server.ranges == ["", *["bytes=100000-"] * program.ATTEMPTS]
+
+
+def test_a_longer_file_that_begins_as_the_model_is_another_file(server: ModelServer, target: Path,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "BLOCK", 1000)
+    size = 5 * program.BLOCK
+    with pytest.raises(ValueError, match=r"127\.0\.0\.1 sent another file than the model"):
+        fetch(server, target, size=size, sha256=hashlib.sha256(CONTENT[:size]).hexdigest())
+
+
+def test_the_program_speaks_once_a_percent(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fetch_slowly(urls: object, target: Path, size: int, sha256: str, progress: program.Progress) -> Path:
+        for there in range(size + 1):
+            progress(there, size)
+        return target
+
+    monkeypatch.setattr(program, "run_as_child", lambda action: action())
+    monkeypatch.setattr(program, "download", fetch_slowly)
+    assert program.main(["http://127.0.0.1:9/a", "--to", "a", "--size", "1000", "--sha256", "0"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event["fraction"] for event in events[:-1]] == [percent / 100 for percent in range(101)]
+    assert events[-1] == {"event": "result", "output": "a"}

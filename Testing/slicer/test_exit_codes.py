@@ -15,7 +15,7 @@ import pytest
 from SAMoraLib.request import Job, Options, Request
 from SAMoraLib.volume import Volume
 from SAMoraLib.volume.io import write_volume
-from SAMoraSlicer import devices, download
+from SAMoraSlicer import devices, download, process
 from SAMoraSlicer.process import ChildProcess, child_environment
 from Testing.slicer.model_server import serving
 
@@ -24,6 +24,12 @@ CHECKPOINT = Path(devices.__file__).parents[2] / "SAMoraLib/demo/demo.safetensor
 STRAIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 SLOW_TORCH = "import time\nprint('{\"event\": \"importing\"}', flush=True)\ntime.sleep(60)"
 Ending = Callable[[ChildProcess], None]
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine takes longer than a moment to end what ends by itself."""
+    monkeypatch.setattr(process, "GRACE_SECONDS", 20.0)
 
 
 def start(command: list[str], **environment: str) -> ChildProcess:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
+from SAMoraSlicer import folder_lock
 from SAMoraSlicer.folder_lock import FolderLock
 
 
@@ -28,3 +30,51 @@ def test_a_folder_into_which_nothing_was_written_goes_again(tmp_path: Path) -> N
     lock.take()
     lock.release()
     assert (tmp_path / "out").exists(), "it was there before"
+
+
+def test_a_lock_leaves_no_file_behind_and_takes_none_away(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("keep", encoding="utf-8")
+    lock = FolderLock(tmp_path)
+    lock.take()
+    assert len(list(tmp_path.iterdir())) == 2
+    lock.release()
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_folder_that_was_made_stays_once_something_lies_in_it(tmp_path: Path) -> None:
+    lock = FolderLock(tmp_path / "out")
+    lock.take()
+    (tmp_path / "out/result.txt").write_text("keep", encoding="utf-8")
+    lock.release()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["result.txt"]
+
+
+def test_what_was_never_taken_is_released_without_a_trace(tmp_path: Path) -> None:
+    lock = FolderLock(tmp_path)
+    lock.release()
+    lock.take()
+    lock.release()
+    lock.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EAGAIN])
+def test_a_disk_without_locks_is_written_to_all_the_same(tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+                                                         ) -> None:
+    def refuse(file: object) -> None:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(folder_lock, "_lock", refuse)
+    lock = FolderLock(tmp_path / "out")
+    if number == errno.EAGAIN:  # somebody holds it
+        with pytest.raises(OSError, match="Another run is writing"):
+            lock.take()
+    else:
+        lock.take()
+        lock.release()
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(OSError, match=r"^The output folder '.*' cannot be written to \(.*\); choose another one\.$"):
+        FolderLock(tmp_path / "file/out").take()

@@ -98,3 +98,23 @@ def test_a_manifest_that_cannot_be_written_leaves_the_old_one(path: Path, case: 
         manifest.record(case, FAILED, message="")
     assert json.loads(path.read_text(encoding="utf-8")) == before
     assert sorted(file.name for file in path.parent.iterdir()) == ["manifest.json", case.output.name]
+
+
+def test_the_table_holds_the_cases_in_order_and_not_those_that_failed_again(path: Path, case: Case) -> None:
+    manifest = Manifest(path, RUN)
+    for name in ("b", "a", "c"):
+        manifest.record(replace(case, name=name), DONE, organs=ORGANS[:1])
+    manifest.record(replace(case, name="c"), FAILED, message="It is broken.")
+    manifest.write_table(path.with_name("statistics.csv"))
+    with path.with_name("statistics.csv").open(encoding="utf-8-sig", newline="") as file:
+        assert [row["volume"] for row in csv.DictReader(file)] == ["a", "b"]
+
+
+def test_what_was_recorded_is_there_for_people_and_for_the_next_run(path: Path, case: Case) -> None:
+    Manifest(path, RUN).record(case, DONE, organs=[], seconds=1.5)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert content["run"] == RUN and content["cases"] == {case.name: {
+        "status": "done", "input": str(case.input), "output": str(case.output), "fingerprint": [1, 20, 300],
+        "organs": [], "seconds": 1.5}}
+    assert Manifest(path, RUN).cases == content["cases"]
+    assert Manifest(path.with_name("other.json"), RUN).cases == {}

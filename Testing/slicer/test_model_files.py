@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from SAMoraLib.system.files import file_sha256
-from SAMoraSlicer.model_files import delete, install_from_file, partial_bytes
-from SAMoraSlicer.models import catalogue, find
+from SAMoraSlicer import download
+from SAMoraSlicer.model_files import deletable, delete, download_arguments, install_from_file, partial_bytes
+from SAMoraSlicer.models import Model, catalogue, find
 from Testing.slicer.bare_checkpoint import write_catalogue, write_checkpoint
 
 
@@ -100,3 +101,57 @@ def test_an_unfinished_download_is_known_and_deleted(folder: Path) -> None:
     assert partial_bytes(model) == 4
     delete(model)
     assert partial_bytes(model) == 0 and ids() == ["ct-abdomen", "demonstration", "abdomen-ct"]
+
+
+def test_a_download_goes_to_the_place_where_the_model_is_looked_for(folder: Path) -> None:
+    write_catalogue(folder, size_bytes=123, urls=["https://a.example/m", "https://b.example/m"])
+    program, *arguments = download_arguments(catalogue()[2])
+    assert program == download.__file__
+    assert arguments == ["--to", str(folder / "abdomen-ct.safetensors"), "--size", "123", "--sha256", "0" * 64,
+                         "https://a.example/m", "https://b.example/m"]
+
+
+def test_what_is_not_in_the_folder_cannot_be_deleted_and_what_has_begun_can(folder: Path) -> None:
+    write_catalogue(folder)
+    model = catalogue()[2]
+    assert not deletable(model) and partial_bytes(model) == 0
+    with pytest.raises(ValueError, match="'Abdomen CT' comes with the module and cannot be deleted"):
+        delete(model)
+    (folder / "abdomen-ct.safetensors.part").write_bytes(b"1")
+    assert deletable(model) and not deletable(find("demonstration"))
+
+
+def test_deleting_takes_the_model_and_its_part_and_nothing_else(folder: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        install_from_file(write_checkpoint(tmp_path / f"{name}.safetensors"))
+    base = write_checkpoint(folder / "base.safetensors", kind="base", labels=None, preprocessing=None)
+    (folder / "a.safetensors.part").write_bytes(b"1")
+    delete(find("a"))
+    assert sorted(path.name for path in folder.iterdir()) == ["b.safetensors", base.name]
+
+
+def test_an_interrupted_download_of_a_packaged_models_name_is_taken_alone(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "demonstration.safetensors.part").write_bytes(b"1")
+    delete(find("demonstration"))
+    assert list(folder.iterdir()) == [] and find("demonstration").path.is_file()
+
+
+@pytest.mark.parametrize(("name", "expected"), [
+    ("a" * 150, "a" * 100), ("-..", "model"), ("Größe (1)", "Gr-e-1"), ("a.b_c-1", "a.b_c-1")])
+def test_any_file_name_becomes_an_id(folder: Path, tmp_path: Path, name: str, expected: str) -> None:
+    assert install_from_file(write_checkpoint(tmp_path / f"{name}.safetensors")).id == expected
+
+
+def test_a_base_that_is_in_the_way_is_left_alone(folder: Path, tmp_path: Path) -> None:
+    base = write_checkpoint(tmp_path / "base.safetensors", kind="base", labels=None, preprocessing=None)
+    other = write_checkpoint(folder / "base.safetensors", kind="base", name="other", labels=None, preprocessing=None)
+    before = other.read_bytes()
+    source = write_checkpoint(tmp_path / "a.safetensors", base={"name": base.name, "sha256": file_sha256(base)})
+    with pytest.raises(ValueError, match=r"already holds another 'base\.safetensors'"):
+        install_from_file(source)
+    assert [path.name for path in folder.iterdir()] == [other.name] and other.read_bytes() == before
+
+
+def test_a_model_that_is_nowhere_is_not_ours(folder: Path) -> None:
+    assert not deletable(Model("a", "A"))

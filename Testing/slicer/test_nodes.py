@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from SAMoraLib.labels import get_label_set
 from SAMoraLib.volume.io import read_volume
 from Testing.refusals import refusal
 from Testing.slicer.full_disk import full_disk
@@ -21,8 +22,12 @@ from Testing.slicer.scene_volumes import (
     add_transform,
     add_volume,
     body,
+    label_array,
+    node_ids,
     stored_otherwise,
 )
+
+LABELS = get_label_set("synapse")
 
 
 @pytest.fixture
@@ -135,3 +140,106 @@ def test_regions_that_cannot_be_used_are_refused(nodes: Any, scene: Any) -> None
     roi.SetSize(1, 2, 3)
     roi.SetAndObserveTransformNodeID(scene.AddNewNodeByClass("vtkMRMLGridTransformNode", "Warp").GetID())
     assert "not linear" in refusal(lambda: nodes.region_of(roi, node))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 4)])
+def test_a_volume_node_is_seen_on_its_own_grid(nodes: Any, shape: tuple[int, int, int]) -> None:
+    expected = body(-ROTATION, shape)
+    found = nodes.volume_of(add_volume(expected))
+    assert np.array_equal(found.array, expected.array)
+    for one, other in ((found.spacing, expected.spacing), (found.origin, expected.origin),
+                       (found.direction, expected.direction)):
+        assert len(one) == len(other) and one == pytest.approx(other)
+
+
+def test_the_geometry_tells_grids_apart_and_not_their_voxels(nodes: Any, scene: Any) -> None:
+    node, same = add_volume(body(ROTATION)), add_volume(body(ROTATION))
+    nodes.volume_of(same).array[...] = 0
+    assert nodes.geometry_of(node) == nodes.geometry_of(same) and nodes.geometry_of(node)[:3] == (28, 24, 7)
+    for other in (body(ROTATION, (6, 24, 28)), body(-ROTATION)):
+        assert nodes.geometry_of(add_volume(other)) != nodes.geometry_of(node)
+    assert nodes.geometry_of(scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")) == ()
+
+
+def test_only_what_bends_is_refused_of_transforms(nodes: Any, scene: Any) -> None:
+    node, roi = add_volume(body(np.eye(3))), scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "ROI")
+    roi.SetCenter(0, 0, 0)
+    roi.SetSize(1, 2, 3)
+    assert len(nodes.region_of(roi, node).centre) == 3
+    node.SetAndObserveTransformNodeID(scene.AddNewNodeByClass("vtkMRMLGridTransformNode", "Warp").GetID())
+    assert "'ROI' or 'CT' is under a transform that is not linear" in refusal(lambda: nodes.region_of(roi, node))
+
+
+@pytest.mark.parametrize("size", [(0, 2, 3), (1, 0, 3), (1, 2, 0)])
+def test_a_region_that_is_flat_is_empty(nodes: Any, scene: Any, size: tuple[int, int, int]) -> None:
+    node, roi = add_volume(body(np.eye(3))), scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "ROI")
+    roi.SetSize(*size)
+    assert refusal(lambda: nodes.region_of(roi, node)).startswith("The region 'ROI' is empty")
+
+
+def test_a_regions_sides_are_those_that_were_drawn(nodes: Any, scene: Any) -> None:
+    node, roi = add_volume(body(np.eye(3))), scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "ROI")
+    roi.SetCenter(10, 20, 30)
+    roi.SetSize(2, 4, 6)
+    region = nodes.region_of(roi, node)
+    assert region.centre == pytest.approx((-10, -20, 30))
+    assert np.abs(np.reshape(region.edges, (3, 3))) == pytest.approx(np.diag([2, 4, 6]))
+
+
+def test_a_tiny_organ_between_the_coarse_grids_points_is_found(nodes: Any) -> None:
+    """One voxel each, at every offset."""
+    shape = (5, 6, 7)
+    node = add_volume(body(np.eye(3), shape))
+    for place in [(0, 0, 0), (4, 4, 4), (1, 0, 0), (0, 5, 0), (0, 0, 3), (2, 3, 5)]:
+        labels = np.zeros(shape, np.uint8)
+        labels[place] = LABELS.by_name("pancreas").value
+        segmentation = nodes.import_labels(labels, LABELS, node)
+        assert list(segmentation.GetSegmentation().GetSegmentIDs()) == ["pancreas"]
+        assert np.array_equal(label_array(segmentation, node, LABELS), labels)
+
+
+def test_only_the_organs_that_were_asked_for_arrive(nodes: Any) -> None:
+    node, labels = add_volume(body(np.eye(3), (4, 4, 4))), np.zeros((4, 4, 4), np.uint8)
+    labels[0], labels[1] = LABELS.by_name("liver").value, LABELS.by_name("spleen").value
+    for organs, expected in ((["liver"], ["liver"]), (None, ["spleen", "liver"]), (["aorta"], [])):
+        segmentation = nodes.import_labels(labels, LABELS, node, organs=organs)
+        assert list(segmentation.GetSegmentation().GetSegmentIDs()) == expected
+
+
+@pytest.mark.parametrize(("value", "fits"), [(0, True), (8, True), (9, False), (-1, False)])
+def test_labels_are_those_of_the_model(nodes: Any, scene: Any, value: int, fits: bool) -> None:
+    node, labels = add_volume(body(np.eye(3), (2, 3, 4))), np.full((2, 3, 4), value, np.int16)
+    before = node_ids(scene)
+    if fits:
+        assert nodes.import_labels(labels, LABELS, node) is not None
+    else:
+        assert f"run from {value} to {value}, but the model has only 8 organs" in refusal(
+            lambda: nodes.import_labels(labels, LABELS, node))
+        assert node_ids(scene) == before
+
+
+def test_a_segmentation_that_a_person_has_moved_stays_there(nodes: Any, scene: Any) -> None:
+    import slicer
+
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    root = hierarchy.GetSceneItemID()
+    study, mine = (hierarchy.CreateFolderItem(root, name) for name in ("Study", "Mine"))
+    node, labels = add_volume(body(np.eye(3), (2, 3, 4))), np.ones((2, 3, 4), np.uint8)
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), study)
+    segmentation = nodes.import_labels(labels, LABELS, node)
+    item = hierarchy.GetItemByDataNode(segmentation)
+    assert hierarchy.GetItemParent(item) == study
+    hierarchy.SetItemParent(item, mine)
+    nodes.import_labels(labels, LABELS, node, segmentation)
+    assert hierarchy.GetItemParent(item) == mine
+
+
+def test_a_segmentation_of_nothing_but_what_is_replaced_moves_to_the_volumes_transform(nodes: Any, scene: Any) -> None:
+    node, labels = add_volume(body(np.eye(3), (2, 3, 4))), np.ones((2, 3, 4), np.uint8)
+    segmentation = nodes.import_labels(labels, LABELS, node)
+    node.SetAndObserveTransformNodeID(add_transform(TURNED).GetID())
+    assert nodes.import_labels(labels, LABELS, node, segmentation, ["spleen"]) is segmentation
+    assert segmentation.GetTransformNodeID() == node.GetTransformNodeID()
+    node.SetAndObserveTransformNodeID(None)
+    said = refusal(lambda: nodes.import_labels(labels, LABELS, node, segmentation, ["liver"]))
+    assert "holds other segments and is not under the same transform" in said

@@ -14,7 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from SAMoraSlicer.process import LOG_LINES, ChildProcess, child_environment, describe_exit, python_command
+from SAMoraSlicer import process
+from SAMoraSlicer.process import (
+    LIBRARY,
+    LOG_LINES,
+    MODULE,
+    ChildProcess,
+    child_environment,
+    describe_exit,
+    python_command,
+)
 
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 SAY = "import json, sys, time\ndef say(**event): print(json.dumps(event), flush=True)\n"
@@ -236,3 +245,73 @@ def test_a_child_does_all_its_volumes_inside_a_job(monkeypatch: pytest.MonkeyPat
     for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"):
         monkeypatch.setenv(name, "1")
     assert not {"RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"} & set(child_environment())
+
+
+@pytest.mark.parametrize(("code", "said"), [
+    (0, "ended by itself (exit code 0)"), (1, "ended by itself (exit code 1)"),
+    (136, "ended by itself (exit code 136)"), (138, "ended by itself (exit code 138)"),
+    (-1, "ended by itself (signal 1)"), (-10, "ended by itself (signal 10)"),
+    (-9, "was ended by the system (signal 9), most often because memory ran out"),
+    (137, "was ended by the system (signal 9), most often because memory ran out")])
+def test_an_end_is_told_in_words(code: int, said: str) -> None:
+    assert describe_exit(code) == said
+
+
+def test_what_was_never_started_says_nothing_and_is_ended_by_nobody() -> None:
+    child = ChildProcess()
+    assert child.poll() is None and child.pid is None and child.events() == [] and child.log == ""
+    child.cancel()
+    assert "exit code: None" in child.report()
+
+
+def test_the_environment_is_ours_and_the_module_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["/one", str(MODULE)]))
+    monkeypatch.setenv("SAMORA_TEST_MARK", "kept")
+    environment = child_environment()
+    assert environment["PYTHONPATH"].split(os.pathsep)[:3] == [str(LIBRARY), str(MODULE), "/one"]
+    assert environment["SAMORA_TEST_MARK"] == "kept" and environment["PATH"] == os.environ["PATH"]
+
+
+def test_slicers_python_goes_before_the_running_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert python_command() == [sys.executable]
+    if os.name != "nt":
+        (tmp_path / "PythonSlicer").write_text("", encoding="utf-8")
+        (tmp_path / "PythonSlicer").chmod(0o755)
+        assert python_command() == [str(tmp_path / "PythonSlicer")]
+
+
+def test_a_line_that_never_ends_is_taken_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "LINE_BYTES", 10)
+    child = start("sys.stderr.write('x' * 25)")
+    ended(child)
+    assert child.log.splitlines() == ["x" * 10, "x" * 10, "x" * 5]
+
+
+def test_objects_that_are_no_events_are_of_the_log() -> None:
+    child = start("print('{\"kind\": 1}')\nprint('\"event\"')\nprint('{\"event\": null}')")
+    ended(child)
+    assert child.events() == [{"event": None}] and child.log.splitlines() == ['{"kind": 1}', '"event"']
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time enough for whatever ends in order, on any machine."""
+    monkeypatch.setattr(process, "GRACE_SECONDS", 20.0)
+
+
+@needs_signals
+def test_a_child_that_is_cancelled_may_still_say_something(patient: None) -> None:
+    child = start("import signal\n"
+                  "signal.signal(signal.SIGINT, lambda *_: (time.sleep(0.2), say(event='clean'), sys.exit(4)))\n"
+                  "say(event='ready')\ntime.sleep(60)")
+    wait_until(child.events)
+    child.cancel()
+    assert child.events() == [{"event": "clean"}] and child.poll() == 4
+
+
+@needs_signals
+def test_the_end_waits_for_what_a_grandchild_still_says(patient: None) -> None:
+    child = start("import subprocess\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(0.15); "
+                  "print(chr(123) + chr(34) + \"event\" + chr(34) + \": 1}\")'])\nsys.exit(5)")
+    assert ended(child) == 5 and child.events() == [{"event": 1}]

@@ -55,3 +55,25 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> Non
         with pytest.raises(OSError, match="could not be written"):
             write_csv([result()], tmp_path / "a.csv")
         assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_digits_are_those_that_mean_something(tmp_path: Path) -> None:
+    organ = {**LIVER, "volume_ml": 1.23456, "mean_intensity": -0.126, "confidence": 0.98765}
+    write_csv([result(organs=(organ, {**organ, "volume_ml": 0.0, "mean_intensity": 0.0, "confidence": 0.0}))],
+              tmp_path / "a.csv")
+    with (tmp_path / "a.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = [(row["volume_ml"], row["mean_intensity"], row["confidence"]) for row in csv.DictReader(file)]
+    assert rows == [("1.235", "-0.13", "0.9877"), ("0.000", "0.00", "0.0000")]
+
+
+def test_a_name_that_is_no_text_is_quoted_in_a_sentence_of_one_line(tmp_path: Path) -> None:
+    bad = "\udcff" * 2
+    with pytest.raises(OSError, match=r"^'.*a\.csv' could not be written, because '.*' is not valid text; rename the "
+                                      r"volume\.$") as error:
+        write_csv([result(bad + "x" * 500)], tmp_path / "a.csv")
+    assert len(str(error.value)) < len(str(tmp_path)) + 400 and not list(tmp_path.iterdir())
+
+
+def test_confidence_is_told_in_percent() -> None:
+    assert [cells({**LIVER, "confidence": value})[3] for value in (0.0, 0.005, 0.995, 1.0)] == [
+        "0 %", "0 %", "100 %", "100 %"]

@@ -11,18 +11,21 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from SAMoraLib.checkpoint import save_model
+from SAMoraLib.request import DEFAULTS, Options
 from SAMoraLib.volume import Volume
-from SAMoraLib.volume.io import read_volume, write_volume
-from SAMoraSlicer import batch, segment_batch
+from SAMoraLib.volume.io import LABEL_FORMATS, read_volume, write_volume
+from SAMoraSlicer import batch, dependencies, segment_batch
 from SAMoraSlicer.process import ChildProcess
 from Testing.folders import ROOT
 from Testing.library.volume.test_dicom import straight, write_slices
+from Testing.slicer.bare_checkpoint import write_checkpoint
 from Testing.small import small_card, small_model
 
 SCRIPT = ROOT / "SAMora/SAMoraSlicer/segment_batch.py"
@@ -76,6 +79,94 @@ def states(output: Path) -> dict[str, str]:
 def results(output: Path) -> dict[str, int]:
     """Label volumes and when they were written."""
     return {path.name: path.stat().st_mtime_ns for path in output.rglob("*_segmentation*")}
+
+
+class Asked(batch.FolderBatch):
+    """A batch that only notes what it was made for, and ends as a test says."""
+
+    made: list[tuple[Any, ...]] = []
+    begins, trouble = True, {}
+
+    def __init__(self, *arguments: Any) -> None:
+        self.made.append(arguments)
+        self.begun, self.errors, self.notices, self.state = self.begins, dict(self.trouble), ["1 volumes"], "idle"
+
+    def start(self) -> None:
+        self.state = "running"
+
+    def step(self) -> bool:
+        self.notices.append(f"step {len(self.notices)}")
+        return len(self.notices) < 4
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Asked]:
+    monkeypatch.setattr(batch, "FolderBatch", Asked)
+    monkeypatch.setattr(Asked, "made", [])
+    monkeypatch.setattr(Asked, "cancel", lambda self: None)
+    return Asked
+
+
+def test_without_options_the_batch_does_as_any_other_program(asked: type[Asked], tmp_path: Path) -> None:
+    model = write_checkpoint(tmp_path / "own.safetensors")
+    assert segment_batch.main(["--input", "in", "--output", "out", "--model", str(model)]) == 0
+    assert asked.made == [(Path("in"), Path("out"), model, DEFAULTS, None, LABEL_FORMATS[0], "*")]
+
+
+def test_every_option_reaches_the_batch(asked: type[Asked], tmp_path: Path) -> None:
+    model = write_checkpoint(tmp_path / "own.safetensors")
+    assert segment_batch.main(["--input", "in", "--output", "out", "--model", str(model), "--base", "base", "--organs",
+                               "liver,aorta", "--pattern", "*/ct.*", "--format", ".mha", "--device", "cuda:1",
+                               "--batch-size", "3", "--precision", "int8", "--skim", "4"]) == 0
+    options = Options(("liver", "aorta"), "cuda:1", 3, 4, precision="int8")
+    assert asked.made == [(Path("in"), Path("out"), model, options, Path("base"), ".mha", "*/ct.*")]
+
+
+def test_a_model_of_the_catalogue_goes_by_its_name(asked: type[Asked]) -> None:
+    assert segment_batch.main(["--input", "in", "--output", "out", "--model", "demonstration"]) == 0
+    assert asked.made[0][2].name == "demo.safetensors"
+
+
+@pytest.mark.parametrize(("begins", "trouble", "code"), [
+    (True, {}, 0), (True, {"a": "It is broken."}, 1), (True, {None: "The disk is full."}, 1),
+    (False, {None: "PyTorch is missing."}, 2), (False, {"a": "It is broken."}, 1), (False, {}, 0)])
+def test_the_exit_code_says_how_far_it_came(asked: type[Asked], monkeypatch: pytest.MonkeyPatch,
+                                            capsys: pytest.CaptureFixture[str], begins: bool,
+                                            trouble: dict[str | None, str], code: int) -> None:
+    monkeypatch.setattr(asked, "begins", begins)
+    monkeypatch.setattr(asked, "trouble", trouble)
+    assert segment_batch.main(["--input", "in", "--output", "out", "--model", "demonstration"]) == code
+    said = capsys.readouterr()
+    assert said.out.splitlines() == ["1 volumes", "step 1", "step 2", "step 3"], "every line once, the last too"
+    assert said.err == (f"segment_batch.py: {trouble[None]}\n" if None in trouble else "")
+
+
+def test_missing_packages_are_wrong_use(asked: type[Asked], monkeypatch: pytest.MonkeyPatch,
+                                        capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(dependencies, "missing", lambda: ["torch>=2.2"])
+    assert segment_batch.main(["--input", "in", "--output", "out", "--model", "demonstration"]) == 2
+    assert asked.made == [] and capsys.readouterr().err.startswith("segment_batch.py: torch is missing (")
+
+
+def test_plain_python_ends_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "slicer", None)
+    with pytest.raises(SystemExit) as ended:
+        segment_batch.leave(3)
+    assert ended.value.code == 3
+
+
+def test_slicer_is_asked_to_end_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: list[int] = []
+    slicer = SimpleNamespace(app=object(), util=SimpleNamespace(exit=codes.append))
+    monkeypatch.setitem(sys.modules, "slicer", slicer)
+    segment_batch.leave(3)
+    assert codes == [3]
+
+
+def test_the_modules_folder_and_the_clones_are_found_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", ["before"])
+    segment_batch._make_importable()
+    assert sys.path == [str(ROOT / "SAMora"), str(ROOT), "before"]
 
 
 class KilledAtTheLong(ChildProcess):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from SAMoraLib.packages.torchvision import importable_torchvision
 
 with importable_torchvision():
+    from timm.layers import convert_sync_batchnorm
     from timm.models.resnet import Bottleneck, ResNet
     from timm.models.sknet import SelectiveKernelBottleneck
 
@@ -66,6 +67,13 @@ class Simclr(nn.Module):
         """(B, 3, S, S) -> projections (B, 128)."""
         projected: Tensor = self.head(self.features(slices))
         return projected
+
+    def share_statistics(self) -> None:
+        """Let batch normalisation see the batch of all processes, on CUDA.
+
+        By timm's conversion: torch's would drop the activations that are part of timm's normalisation layers.
+        """
+        self.net, self.head = convert_sync_batchnorm(self.net), convert_sync_batchnorm(self.head)
 
 
 def projection_head(width: int) -> nn.Sequential:

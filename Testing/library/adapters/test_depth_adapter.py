@@ -69,3 +69,21 @@ def test_a_slice_sees_its_slab_and_no_other() -> None:
     first, second = (model(slabs).low_res_logits for slabs in (image, changed))
     assert (first[0, :, 1] - second[0, :, 1]).abs().max() > 0  # two blocks of two adapters reach four slices
     assert torch.equal(first[1], second[1])
+
+
+@torch.no_grad()
+def test_without_a_depth_every_slice_is_a_slab_of_its_own() -> None:
+    block = small_model("ma_sam").image_encoder.blocks[0]
+    x = torch.randn(3, 4, 4, 32, generator=torch.Generator().manual_seed(0))
+    assert_close(block(x), torch.cat([block(x[number:number + 1], depth=1) for number in range(3)]))
+
+
+@torch.no_grad()
+def test_one_adapter_stands_before_the_attention_and_one_behind_it() -> None:
+    """Figure 1 of MA-SAM, with residuals around attention and MLP."""
+    block = small_model("ma_sam").image_encoder.blocks[1]  # global
+    x = torch.randn(4, 4, 4, 32, generator=torch.Generator().manual_seed(0))
+    before, after = block.depth_adapters
+    entered = before(x, 2)
+    attended = after(entered + block.attn(block.norm1(entered)), 2)
+    assert_close(block(x, depth=2), attended + block.mlp(block.norm2(attended)))

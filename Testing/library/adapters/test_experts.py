@@ -205,3 +205,23 @@ def test_the_blocks_parameters_keep_their_names() -> None:
     after = dict(encoder.named_parameters())
     assert all(after[name] is parameter for name, parameter in before.items())
     assert all(".hl_attn." in name for name in set(after) - set(before))
+
+
+@torch.no_grad()
+def test_windows_of_a_grid_that_is_no_square_are_fused_each_by_itself() -> None:
+    """Two tokens by two of a grid of four by six: any window is what the block gives for it alone."""
+    block = experts_encoder(sized(2)).blocks[0]
+    x = torch.randn(2, 4, 6, SIZE.embed_dim, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    whole = block(x)
+    for top, left in itertools.product(range(0, 4, 2), range(0, 6, 2)):
+        cut = (slice(None), slice(top, top + 2), slice(left, left + 2))
+        assert_close(whole[cut], block(x[cut]))
+
+
+@pytest.mark.parametrize(("kind", "width"), [("hl_attn", 4), ("hcat", 8)])
+def test_hl_attn_is_narrower_inside_where_the_block_widens(kind: str, width: int) -> None:
+    """As where a stage of Hiera begins: from 16 to 32 channels."""
+    block = SamImageEncoder(sized(0), 8 * GRID).blocks[0]
+    block.attn.qkv = nn.Linear(16, 3 * 32)
+    fused = ExpertsBlock(block, Fusion(kind=kind, width=8)).fusion
+    assert fused.low.q.out_features == width and fused.high.q.out_features == width

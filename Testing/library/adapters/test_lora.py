@@ -77,6 +77,16 @@ def test_streams_are_the_outputs_without_and_with_each_pair() -> None:
     assert_close(half.float(), expected, tolerance=0.1)
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_named_pair_runs_in_half_precision(asked: bool) -> None:
+    layer = qkv(EXPERTS)
+    expected = layer(X, "patch")
+    with torch.set_grad_enabled(asked), torch.autocast("cpu", torch.bfloat16):
+        half = layer(X, "patch")
+    assert half.dtype == torch.bfloat16
+    assert_close(half.float(), expected, tolerance=0.1)
+
+
 @pytest.mark.parametrize("frozen", [False, True])
 def test_gradients_of_streams_are_those_of_each_pair_by_itself(frozen: bool) -> None:
     """Stage 2 asks for the input's alone; ``trained: [lora, ...]`` for the pairs', too."""

@@ -9,6 +9,7 @@ import torch
 
 from SAMoraLib.adapters.fusion import add_fusion
 from SAMoraLib.adapters.lora import add_lora_to_encoder
+from SAMoraLib.adapters.lora_composition import LoRAHub, mean_of_pairs
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
 from SAMoraLib.variants import EXPERTS, Fusion
 from Testing.closeness import assert_close
@@ -79,3 +80,18 @@ def test_a_copy_composes_with_its_own_weights() -> None:
     other.lorahub.weights.zero_()
     assert not torch.equal(other(IMAGE), encoder(IMAGE))
     assert_close(encoder(IMAGE), merged(encoder, "lorahub")(IMAGE))
+
+
+def test_lorahub_starts_with_the_mean_of_the_factors() -> None:
+    a, b = ([torch.randn(*shape, dtype=torch.float64) for _ in EXPERTS] for shape in ((2, 6), (5, 2)))
+    down, up = LoRAHub().double()(a, b)
+    assert_close(down, sum(a) / 3, 1e-6)
+    assert_close(up, sum(b) / 3, 1e-6)
+    assert_close(LoRAHub(2).weights, torch.tensor([0.5, 0.5]))
+
+
+def test_lacs_pair_has_the_sum_of_the_ranks() -> None:
+    a, b = ([torch.randn(*shape, dtype=torch.float64) for _ in EXPERTS] for shape in ((2, 6), (5, 2)))
+    down, up = mean_of_pairs(a, b)
+    assert down.shape == (6, 6) and up.shape == (5, 6)
+    assert_close(up @ down, sum(one @ other for one, other in zip(b, a, strict=True)) / 3)

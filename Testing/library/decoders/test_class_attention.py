@@ -71,3 +71,25 @@ def test_a_large_grid_is_reduced() -> None:
         assert attention.self_attn.q_proj.weight.shape == (LARGEST_SIDE**2, LARGEST_SIDE**2)
         side = 2 * LARGEST_SIDE
         assert attention(torch.rand(1, 3, side, side), torch.rand(1, side, side)).shape == (1, 1, side, side)
+
+
+@torch.no_grad()
+def test_each_class_is_normalised_by_itself() -> None:
+    """Another scale or offset of one class alone changes nothing either."""
+    changed = FEATURES.clone()
+    changed[:, 1] = 7 * changed[:, 1] - 2
+    assert_close(small()(changed), small()(FEATURES))
+
+
+@torch.no_grad()
+def test_maps_attend_twice_and_the_network_adds_to_what_they_saw() -> None:
+    """Figure 4 of the paper, written out on normalised maps."""
+    attention = small()
+    maps = torch.nn.functional.layer_norm(FEATURES.flatten(2), (16,))
+    x = attention.norm1(attention.self_attn(maps, maps, maps))
+    x = attention.self_attn2(x, x, x)
+    hidden = (x @ attention.mlp.lin1.weight.T + attention.mlp.lin1.bias).relu()
+    x = attention.norm2(x + hidden @ attention.mlp.lin2.weight.T + attention.mlp.lin2.bias)
+    linear = attention.med_sel[0]
+    expected = (torch.einsum("nkl,k->nl", x, linear.weight[0]) + linear.bias).relu()
+    assert_close(attention(FEATURES)[:, 0].flatten(1), expected)

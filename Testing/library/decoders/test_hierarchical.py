@@ -125,3 +125,50 @@ def test_the_second_losss_gradient_reaches_the_class_attention_and_the_first_dec
 def test_patches_that_doubling_does_not_enlarge_to_the_slice_are_refused() -> None:
     with pytest.raises(ValueError, match="Patches of 6 pixels and 32 channels cannot be enlarged"):
         small_model("h_sam", image_size=36, size=replace(SIZE, patch_size=6))
+
+
+@torch.no_grad()
+def test_released_noise_is_a_fifth_of_the_embeddings_range_and_in_training_alone() -> None:
+    decoder = released().mask_decoder2
+    embedding = 1 + 2 * torch.rand(64, 32, 4, 4, generator=torch.Generator().manual_seed(0))
+    embedding[0, 0, 0, :2] = torch.tensor([1.0, 3.0])
+    dense = torch.randn(1, 32, 4, 4)
+    torch.manual_seed(0)
+    assert torch.equal(decoder.enhanced(embedding, dense, None, None), 2 * (embedding + dense))
+    noise = decoder.train().enhanced(embedding, dense, None, None) / 2 - (embedding + dense)
+    assert noise.std().item() == pytest.approx(0.4, rel=0.02) and abs(noise.mean().item()) < 0.01
+    assert noise.abs().max() < 0.4 * 6, "normally distributed"
+
+
+@torch.no_grad()
+def test_the_prior_is_each_classs_share_of_the_first_masks_at_the_embeddings_size() -> None:
+    model, seen = small_model("h_sam"), []
+    for layer in model.mask_decoder2.transformer2.layers:
+        layer.cross_attn_token_to_image.register_forward_hook(lambda *call: seen.append(call[1][3]))
+    first = model(SLABS).auxiliary[0][0].transpose(0, 1)
+    expected = F.interpolate(first, (4, 4), mode="bilinear", align_corners=False).softmax(1).flatten(2)
+    assert len(seen) == 2
+    for prior in seen:
+        assert_close(prior, expected)
+        assert_close(prior.sum(1), torch.ones(2, 16))
+
+
+@torch.no_grad()
+def test_the_quality_is_told_by_the_first_token_and_masks_by_all() -> None:
+    model, seen = small_model("h_sam"), {}
+    second = model.mask_decoder2
+    second.transformer2.norm_final_attn.register_forward_hook(lambda *call: seen.update(tokens=call[2]))
+    second.skip_connect.register_forward_hook(lambda *call: seen.update(pixels=call[2]))
+    prediction = model(SLABS)
+    tokens = seen["tokens"]
+    assert_close(prediction.iou_predictions[0].T, second.iou_prediction_head(tokens[:, 0]))
+    vectors = torch.stack([network(tokens[:, number])
+                           for number, network in enumerate(second.output_hypernetworks_mlps2)], 1)
+    assert_close(prediction.auxiliary[1][0].transpose(0, 1), torch.einsum("nkc,nchw->nkhw", vectors, seen["pixels"]))
+
+
+def test_the_second_decoders_networks_have_the_published_depths() -> None:
+    second = small_model("h_sam").mask_decoder2
+    assert {len(network.layers) for network in second.output_hypernetworks_mlps2} == {5}
+    assert len(second.iou_prediction_head.layers) == 3
+    assert len(small_model("h_sam").prompt_encoder.point_embeddings) == 11

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from SAMoraLib.decoders.high_res import NoMemory
 from SAMoraLib.model import SegmentationModel, build_model
 from SAMoraLib.variants import get_variant
 from SAMoraLib.weights.sam2 import from_sam2
@@ -63,3 +64,14 @@ def test_every_part_of_it_counts() -> None:
         parameter.zero_()
         assert (model(image).low_res_logits - whole).abs().max() > 1e-3 * whole.std(), name
         parameter.copy_(kept)
+
+
+@torch.no_grad()
+def test_what_stands_for_memory_is_added_to_every_place_and_starts_small() -> None:
+    torch.manual_seed(0)
+    memory = NoMemory(4096)
+    assert 0.015 < memory.embed.std().item() < 0.025  # as SAM 2's own embeddings start
+    embedding = torch.randn(2, 4096, 2, 3)
+    found = memory(embedding)
+    for number in (0, 7, 4095):
+        assert_close(found[:, number], embedding[:, number] + memory.embed[0, 0, number], scale=embedding)

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from SAMoraLib.decoders.mask import build_mask_decoder, build_prompt_encoder, decode
 from SAMoraLib.encoders.sam_vit import SamImageEncoder
+from SAMoraLib.features import Features
 from Testing.closeness import assert_close
 from Testing.golden import Golden, assert_golden, fixtures, sam_size
-from Testing.small import SIZE, randomise
+from Testing.small import SIZE, randomise, small_model
 
 EMBEDDING = torch.randn(3, 32, 4, 4, generator=torch.Generator().manual_seed(0))
 
@@ -48,6 +49,22 @@ def test_slices_of_a_batch_do_not_see_each_other() -> None:
     together = decode(*pair, EMBEDDING)[0]
     alone = torch.cat([decode(*pair, one[None])[0] for one in EMBEDDING])
     assert_close(together, alone)
+
+
+@torch.no_grad()
+def test_every_slab_has_the_one_box_of_its_slices() -> None:
+    """Three slabs of two slices, each with a box of its own, and each as by itself."""
+    model = small_model("sam")
+    embedding = torch.randn(6, 32, 4, 4, generator=torch.Generator().manual_seed(1))
+    boxes = torch.tensor([[1.0, 2, 20, 25], [5, 5, 9, 30], [0, 0, 31, 31]])
+    masks = model._decode(model, Features(embedding, 2, boxes=boxes))
+    for number in range(3):
+        slab = slice(2 * number, 2 * number + 2)
+        logits, iou = decode(model.prompt_encoder, model.mask_decoder, embedding[slab], boxes[number:number + 1])
+        assert_close(masks.logits[slab], logits)
+        assert_close(masks.iou[slab], iou)
+    unprompted = model._decode(model, Features(embedding, 2))
+    assert not torch.allclose(unprompted.logits, masks.logits, atol=1e-3)
 
 
 def published_sam(golden: Golden) -> Sam:

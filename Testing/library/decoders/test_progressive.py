@@ -25,6 +25,7 @@ def test_every_doubling_but_the_last_is_normalised() -> None:
     names = [type(layer).__name__ for layer in decoder.output_upscaling]
     assert names == ["ConvTranspose2d", "LayerNorm2d", "GELU"] * 3 + ["ConvTranspose2d", "GELU"]
     assert all(mlp.layers[-1].out_features == 8 for mlp in decoder.output_hypernetworks_mlps)
+    assert [len(mlp.layers) for mlp in decoder.output_hypernetworks_mlps] == [3, 3, 3], "as SAM's, for three tokens"
     assert isinstance(decoder.output_upscaling[9], nn.ConvTranspose2d)
 
 
@@ -39,4 +40,17 @@ def test_masks_have_the_slices_pixels(num_classes: int) -> None:
 def test_sizes_that_cannot_be_enlarged_step_by_step_are_refused() -> None:
     for size in (replace(SIZE, patch_size=6), replace(SIZE, out_chans=8, decoder_heads=1)):
         with pytest.raises(ValueError, match="cannot be enlarged step by step"):
+            upscaling_widths(size)
+
+
+@pytest.mark.parametrize(("patch", "channels", "passes"), [(8, 16, True), (8, 12, False), (16, 32, True),
+                                                           (16, 28, False), (12, 64, False), (2, 4, True)])
+def test_an_embedding_is_at_least_twice_as_wide_as_its_patches(patch: int, channels: int, passes: bool) -> None:
+    size = replace(SIZE, patch_size=patch, out_chans=channels)
+    if passes:
+        widths = upscaling_widths(size)
+        assert widths[0] == channels and widths[-1] == channels // (2 * patch)
+        assert len(widths) == patch.bit_length()
+    else:
+        with pytest.raises(ValueError, match=f"Patches of {patch} pixels and {channels} channels cannot be enlarged"):
             upscaling_widths(size)

@@ -144,3 +144,40 @@ def test_recomputed_blocks_have_the_same_gradients() -> None:
         encoder(images(32)).square().mean().backward()
         gradients.append([parameter.grad.clone() for parameter in encoder.parameters() if parameter.grad is not None])
     assert all(torch.equal(kept, again) for kept, again in zip(*gradients, strict=True))
+
+
+def test_a_recomputed_block_runs_once_more_on_the_way_back_and_only_then() -> None:
+    _, encoder = twins(HIERA, 32)
+    runs: list[int] = []
+    for block in encoder.blocks:
+        block.norm1.register_forward_pre_hook(lambda *_: runs.append(1))
+    for recompute, tracked, expected in ((False, True, 5), (True, True, 10), (True, False, 5)):
+        encoder.trunk.recompute = recompute
+        runs.clear()
+        with torch.set_grad_enabled(tracked):
+            output = encoder(images(32)).square().mean()
+        assert len(runs) == 5
+        if tracked:
+            output.backward()
+        assert len(runs) == expected
+
+
+@torch.no_grad()
+def test_blocks_run_from_embedded_tokens_as_from_the_image() -> None:
+    _, encoder = twins(HIERA, 64)
+    embedded = encoder.patch_embed(images(64)) + encoder.pos_embed
+    assert embedded.shape == (2, 16, 16, 16)
+    tokens = encoder.run_blocks(embedded)
+    assert tokens.shape == (2, 4, 4, 32) and torch.equal(tokens, encoder.tokens(images(64)))
+
+
+@pytest.mark.parametrize(("first", "image_size", "passes"), [(16, 64, True), (16, 32, False), (4, 32, True),
+                                                             (4, 16, False)])
+def test_the_first_stages_windows_and_the_poolings_divide_the_image(first: int, image_size: int, passes: bool) -> None:
+    """Tokens are four pixels; three poolings need eight of them, or the windows of the first stage more."""
+    size = replace(HIERA, window_spec=(first, 4, 4, 2))
+    if passes:
+        assert Sam2ImageEncoder(size, image_size).grid == image_size // 16
+    else:
+        with pytest.raises(ValueError, match=f"is not a multiple of {4 * max(first, 8)}, which Hiera's windows"):
+            Sam2ImageEncoder(size, image_size)

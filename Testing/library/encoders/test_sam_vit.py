@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor, nn
 
-from SAMoraLib.encoders.sam_vit import SamAttention, SamImageEncoder, resize_position_tables
+from SAMoraLib.encoders.sam_vit import SamAttention, SamImageEncoder, resize_absolute, resize_position_tables
 from SAMoraLib.variants import EncoderSize
 from Testing.closeness import assert_close
 from Testing.golden import Golden, assert_golden, fixtures, sam_size
@@ -172,3 +172,65 @@ def test_recomputed_blocks_have_the_same_gradients() -> None:
         encoder(image).square().mean().backward()
         gradients.append([parameter.grad.clone() for parameter in encoder.parameters() if parameter.grad is not None])
     assert all(torch.equal(kept, again) for kept, again in zip(*gradients, strict=True))
+
+
+def test_a_recomputed_block_runs_once_more_on_the_way_back_and_only_then() -> None:
+    encoder = small_model("samed").image_encoder
+    image, runs = torch.rand(1, 3, IMAGE_SIZE, IMAGE_SIZE), []
+    for block in encoder.blocks:
+        block.norm1.register_forward_pre_hook(lambda *_: runs.append(1))
+    for recompute, tracked, expected in ((False, True, 2), (True, True, 4), (True, False, 2)):
+        encoder.recompute = recompute
+        runs.clear()
+        with torch.set_grad_enabled(tracked):
+            output = encoder(image).square().mean()
+        assert len(runs) == 2
+        if tracked:
+            output.backward()
+        assert len(runs) == expected
+
+
+@torch.no_grad()
+def test_without_windows_all_tokens_attend_to_each_other() -> None:
+    ours = SamAttention(32, 4, use_rel_pos=True, input_size=(4, 4))
+    randomise(ours)
+    tokens = torch.randn(2, 4, 4, 32, generator=torch.Generator().manual_seed(1))
+    assert_close(ours.attend(ours.qkv(tokens)), ours(tokens, window=0))
+    assert not torch.allclose(ours(tokens, window=2), ours(tokens), atol=1e-3)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_a_table_of_the_right_size_is_handed_on(mode: str) -> None:
+    table = torch.randn(1, 4, 5, 3)
+    assert resize_absolute(table, (4, 5), mode) is table
+    assert resize_absolute(table, (5, 4), mode).shape == (1, 5, 4, 3)
+
+
+def test_relative_tables_are_resized_though_they_are_as_long_as_they_are_wide() -> None:
+    """Seven channels a head, on a grid of four that has seven distances."""
+    size = replace(SIZE, embed_dim=28)
+    state = {f"image_encoder.{key}": value for key, value in SamImageEncoder(size, 48).state_dict().items()}
+    resized = resize_position_tables(state, size, 32)
+    for axis in "hw":
+        key = f"image_encoder.blocks.1.attn.rel_pos_{axis}"
+        assert state[key].shape == (11, 7) and resized[key].shape == (7, 7)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@torch.no_grad()
+def test_the_last_blocks_tokens_are_kept_in_place_of_the_neck(count: int) -> None:
+    encoder = SamImageEncoder(DEEP, 32).eval()
+    randomise(encoder)
+    slices = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    whole = encoder.features(slices, depth=2)
+    assert whole.blocks == () and torch.equal(whole.embedding, encoder(slices)) and whole.depth == 2
+    x, outputs = encoder.patch_embed(slices) + encoder.pos_embed, []
+    for block in encoder.blocks:
+        x = block(x)
+        outputs.append(x)
+    encoder.keep_blocks(count)
+    kept = encoder.features(slices, depth=2)
+    assert kept.depth == 2 and len(kept.blocks) == count
+    for found, expected in zip(kept.blocks, outputs[-count:], strict=True):
+        assert_close(found, expected)
+    assert_close(kept.embedding, x.permute(0, 3, 1, 2))

@@ -228,6 +228,18 @@ def test_an_expert_is_no_model(base: Path, tmp_path: Path) -> None:
     assert len(export_checkpoint(tmp_path / "e.safetensors", "sam_lora", tmp_path / "out.pth")) == 8
 
 
+def test_what_a_file_was_recognised_as(base: Path, tmp_path: Path) -> None:
+    found, tensors = published("ma_sam", base, tmp_path, torch.float16)
+    assert found.report() == {
+        "file": str(tmp_path / "epoch_159.pth"), "system": "MA-SAM", "variant": "ma_sam", "encoder": "vit_b",
+        "rank": 32, "classes": 3, "image_size": IMAGE_SIZE, "image_size_from": "option",
+        "labels": ["class_1", "class_2", "class_3"], "preprocessing": "CT, hu_window -200..250",
+        "tensors": len(tensors), "stored_as": ["float16"]}
+    pairs, _ = published("sam_lora", base, tmp_path)
+    report = pairs.report()
+    assert report["labels"] is None and report["preprocessing"] is None and report["classes"] is None
+
+
 # The command line, on the tiny encoder.
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from SAMoraLib.decoders.class_attention import attention_heads
 from SAMoraLib.decoders.hierarchical import Prior, first_masks
 from SAMoraLib.decoders.masked_transformer import cross_first
-from SAMoraLib.exchange.h_sam import from_h_sam
+from SAMoraLib.exchange.h_sam import from_h_sam, to_h_sam
 from SAMoraLib.model import Prediction, SegmentationModel, build_model
 from SAMoraLib.parts import own_keys
 from SAMoraLib.variants import EncoderSize, get_variant
@@ -173,3 +173,17 @@ def test_names(theirs: str, ours: str) -> None:
 
 def test_the_prompt_encoders_copy_is_left_out() -> None:
     assert not from_h_sam({"prompt_encoder2.no_mask_embed.weight": torch.zeros(1)})
+
+
+def test_the_prompt_encoder_goes_out_under_both_its_names_and_comes_back_under_one() -> None:
+    ours = {"prompt_encoder.no_mask_embed.weight": torch.ones(1, 4),
+            "mask_decoder.mask_tokens.weight": torch.ones(2, 4),
+            "mask_decoder2.class_attention.norm1.weight": torch.ones(3),
+            "mask_decoder2.transformer2.norm_final_attn.bias": torch.ones(4)}
+    theirs = to_h_sam(ours)
+    assert set(theirs) == {"prompt_encoder.no_mask_embed.weight", "prompt_encoder2.no_mask_embed.weight",
+                           "mask_decoder.mask_tokens.weight", "mask_decoder2.norm1.weight",
+                           "mask_decoder2.transformer2.norm_final_attn.bias"}
+    one, other = (theirs[f"{name}.no_mask_embed.weight"] for name in ("prompt_encoder", "prompt_encoder2"))
+    assert torch.equal(one, other) and one.data_ptr() != other.data_ptr(), "as two tensors"
+    assert from_h_sam(theirs).keys() == ours.keys()

@@ -15,6 +15,7 @@ from SAMoraLib.model import build_model
 from SAMoraLib.variants import get_variant
 from Testing.golden import key_shapes
 from Testing.refusals import refusal
+from Testing.small import SIZE
 
 Tensors = dict[str, Tensor]
 
@@ -121,25 +122,29 @@ def test_an_h_sam_says_its_size_itself() -> None:
     assert "spans 100 positions, those of 80 x 80 pixels, not of 160 x 160" in message
 
 
-@pytest.mark.parametrize(("system", "classes", "name", "expected"), [
-    ("samed", 8, None, "synapse"), ("ma_sam", 12, None, "btcv12"), ("ma_sam", 8, None, "classes_8"),
-    ("h_sam", 1, "left_atrium", "left_atrium"), ("samed", 13, "btcv13", "btcv13"), ("samed", 2, None, "classes_2"),
-])
-def test_labels(system: str, classes: int, name: str | None, expected: str) -> None:
-    labels = SYSTEMS[system].labels(classes, name)
-    assert (labels.name, len(labels)) == (expected, classes)
+def test_a_pair_may_have_rank_1_and_no_side_of_nothing() -> None:
+    assert recognise(made("samed", "tiny", 1, 2, 160)).variant.rank == 1
+    assert "'w_a_000' is (0, 128), where a table of two sides belongs" in refusal(
+        lambda: recognise(with_shape("w_a_000", 0, 128)(made("samed", "tiny", 4, 2, 160))))
 
 
-def test_labels_of_another_number_are_refused() -> None:
-    message = refusal(lambda: SYSTEMS["samed"].labels(12, "synapse"))
-    assert message.startswith("The label set 'synapse' names 8 organs and the file has 12 classes")
+@pytest.mark.parametrize("system", ["samed", "ma_sam"])
+def test_an_encoder_without_a_name_is_the_one_of_the_size_that_is_given(system: str) -> None:
+    variant = replace(SYSTEMS[system].variant, rank=3, encoder_size=SIZE)
+    with torch.device("meta"):
+        state = build_model(variant, 2, 32).state_dict()
+        keys = SYSTEMS[system].own_keys(build_model(variant, 2, 32))
+    tensors = SYSTEMS[system].to_theirs({key: state[key] for key in keys})
+    assert recognise(tensors, 32, SIZE).variant == variant
+    for other in (None, replace(SIZE, depth=3), replace(SIZE, embed_dim=64)):
+        assert "a ViT of 2 blocks of width 32, which is none of" in refusal(
+            lambda other=other: recognise(tensors, 32, other))
+    named = recognise(made(system, "tiny", 3, 2, 80), 80, SIZE).variant
+    assert named.encoder == "tiny" and named.encoder_size is None
 
 
-@pytest.mark.parametrize(("system", "name", "classes", "expected"), [
-    ("samed", None, 8, ("CT", "hu_window", -125, 275)), ("ma_sam", None, 12, ("CT", "hu_window", -200, 250)),
-    ("h_sam", None, 8, ("CT", "hu_window", -125, 275)), ("ma_sam", "prostate", 1, ("MR", "percentile", 0, 99)),
-])
-def test_preprocessing(system: str, name: str | None, classes: int, expected: tuple[str, str, float, float]) -> None:
-    how = SYSTEMS[system].preprocessing(SYSTEMS[system].labels(classes, name), 512)
-    assert (how.modality, how.intensity, how.low, how.high) == expected
-    assert (how.crop, how.image_size) == ("none", 512)
+@pytest.mark.parametrize(("wanted", "expected"), [(None, (512, "default")), (256, (256, "option"))])
+def test_where_the_file_does_not_say_the_size_the_option_does(samed: Tensors, wanted: int | None,
+                                                              expected: tuple[int, str]) -> None:
+    source = recognise(samed, wanted)
+    assert (source.image_size, source.size_from) == expected

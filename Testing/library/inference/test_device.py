@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from SAMoraLib.inference.device import check_precision, half_type
+from SAMoraLib.inference.device import check_precision, choose_device, half_type
 from Testing.refusals import refusal
 
 CPU = torch.device("cpu")
@@ -56,3 +57,46 @@ def test_8_bits_are_not_for_a_gpu() -> None:
 def test_every_device_has_its_type() -> None:
     assert [half_type(torch.device(name)) for name in ("cpu", "cuda:1", "mps")] == [
         torch.bfloat16, torch.float16, torch.float16]
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Pretend that the machine has so many cards, and that a launcher numbered this process."""
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"):
+        monkeypatch.delenv(name, raising=False)
+
+    def pretend(count: int, mps: bool = False, local: int | None = None) -> None:
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+        if local is not None:
+            for name, value in {"RANK": local, "WORLD_SIZE": 8, "LOCAL_RANK": local}.items():
+                monkeypatch.setenv(name, str(value))
+
+    return pretend
+
+
+@pytest.mark.parametrize(("count", "mps", "expected"), [(0, False, "cpu"), (1, False, "cuda:0"), (2, False, "cuda:0"),
+                                                        (0, True, "mps")])
+def test_auto_is_the_first_gpu_or_the_cpu(gpus: Callable[..., None], count: int, mps: bool, expected: str) -> None:
+    gpus(count, mps)
+    assert choose_device("auto") == torch.device(expected)
+
+
+@pytest.mark.parametrize(("local", "expected"), [(0, "cuda:0"), (1, "cuda:1"), (2, "cuda:0"), (3, "cuda:1")])
+def test_processes_of_a_launcher_share_the_gpus(gpus: Callable[..., None], local: int, expected: str) -> None:
+    gpus(2, local=local)
+    assert choose_device("auto") == torch.device(expected)
+
+
+def test_a_device_may_be_named(gpus: Callable[..., None]) -> None:
+    gpus(2)
+    assert [choose_device(name) for name in ("cpu", "cuda", "cuda:1")] == [
+        torch.device("cpu"), torch.device("cuda:0"), torch.device("cuda:1")]
+    assert refusal(lambda: choose_device("cuda:2")) == (
+        "Device 'cuda:2' is not on this machine; choose from auto, cpu, cuda:0, cuda:1.")
+    assert "choose from auto, cpu" in refusal(lambda: choose_device("mps"))
+
+
+def test_without_gpus_none_can_be_named(gpus: Callable[..., None]) -> None:
+    gpus(0)
+    assert refusal(lambda: choose_device("cuda")) == "Device 'cuda' is not on this machine; choose from auto, cpu."

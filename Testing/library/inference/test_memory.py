@@ -96,6 +96,50 @@ def test_what_cannot_even_be_read_is_refused_by_its_header(tmp_path: Path, monke
     check_reading(tmp_path / "broken.mha", 1)  # reading itself says why
 
 
+def test_what_fits_to_the_last_byte_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "resident_bytes", lambda: 500 * MIB)
+    path = tmp_path / "long.mha"
+    write_volume(volume(4), path)
+    check_reading(path, 504 * MIB / GIB)
+    with pytest.raises(ValueError, match=r"To read 'long\.mha' takes 0\.0 GiB more"):
+        check_reading(path, (504 * MIB - 1) / GIB)
+
+
+def test_a_volume_takes_its_copy_and_three_bytes_a_voxel() -> None:
+    assert volume_bytes(volume(3)) == 3 * 512 * 512 * (2 + 3)
+
+
+@pytest.mark.usefixtures("no_other_programs")
+def test_slices_that_fit_to_the_last_byte_run() -> None:
+    ours, ct = predictor(), volume(100)
+    around = 500 * MIB + volume_bytes(ct)
+    for fitting in (1, 2, 8):
+        with fitted_batch(ours, ct, (around + fitting * slice_bytes(ours, ct)) / GIB) as fewer:
+            assert ours.batch_size == fitting and fewer == (fitting < 8)
+    with (pytest.raises(ValueError, match=r"512 x 512 x 100 voxels needs 0\.0 GiB more than"),
+          fitted_batch(ours, ct, (around + slice_bytes(ours, ct) - 1) / GIB)):
+        pass
+
+
+def test_how_much_more_a_volume_needs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program itself takes 4 GiB and 2 are allowed: 2 more, and those of the volume and of one slice."""
+    monkeypatch.setattr(memory, "resident_bytes", lambda: 4 * GIB)
+    ours, ct = predictor(), volume(1000)
+    more = 2 + (volume_bytes(ct) + slice_bytes(ours, ct)) / GIB
+    with (pytest.raises(ValueError, match=rf"needs {more:.1f} GiB more than the 2 GiB allowed"),
+          fitted_batch(ours, ct, 2)):
+        pass
+
+
+def test_a_machines_room_and_a_limit_count_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "resident_bytes", lambda: 500 * MIB)
+    cpu = torch.device("cpu")
+    for known, limit, expected in ((3 * GIB, None, 3 * GIB), (3 * GIB, 2, 2 * GIB - 500 * MIB), (GIB, 2, GIB),
+                                   (None, 2, 2 * GIB - 500 * MIB), (None, None, None)):
+        monkeypatch.setattr(memory, "available_bytes", lambda known=known: known)
+        assert free_bytes(cpu, limit) == expected
+
+
 def test_of_a_gpu_others_take_nothing_of_our_share(monkeypatch: pytest.MonkeyPatch) -> None:
     """80 GiB, of which others have 50; torch holds 12, and 4 of them are idle."""
     gpu = torch.device("cuda:0")
@@ -132,3 +176,20 @@ def test_streams_and_sizes_count() -> None:
     assert plain < slice_bytes(predictor("samora"), ct)
     assert plain < slice_bytes(predictor("samed", encoder="vit_l"), ct)
     assert plain < slice_bytes(predictor("samed_2", encoder="hiera_b+"), ct)
+
+
+def test_a_slice_takes_its_tokens_in_every_stream_and_its_pixels_for_every_class() -> None:
+    """ViT-B at 224 pixels: 14 x 14 tokens of 768 channels; eight organs and the background on 512 x 512 pixels."""
+    ct, tokens, pixels = volume(10), 14 * 14 * 768, 9 * 512 * 512
+    assert slice_bytes(predictor(), ct) == 4 * (memory.BLOCK * tokens + memory.CLASSES * pixels)
+    assert slice_bytes(predictor("samora"), ct) == 4 * (4 * memory.BLOCK * tokens + memory.CLASSES * pixels)
+    waiting = memory.BLOCK + 12 * memory.WAITING
+    assert slice_bytes(predictor("ma_sam"), ct) == 4 * (waiting * tokens + memory.CLASSES * pixels)
+    finest = 56 * 56 * 112  # Hiera's first stage
+    assert slice_bytes(predictor("samed_2", encoder="hiera_b+"), ct) == 4 * (memory.BLOCK * finest
+                                                                              + memory.CLASSES * pixels)
+
+
+def test_slices_smaller_than_the_models_count_as_the_models() -> None:
+    small = Volume(np.zeros((3, 20, 30), np.int16), (1, 1, 3), (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    assert slice_bytes(predictor(), small) == 4 * (memory.BLOCK * 14 * 14 * 768 + memory.CLASSES * 9 * 224 * 224)

@@ -238,6 +238,13 @@ def test_progress_runs_from_0_to_1_and_can_cancel() -> None:
         predictor().predict(body(np.eye(3)), progress=cancel)
 
 
+def test_progress_is_the_share_of_the_slices_that_are_done() -> None:
+    told: list[tuple[float, str]] = []
+    predictor(batch_size=3).predict(body(np.eye(3)), progress=lambda *what: told.append(what))
+    assert told == [(0, "preprocessing"), (0, "segmenting"), (3 / 7, "segmenting"), (6 / 7, "segmenting"),
+                    (1, "segmenting"), (1, "done")]
+
+
 def test_a_card_without_labels_is_refused() -> None:
     with pytest.raises(ValueError, match="no labels or preprocessing"):
         Predictor(Edges(), Card("base", "b", get_variant("sam"), 32))

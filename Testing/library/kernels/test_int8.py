@@ -14,9 +14,10 @@ from SAMoraLib.variants import VARIANTS, get_variant
 from Testing.closeness import assert_close
 from Testing.small import SIZE, small_model
 
-pytestmark = pytest.mark.skipif(not multiplies_int8(), reason="no exact products of 8-bit integers here")
+exact_products = pytest.mark.skipif(not multiplies_int8(), reason="no exact products of 8-bit integers here")
 
 
+@exact_products
 @pytest.mark.parametrize("shape", [(5, 32), (2, 3, 7, 32), (1, 32)])
 @pytest.mark.parametrize("bias", [False, True])
 def test_numbers_of_8_bits_are_multiplied_exactly(shape: tuple[int, ...], bias: bool) -> None:
@@ -32,6 +33,7 @@ def test_numbers_of_8_bits_are_multiplied_exactly(shape: tuple[int, ...], bias: 
     assert_close(found / expected, torch.ones_like(expected), tolerance=1e-6)  # one rounding, whatever the magnitude
 
 
+@exact_products
 def test_other_numbers_lose_half_a_step_each(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     monkeypatch.setattr(int8, "AT_ONCE", 1000)  # ten rows
@@ -45,6 +47,7 @@ def test_other_numbers_lose_half_a_step_each(monkeypatch: pytest.MonkeyPatch) ->
     assert (found - x @ weight.T).norm() / (x @ weight.T).norm() < 0.02
 
 
+@exact_products
 def test_only_wide_layers_round(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a small samora: not the blocks' output, and no low-rank pair."""
     monkeypatch.setattr(linear, "FEW_WEIGHTS", 32 * 96)
@@ -63,6 +66,7 @@ def test_only_wide_layers_round(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 < apart < 0.1
 
 
+@exact_products
 @pytest.mark.parametrize("name", VARIANTS)
 @torch.inference_mode()
 def test_every_variant_stays_near_its_logits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,3 +89,33 @@ def test_a_processor_that_overflows_is_found_out(monkeypatch: pytest.MonkeyPatch
     assert not multiplies_int8()
     monkeypatch.delattr(torch, "_int_mm")
     assert not multiplies_int8()
+
+
+def plain_product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """In 64 bits, as an exact processor's in 32."""
+    return (a.long() @ b.long()).int()
+
+
+def test_a_processor_is_believed_where_its_largest_sums_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """127 x 127 and its negative, 64 times; one less anywhere and it is not."""
+    monkeypatch.setattr(torch, "_int_mm", plain_product)
+    assert multiplies_int8()
+    for row in (0, 31, 32, 63):
+        def almost(a: torch.Tensor, b: torch.Tensor, row: int = row) -> torch.Tensor:
+            found = plain_product(a, b)
+            found[row, 5] -= 1
+            return found
+
+        monkeypatch.setattr(torch, "_int_mm", almost)
+        assert not multiplies_int8()
+
+
+def test_this_processor_is_believed_where_it_multiplies_exactly() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randint(-127, 128, shape, generator=generator).to(torch.int8) for shape in ((32, 64), (64, 32)))
+    a[:, :32], b[:32] = 127, 127
+    try:
+        exact = torch.equal(torch._int_mm(a, b), plain_product(a, b))
+    except (AttributeError, RuntimeError):
+        exact = False
+    assert multiplies_int8() == exact

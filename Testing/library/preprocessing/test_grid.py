@@ -67,3 +67,18 @@ def test_places_on_the_grid() -> None:
     assert positions(slice(0, 4), 4, 4).tolist() == [0, 1, 2, 3]
     assert positions(slice(0, 2), 2, 4).tolist() == [0.5, 2.5]
     assert positions(slice(0, 4), 4, 2).tolist() == [0, 0.25, 0.75, 1]
+
+
+def test_a_grid_has_at_least_one_place_along_every_axis() -> None:
+    prepared = prepare_volume(volume(), replace(CT, spacing=2.5))
+    assert grid_shape(prepared, 1000.0) == (1, 1, 1)
+    assert grid_slices(prepared, 1000.0, 0, 1).shape == (1, 1, 1, 1)
+    assert grid_labels(np.ones((8, 30, 40), np.uint8), prepared, 1000.0).tolist() == [[[1]]]
+
+
+def test_labels_come_from_the_nearest_voxel() -> None:
+    """Slices of 5 mm on steps of 2.5 come twice each, and of 10 every other one."""
+    labels = np.arange(1, 9, dtype=np.uint8)[:, None, None] * np.ones((8, 30, 40), np.uint8)
+    prepared = prepare_volume(volume(), replace(CT, spacing=2.5))
+    assert grid_labels(labels, prepared, 2.5)[:, 6, 8].tolist() == [n for n in range(1, 9) for _ in "ab"]
+    assert grid_labels(labels, prepared, 10.0)[:, 2, 2].tolist() == [2, 4, 6, 8]

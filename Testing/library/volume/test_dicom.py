@@ -10,6 +10,7 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
+from SAMoraLib.volume.dicom import order_of_slices
 from SAMoraLib.volume.io import read_volume
 from Testing.refusals import refusal
 
@@ -79,6 +80,40 @@ def test_positions_rounded_to_a_tenth_are_even(tmp_path: Path) -> None:
 def test_slices_that_form_no_even_stack_are_refused(tmp_path: Path, position: Callable[[int], np.ndarray]) -> None:
     write_slices(tmp_path / "ct", position)
     assert "missing or doubled" in refusal(lambda: read_volume(tmp_path / "ct"))
+
+
+@pytest.mark.parametrize(("step", "off", "passes"), [
+    (5.0, 0.5, True), (5.0, 0.6, False), (5.0, -0.5, True), (1.0, 0.15, True), (1.0, 0.2, False), (0.5, 0.1, True),
+    (0.5, 0.15, False)])
+def test_a_slice_may_lie_a_tenth_of_the_distance_off_the_grid(tmp_path: Path, step: float, off: float, passes: bool
+                                                              ) -> None:
+    """And what writers round to one decimal, 0.06 mm."""
+    write_slices(tmp_path / "ct", lambda n: np.array((-10, -20, 30 + step * n + off * (n == 2))))
+    if passes:
+        assert read_volume(tmp_path / "ct").spacing[2] == pytest.approx(step)
+    else:
+        message = refusal(lambda: read_volume(tmp_path / "ct"))
+        assert f"are {step - off:.2f} to {step + off:.2f} mm apart" in message
+
+
+@pytest.mark.parametrize(("shift", "passes"), [(0.05, True), (0.09, False), (-0.05, True)])
+def test_a_stack_may_lean_by_what_rounding_does(tmp_path: Path, shift: float, passes: bool) -> None:
+    """Of 20 mm a thousandth, 0.02, and what writers round to one decimal, 0.06 mm."""
+    write_slices(tmp_path / "ct", lambda n: np.array((-10 + shift * n / 5, -20, 30 + 4 * n)))
+    if passes:
+        assert read_volume(tmp_path / "ct").array.shape == HU.shape
+    else:
+        assert "not at right angles" in refusal(lambda: read_volume(tmp_path / "ct"))
+
+
+def test_files_are_ordered_along_the_normal_of_the_first(tmp_path: Path) -> None:
+    axes = Rotation.from_euler("xyz", (10, -20, 30), degrees=True).as_matrix()
+    heights = (3, -1, 7, 0, 2, 5)
+    folder = write_slices(tmp_path / "ct", lambda n: axes @ (5, 6, heights[n]), axes)
+    names = [str(folder / f"{number}.dcm") for number in range(6)]
+    assert order_of_slices("ct", names) == [1, 3, 4, 0, 5, 2]
+    (folder / "0.dcm").write_bytes(b"no slice")
+    assert "cannot be read: files are damaged" in refusal(lambda: order_of_slices("ct", names))
 
 
 @pytest.mark.parametrize("degrees", [2, -15])

@@ -17,7 +17,15 @@ import SimpleITK as sitk
 
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.volume import Volume, to_canonical
-from SAMoraLib.volume.io import READABLE, read_volume, write_segmentation, write_volume
+from SAMoraLib.volume.io import (
+    READABLE,
+    read_volume,
+    slicer_fields,
+    stored_bytes,
+    terminology,
+    write_segmentation,
+    write_volume,
+)
 from Testing.folders import ROOT
 
 OBLIQUE = np.linalg.qr(np.random.default_rng(3).standard_normal((3, 3)))[0]
@@ -66,6 +74,46 @@ def test_two_and_four_dimensions_with_one_slice_or_time_point(tmp_path: Path) ->
     assert read_volume(tmp_path / "flat.nrrd").array.shape == (1, 4, 5)
     nibabel.Nifti1Image(np.ones((5, 4, 3, 1), np.int16), np.eye(4)).to_filename(tmp_path / "single.nii.gz")
     assert read_volume(tmp_path / "single.nii.gz").array.shape == (3, 4, 5)
+
+
+@pytest.mark.parametrize("size", [(5, 4, 3, 1), (5, 4, 3, 1, 1)])
+def test_further_dimensions_of_one_are_left_out(tmp_path: Path, size: tuple[int, ...]) -> None:
+    image = sitk.Image(size, sitk.sitkInt16)
+    image.SetPixel((4, 2, 1, *(0,) * (len(size) - 3)), 7)
+    image.SetSpacing((2.0, 3.0, 5.0, *(1.0,) * (len(size) - 3)))
+    sitk.WriteImage(image, str(tmp_path / "v.mha"))
+    found = read_volume(tmp_path / "v.mha")
+    assert found.array.shape == (3, 4, 5) and found.spacing == (2, 3, 5)
+    assert np.argwhere(found.array).tolist() == [[1, 2, 4]] and found.array[1, 2, 4] == 7
+
+
+@pytest.mark.parametrize("size", [(5, 4, 3, 2), (5, 4, 3, 1, 2), (5, 4, 1, 2)])
+def test_further_dimensions_of_more_are_refused(tmp_path: Path, size: tuple[int, ...]) -> None:
+    sitk.WriteImage(sitk.Image(size, sitk.sitkInt16), str(tmp_path / "v.mha"))
+    with pytest.raises(ValueError, match=rf"has {len(size)} dimensions \({' x '.join(map(str, size))}\); give one 3D"):
+        read_volume(tmp_path / "v.mha")
+
+
+@pytest.mark.parametrize(("size", "kind", "expected"), [
+    ((5, 4, 3), sitk.sitkInt16, 120), ((5, 4, 3), sitk.sitkFloat64, 480), ((5, 4), sitk.sitkUInt8, 20),
+    ((5, 4, 3), sitk.sitkVectorUInt8, 120), ((5, 4, 3, 2), sitk.sitkInt32, 480)])
+def test_what_voxels_take_is_known_from_the_header(tmp_path: Path, size: tuple[int, ...], kind: int, expected: int
+                                                   ) -> None:
+    image = sitk.Image(size, kind, 2) if kind == sitk.sitkVectorUInt8 else sitk.Image(size, kind)
+    sitk.WriteImage(image, str(tmp_path / "v.mha"))
+    assert stored_bytes(tmp_path / "v.mha") == expected
+
+
+def test_what_a_series_takes_is_that_of_all_its_slices(tmp_path: Path) -> None:
+    write_series(tmp_path / "ct", range(5))
+    one = stored_bytes(tmp_path / "ct/1_000.dcm")
+    assert one >= 8 * 9 * 2 and stored_bytes(tmp_path / "ct") == 5 * one
+
+
+def test_what_cannot_be_read_takes_nothing(tmp_path: Path) -> None:
+    assert stored_bytes(other(tmp_path / "v.nrrd")) == 0
+    (tmp_path / "empty").mkdir()
+    assert stored_bytes(tmp_path / "empty") == 0
 
 
 # DICOM
@@ -199,6 +247,19 @@ def test_what_cannot_be_segmented_is_refused_in_one_sentence(tmp_path: Path, mak
     assert "\n" not in str(refusal.value)
 
 
+def test_voxels_that_are_no_numbers_are_counted(tmp_path: Path) -> None:
+    values = np.array([[[np.nan, np.inf, -np.inf, 1.0]]])
+    sitk.WriteImage(sitk.GetImageFromArray(values), str(tmp_path / "v.mha"))
+    with pytest.raises(ValueError, match="has 3 voxels that are NaN or infinite"):
+        read_volume(tmp_path / "v.mha")
+
+
+def test_complex_numbers_are_refused(tmp_path: Path) -> None:
+    nibabel.Nifti1Image(np.ones((5, 4, 3), np.complex64), np.eye(4)).to_filename(tmp_path / "v.nii")
+    with pytest.raises(ValueError, match="holds values of type complex64; give integers or real numbers"):
+        read_volume(tmp_path / "v.nii")
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="There is no volume"):
         read_volume(tmp_path / "nothing.nii.gz")
@@ -271,6 +332,25 @@ def test_a_segmentation_carries_names_colours_and_codes(tmp_path: Path) -> None:
     colour = [float(channel) for channel in fields["Segment4_Color"].split()]
     assert colour == pytest.approx([221 / 255, 130 / 255, 101 / 255], abs=1e-5)
     assert sum(key.endswith("_ID") for key in fields) == 8
+
+
+def test_a_segment_spans_the_whole_grid_in_its_own_colour() -> None:
+    """A label of (255, 0, 51) of eight bits is (1, 0, 0.2) for Slicer."""
+    labels = get_label_set("synapse")
+    fields = slicer_fields(np.zeros((2, 3, 4), np.uint8), labels)
+    assert {fields[f"Segment{number}_Extent"] for number in range(8)} == {"0 3 0 2 0 1"}
+    for number, label in enumerate(labels):
+        assert fields[f"Segment{number}_ID"] == label.name and fields[f"Segment{number}_Name"] == label.title
+        colour = [float(channel) for channel in fields[f"Segment{number}_Color"].split()]
+        assert [round(255 * channel) for channel in colour] == list(label.rgb)
+        assert all(0 <= channel <= 1 for channel in colour)
+
+
+def test_only_organs_with_a_side_have_a_modifier() -> None:
+    labels = get_label_set("synapse")
+    kidney, liver = (terminology(labels.by_name(name)).split("~") for name in ("right_kidney", "liver"))
+    assert kidney[3].startswith("SCT^") and kidney[3].endswith("^Right")
+    assert liver[3] == "^^" and liver[2].endswith("^Liver") and liver[1].startswith("SCT^")
 
 
 def test_a_compressed_file_is_compressed(tmp_path: Path) -> None:

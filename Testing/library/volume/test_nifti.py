@@ -82,3 +82,39 @@ def test_a_nifti_2_file_is_refused(tmp_path: Path) -> None:
 def test_another_file_under_this_ending_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "v.nii").write_bytes(content)
     assert "is not a NIfTI-1 file" in refusal(lambda: read_volume(tmp_path / "v.nii"))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_sizes_beyond_the_number_of_dimensions_mean_nothing(tmp_path: Path, count: int) -> None:
+    """Some writers leave there what they find."""
+    path = tmp_path / "v.nii"
+    Nifti1Image(VOXELS[..., 0] if count == 2 else VOXELS, np.eye(4)).to_filename(path)
+    data = bytearray(path.read_bytes())
+    data[40 + 2 * (count + 1):40 + 16] = np.full(7 - count, 99, "<i2").tobytes()
+    path.write_bytes(data)
+    check_nifti(path)
+    path.write_bytes(data[:-1])
+    assert "is incomplete" in refusal(lambda: check_nifti(path))
+
+
+@pytest.mark.parametrize(("count", "passes"), [(0, False), (1, True), (7, True), (8, False)])
+def test_one_to_seven_dimensions_are_a_nifti(tmp_path: Path, count: int, passes: bool) -> None:
+    path = tmp_path / "v.nii"
+    Nifti1Image(np.zeros(9, np.int16), np.eye(4)).to_filename(path)
+    data = bytearray(path.read_bytes())
+    data[40:42] = np.array(count, "<i2").tobytes()
+    path.write_bytes(data)
+    if passes:
+        check_nifti(path)
+    else:
+        assert "is not a NIfTI-1 file" in refusal(lambda: check_nifti(path))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32, np.float64])
+def test_a_file_is_whole_whatever_its_voxels_take(tmp_path: Path, kind: type) -> None:
+    path = tmp_path / "v.nii"
+    Nifti1Image(np.zeros((4, 3, 2), kind), np.eye(4)).to_filename(path)
+    check_nifti(path)
+    path.write_bytes(path.read_bytes()[:-1])
+    expected = 352 + 24 * np.dtype(kind).itemsize
+    assert f"is incomplete: {expected - 1} bytes of {expected}" in refusal(lambda: check_nifti(path))

@@ -105,3 +105,19 @@ def test_a_region_goes_through_json() -> None:
 ])
 def test_regions_that_cannot_be_used_are_refused(region, message: str) -> None:
     assert refusal(region).startswith(message)
+
+
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize(("beyond", "inside"), [(5e-5, True), (2e-4, False)])
+def test_a_voxel_within_rounding_of_a_face_is_inside(axis: int, beyond: float, inside: bool) -> None:
+    """A tenth of a micrometre, at the volume's first and last voxel: the region ends just before, or begins behind."""
+    volume = grid(np.eye(3), (0.0, 0.0, 0.0))
+    last = np.array((0.7 * 6, 1.1 * 5, 3.3 * 4))
+    for sign, edge in ((-1, 0.0), (1, last[axis])):
+        low, high = np.full(3, -1.0), last + 1
+        low[axis], high[axis] = (edge - 9, edge - beyond) if sign < 0 else (edge + beyond, edge + 9)
+        region = Region.between(low, high)
+        if inside:
+            assert region.mask(volume).sum() == volume.array.size // volume.array.shape[2 - axis]
+        else:
+            assert f"The region {'xyz'[axis]} " in refusal(lambda region=region: region.mask(volume))

@@ -250,3 +250,143 @@ def test_a_message_goes_when_something_else_is_chosen(widget: Any, add_volume: A
     wait_for_the_end(widget)
     widget.ui.inputSelector.setCurrentNode(add_volume("other"))
     assert widget.ui.statusLabel.text.startswith("Ready") and not widget.ui.statusButton.visible
+
+
+class ScriptedRun:
+    """Work that a test leads; it is its own run, too."""
+
+    def __init__(self) -> None:
+        self.title, self.state, self.stage = "Leber", "idle", ""
+        self.errors: dict[str | None, str] = {}
+        self.notices: list[str] = []
+        self.fraction, self.seconds_left = 0.0, None
+        self.run = self
+
+    def start(self) -> None:
+        self.state = "running"
+
+    def step(self) -> bool:
+        return self.state == "running"
+
+    def cancel(self) -> None:
+        self.state = "cancelled"
+
+    def report(self) -> str:
+        return f"state: {self.state}"
+
+    def results(self) -> list[Any]:
+        return []
+
+    def outcome(self) -> str:
+        return f"It is {self.state}."
+
+
+@pytest.fixture
+def work(widget: Any, add_volume: AddVolume) -> ScriptedRun:
+    """Work that has been started in the panel, whose timer does not go."""
+    add_volume()
+    made = ScriptedRun()
+    widget.panel.run.start(lambda: made)
+    widget.panel.refresh()
+    return made
+
+
+def log(widget: Any) -> list[str]:
+    return widget.ui.log.plainText.splitlines()
+
+
+def end(widget: Any, work: ScriptedRun, state: str = "done", **errors: str) -> None:
+    work.state, work.errors = state, dict(errors)
+    widget.panel.step()
+
+
+def test_before_the_first_run_there_is_no_report(widget: Any) -> None:
+    import qt
+
+    assert not widget.ui.copyReportButton.enabled and not widget.ui.progressBar.visible
+    qt.QApplication.clipboard().setText("mine")
+    widget.panel.run.copy_report()
+    widget.panel.run.cancel()
+    widget.panel.run.step()
+    assert qt.QApplication.clipboard().text() == "mine" and log(widget) == [] and not widget.panel.run.busy
+
+
+@pytest.mark.parametrize(("fraction", "value"), [(0.0, 0), (0.3, 30), (0.996, 99), (1.0, 100)])
+def test_the_bar_shows_what_is_done(widget: Any, work: ScriptedRun, fraction: float, value: int) -> None:
+    work.fraction = fraction
+    widget.panel.refresh()
+    assert widget.ui.progressBar.value == value and widget.ui.progressBar.visible
+
+
+@pytest.mark.parametrize(("stage", "left", "said"), [
+    ("", None, "starting, %p %"), ("reading", None, "reading, %p %"),
+    ("reading", 180.0, "reading, %p %, about 3 min left"), ("reading", 0.0, "reading, %p %, about 1 s left")])
+def test_the_bar_tells_the_stage_and_the_time_if_it_is_known(widget: Any, work: ScriptedRun, stage: str,
+                                                             left: float | None, said: str) -> None:
+    work.stage, work.seconds_left = stage, left
+    widget.panel.refresh()
+    assert widget.ui.progressBar.format == said
+
+
+def test_while_it_runs_nothing_but_cancel_can_be_pressed(widget: Any, work: ScriptedRun) -> None:
+    sections = (widget.ui.setupButton, widget.ui.tabs, widget.ui.modelSection)
+    assert not any(section.enabled for section in sections) and widget.ui.applyButton.enabled
+    assert widget.ui.applyButton.text == "Cancel" and not widget.ui.statusButton.visible
+    end(widget, work)
+    assert all(section.enabled for section in sections) and widget.ui.applyButton.text == "Apply"
+    assert not widget.ui.progressBar.visible
+
+
+def test_every_notice_is_logged_once_and_the_last_is_shown(widget: Any, work: ScriptedRun) -> None:
+    assert widget.ui.statusLabel.text == "Segmenting Leber" and log(widget) == ["Started: Leber"]
+    for notices in (["first"], [], ["second", "third"]):
+        work.notices += notices
+        widget.panel.step()
+        widget.panel.refresh()
+    assert widget.ui.statusLabel.text == "third"
+    work.notices.append("fourth")
+    end(widget, work)
+    assert log(widget) == ["Started: Leber", "first", "second", "third", "fourth", "It is done."]
+    second = ScriptedRun()
+    second.notices.append("of the second run")
+    widget.panel.run.start(lambda: second)
+    widget.panel.refresh()
+    assert log(widget)[6:] == ["Started: Leber", "of the second run"]
+
+
+@pytest.mark.parametrize(("state", "errors", "offered"), [
+    ("done", {}, ""), ("cancelled", {}, ""), ("failed", {}, "Copy report"),
+    ("done", {"a": "It is broken."}, "Copy report")])
+def test_a_report_is_offered_after_trouble(widget: Any, work: ScriptedRun, state: str, errors: dict[str, str],
+                                           offered: str) -> None:
+    import qt
+
+    end(widget, work, state, **errors)
+    ui = widget.ui
+    assert ui.statusLabel.text == f"It is {state}." and ui.applyButton.enabled
+    assert (ui.statusButton.text if ui.statusButton.visible else "") == offered
+    assert log(widget)[1:] == ([] if state == "failed" else list(errors.values()) or [f"It is {state}."])
+    qt.QApplication.clipboard().setText("mine")
+    widget.panel.run._act()
+    assert qt.QApplication.clipboard().text() == (f"state: {state}" if offered else "mine")
+    assert ui.copyReportButton.enabled
+
+
+def test_work_that_cannot_be_begun_is_a_sentence(widget: Any, add_volume: AddVolume) -> None:
+    import qt
+
+    def refuse() -> Any:
+        raise ValueError("The region is empty; draw it.")
+
+    add_volume()
+    widget.panel.run.start(refuse)
+    widget.panel.refresh()
+    assert not widget.panel.run.busy and widget.ui.statusLabel.text == "The region is empty; draw it."
+    assert log(widget) == ["The region is empty; draw it."] and not widget.ui.copyReportButton.enabled
+    assert qt.QApplication.overrideCursor() is None
+
+
+def test_a_cancellation_ends_the_work_and_says_so(widget: Any, work: ScriptedRun) -> None:
+    widget.panel.run.cancel()
+    widget.panel.refresh()
+    assert work.state == "cancelled" and not widget.panel.run.busy and widget.ui.statusLabel.text == "It is cancelled."

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from SAMoraSlicer import dependencies
+from SAMoraSlicer.models import Model
 from Testing.slicer import harness
 from Testing.slicer.bare_checkpoint import write_catalogue, write_checkpoint
 from Testing.slicer.model_server import ModelServer, serving
+from Testing.slicer.scripted_child import ScriptedChild
 
 
 def choose_in_list(widget: Any, title: str) -> None:
@@ -276,3 +278,282 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(widget: Any, tmp_path: Pat
     widget.ui.setupButton.collapsed = False
     harness.click(widget.ui.openFolderButton)
     assert "models" in widget.ui.setupModelLabel.text and widget.ui.setupModelLabel.text.endswith(".")
+
+
+class Section:
+    """The section with a list of models, packages and children as a test wants them."""
+
+    def __init__(self, widget: Any, folder: Path) -> None:
+        self.widget, self.ui, self.folder = widget, widget.ui, folder
+        self.setup = widget.panel.setup
+        self.models: list[Model] = []
+        self.missing: list[str] = []
+        self.children: list[ScriptedChild] = []
+        folder.mkdir()
+
+    def offer(self, *models: Model, missing: tuple[str, ...] = ()) -> None:
+        self.models[:], self.missing[:] = models, missing
+        self.setup.look()
+
+    def child(self) -> ScriptedChild:
+        self.children.append(ScriptedChild())
+        return self.children[-1]
+
+    def away(self, name: str, **changes: Any) -> Model:
+        """A model that can be downloaded: 4 MB, two organs."""
+        fields = {"title": name.upper(), "organs": ("liver", "spleen"), "size_bytes": 4_000_000,
+                  "urls": ("http://127.0.0.1:9/a",), "sha256": "0" * 64}
+        return Model(name, **(fields | changes))
+
+    def here(self, name: str, **changes: Any) -> Model:
+        """A model whose file lies in the models folder."""
+        path = self.folder / f"{name}.safetensors"
+        path.write_bytes(b"model")
+        return self.away(name, path=path, **changes)
+
+    def begin(self, name: str, size: int) -> None:
+        """An interrupted download of so many bytes."""
+        (self.folder / f"{name}.safetensors.part").write_bytes(bytes(size))
+
+    @property
+    def chosen(self) -> str:
+        return self.setup._chosen().id
+
+    def buttons(self) -> tuple[str, bool, bool]:
+        """Text of Download, whether it and Delete may be pressed."""
+        return self.ui.downloadButton.text, self.ui.downloadButton.enabled, self.ui.deleteButton.enabled
+
+
+@pytest.fixture
+def section(widget: Any, models_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Section:
+    from SAMoraSlicer.panel import setup
+
+    made = Section(widget, models_folder)
+    monkeypatch.setattr(setup, "catalogue", lambda: list(made.models))
+    monkeypatch.setattr(setup, "ChildProcess", made.child)
+    monkeypatch.setattr(dependencies, "missing", lambda: list(made.missing))
+    return made
+
+
+def test_it_folds_and_opens_with_what_changes_and_else_stays_as_it_is_left(section: Section) -> None:
+    states = []
+
+    def look(*models: Model, missing: tuple[str, ...] = ()) -> None:
+        section.offer(*models, missing=missing)
+        states.append((section.ui.setupButton.collapsed, section.ui.setupButton.text, section.ui.installButton.visible))
+
+    section.ui.setupButton.collapsed = False
+    look(section.here("a"))
+    look(section.away("a"))
+    section.ui.setupButton.collapsed = True
+    look(section.away("a"), missing=("torch>=2.2",))
+    section.setup.missing = []
+    look(section.here("a"))
+    assert states == [(False, "Setup: ready", False), (False, "Setup: no model yet", False),
+                      (True, "Setup: packages are missing", False), (True, "Setup: ready", False)]
+    section.setup.packages_broken("PyTorch does not start.")
+    assert (section.ui.setupButton.collapsed, section.ui.setupButton.text, section.ui.dependenciesLabel.text) == (
+        False, "Setup: packages are missing", "PyTorch does not start.")
+    assert section.ui.installButton.visible
+
+
+def test_the_list_tells_of_every_model_where_it_is(section: Section) -> None:
+    section.begin("c", 1_000_000)
+    section.offer(section.here("a", size_bytes=375_000_000), section.away("b"), section.away("c"),
+                  section.away("d", problem="It is damaged."))
+    assert listed(section.widget) == {"A": "yes, 375 MB", "B": "no, 4.0 MB", "C": "25 %", "D": "cannot be used"}
+    tree = section.ui.modelsTree
+    assert tree.topLevelItem(1).toolTip(0) == "B" and tree.columnWidth(0) > tree.columnWidth(1)
+
+
+def test_what_is_chosen_in_the_list_stays_while_it_is_there(section: Section) -> None:
+    models = [section.here("a"), section.away("b"), section.away("c")]
+    section.offer(*models)
+    assert section.chosen == "a", "the first, to begin with"
+    choose_in_list(section.widget, "C")
+    section.offer(*models)
+    assert section.chosen == "c" and section.ui.modelsTree.topLevelItemCount == 3
+    section.offer(*models[:2])
+    assert section.chosen == "a"
+    section.offer()
+    assert section.setup._chosen() is None and section.buttons() == ("Download", False, False)
+    assert section.ui.setupModelLabel.text == ""
+    harness.click(section.ui.downloadButton)
+    section.setup.delete_chosen()
+    assert section.children == [] and section.setup.trouble == ""
+
+
+def test_the_list_grows_with_its_models_but_not_without_end(section: Section) -> None:
+    heights = {}
+    for count in (0, 1, 2, 5, 8, 9, 20):
+        section.offer(*(section.away(f"m{number}") for number in range(count)))
+        heights[count] = section.ui.modelsTree.minimumHeight - 2 * section.ui.modelsTree.frameWidth
+    line = heights[2] / 3
+    assert section.ui.modelsTree.fontMetrics().height() < line < 2 * section.ui.modelsTree.fontMetrics().height()
+    assert {count: height / line for count, height in heights.items()} == {0: 3, 1: 3, 2: 3, 5: 6, 8: 9, 9: 9, 20: 9}
+
+
+def test_buttons_do_what_the_chosen_model_needs(section: Section) -> None:
+    section.begin("c", 1)
+    section.offer(section.here("a"), section.away("b"), section.away("c"), section.away("d", urls=()))
+    found = {}
+    for title in "ABCD":
+        choose_in_list(section.widget, title)
+        found[title] = section.buttons()
+    assert found == {"A": ("Download", False, True), "B": ("Download", True, False), "C": ("Resume", True, True),
+                     "D": ("Download", False, False)}
+
+
+def test_a_download_shows_how_far_it_is_and_ends_with_the_model(section: Section) -> None:
+    section.offer(section.here("a"), section.away("b"))
+    section.ui.setupButton.collapsed, section.ui.downloadProgress.value = False, 70
+    section.setup.download(section.setup.model("b"))
+    assert section.setup.busy and section.ui.downloadProgress.value == 0 and section.ui.downloadProgress.visible
+    assert section.buttons() == ("Cancel", True, False)
+    section.setup.download(section.setup.model("b"))
+    assert len(section.children) == 1, "one at a time"
+    [child] = section.children
+    assert child.command[-1] == "http://127.0.0.1:9/a" and "4000000" in child.command
+    for fraction, percent in ((0.296, 29), (1.0, 100)):
+        child.say("progress", fraction=fraction, stage="downloading")
+        section.setup.step()
+        assert section.ui.downloadProgress.value == percent and section.setup.busy
+    section.models[1] = section.here("b")
+    child.say("result", output="b")
+    child.end(0)
+    section.setup.step()
+    assert not section.setup.busy and section.setup.trouble == "" and not section.ui.downloadProgress.visible
+    assert section.chosen == "b" == section.widget.panel.models.model.id
+
+
+def test_while_a_model_is_fetched_the_panel_says_so_of_that_one(section: Section) -> None:
+    section.offer(section.away("a"), section.away("b"))
+    section.setup.download(section.setup.model("b"))
+    section.children[0].say("progress", fraction=0.5, stage="downloading")
+    section.setup.step()
+    hint = section.setup.model_hint(section.setup.model("b"))
+    assert (hint.sentence, hint.button, hint.ready) == ("'B' is being downloaded: 50 %.", "Cancel", False)
+    other = section.setup.model_hint(section.setup.model("a"))
+    assert (other.sentence, other.button) == ("'A' is not on this computer yet (4.0 MB).", "Download")
+    hint.action()
+    assert section.children[0].cancelled and not section.setup.busy
+    section.setup.stop()
+    section.setup.step()
+    assert section.setup.model_hint(section.setup.model("b")).button == "Download" and section.setup.trouble == ""
+
+
+@pytest.mark.parametrize(("said", "code", "trouble"), [
+    (None, 3, "The download ended by itself (exit code 3); press Resume to go on."),
+    ("The disk is full.", 1, "The disk is full."), (None, 0, "")])
+def test_a_download_that_ends_without_the_model_is_said(section: Section, said: str | None, code: int, trouble: str
+                                                        ) -> None:
+    section.offer(section.here("a"), section.away("b"))
+    section.setup.download(section.setup.model("b"))
+    if said:
+        section.children[0].say("error", message=said)
+    section.children[0].end(code)
+    section.setup.step()
+    assert not section.setup.busy and section.setup.trouble == trouble
+    hint = section.setup.model_hint(section.setup.model("b"))
+    assert hint.sentence == (trouble or "'B' is not on this computer yet (4.0 MB).")
+    assert section.setup.model_hint(section.away("c")).sentence == "'C' is not on this computer yet (4.0 MB)."
+
+
+def test_a_python_that_cannot_be_started_downloads_nothing(section: Section, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError("'python' cannot be started; check it.")
+
+    monkeypatch.setattr(ScriptedChild, "start", refuse)
+    section.offer(section.away("a"))
+    section.setup.download(section.setup.model("a"))
+    assert not section.setup.busy and section.setup.trouble == "'python' cannot be started; check it."
+    section.setup.step()
+    assert section.ui.setupModelLabel.text == section.setup.trouble
+
+
+def test_a_model_that_was_begun_goes_on(section: Section) -> None:
+    section.begin("a", 1_000_000)
+    section.offer(section.away("a"))
+    hint = section.setup.model_hint(section.setup.model("a"))
+    assert (hint.sentence, hint.button) == ("1.0 MB of 4.0 MB of 'A' are on this computer.", "Resume")
+    hint.action()
+    assert section.setup.busy
+
+
+def test_a_model_that_cannot_be_used_is_deleted_if_it_is_ours_to_delete(section: Section) -> None:
+    section.offer(section.here("a", problem="'a' is damaged."), section.away("b", problem="'b' is wrong."))
+    ours, other = (section.setup.model_hint(section.setup.model(name)) for name in "ab")
+    assert (ours.sentence, ours.button) == ("'a' is damaged.", "Delete")
+    assert (other.sentence, other.button) == ("'b' is wrong.", "")
+    other.action()
+    assert section.setup.trouble == ""
+    ours.action()
+    assert list(section.folder.iterdir()) == []
+
+
+def test_nothing_is_deleted_that_a_person_wants_to_keep(section: Section, monkeypatch: pytest.MonkeyPatch) -> None:
+    import slicer
+
+    questions: list[str] = []
+    monkeypatch.setattr(slicer.util, "mainWindow", lambda: section.widget.parent)
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text: questions.append(text))
+    section.offer(section.here("a"))
+    section.setup.delete_chosen()
+    assert questions == ["Delete the model 'A' from this computer?"] and len(list(section.folder.iterdir())) == 1
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text: True)
+    section.setup.delete_chosen()
+    assert list(section.folder.iterdir()) == []
+
+
+def test_a_file_is_asked_for_by_its_ending(section: Section, monkeypatch: pytest.MonkeyPatch) -> None:
+    import qt
+
+    asked: list[Any] = []
+    monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", lambda *arguments: asked.append(arguments) or "")
+    section.offer(section.here("a"))
+    section.setup.trouble = "It was damaged."
+    section.setup.install_file()
+    assert asked[0][1:] == ("Install a model from a file", "", "Models (*.safetensors)")
+    assert section.setup.trouble == "It was damaged.", "nothing was tried"
+
+
+def test_choosing_another_model_ends_what_was_said_of_the_first(section: Section) -> None:
+    section.offer(section.here("a"), section.away("b"))
+    section.setup.trouble, section.setup.trouble_of = "It is damaged.", "a"
+    choose_in_list(section.widget, "B")
+    assert section.setup.trouble == "" and section.ui.setupModelLabel.text == "2 organs · 4.0 MB"
+
+
+def test_packages_are_installed_or_taken_away_as_is_needed(section: Section, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(dependencies, "install", lambda wanted: asked.append(wanted) or "Restart Slicer.")
+    monkeypatch.setattr(dependencies, "remove_torch", lambda: asked.append("removed") or "It was removed.")
+    section.offer(section.here("a"), missing=("tqdm>=4",))
+    assert section.setup.install_hint().sentence == "Python packages are missing; Setup lists them."
+    section.setup.install()
+    assert asked == [["tqdm>=4"]] and section.setup.install_hint().sentence == "Restart Slicer."
+    section.setup.packages_broken("PyTorch does not start.")
+    section.setup.install()
+    assert asked == [["tqdm>=4"]] * 2, "what is missing may be why"
+    section.missing.clear()
+    section.setup.packages_broken("PyTorch does not start.")
+    section.setup.install()
+    assert asked[2:] == ["removed"] and section.setup.broken == "" and section.setup.trouble == "It was removed."
+    section.setup.install()
+    assert asked[3:] == [dependencies.requirements()], "all, where nothing is known to be missing"
+
+
+@pytest.mark.parametrize(("fields", "lines"), [
+    ({}, ["0 organs · 0.0 MB"]),
+    ({"modality": "CT", "organs": ("liver", "aorta"), "size_bytes": 4_700_000, "licence": "CC0",
+      "description": "Ours."}, ["CT · 2 organs · 4.7 MB · CC0", "Ours."]),
+    ({"cpu_seconds": 125.0, "measured_on": "a CT"}, ["0 organs · 0.0 MB", "2 min (CPU) for a CT"]),
+    ({"cpu_seconds": 125.0, "gpu_seconds": 4, "measured_on": "a CT"},
+     ["0 organs · 0.0 MB", "2 min (CPU), 4 s (GPU) for a CT"]),
+    ({"gpu_seconds": 0.2, "measured_on": "a CT"}, ["0 organs · 0.0 MB", "1 s (GPU) for a CT"]),
+    ({"problem": "It is damaged.", "description": "Ours."}, ["It is damaged."]),
+])
+def test_details_are_what_is_known(slicer_app: Any, fields: dict[str, Any], lines: list[str]) -> None:
+    from SAMoraSlicer.panel.setup import details
+
+    assert details(Model("a", "A", **fields)).split("\n") == lines

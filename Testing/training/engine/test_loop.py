@@ -7,21 +7,27 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lightning_fabric.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from Testing.closeness import assert_close
 from Testing.folders import ROOT
 from Testing.training.small_run import log_of
-from Training.engine.loop import batch_keys, fit, make_fabric
+from Training.engine import loop
+from Training.engine.loop import Meter, batch_keys, fit, make_fabric
 from Training.engine.run import Run
 from Training.settings.optimisation import Optimisation
-from Training.settings.schedule import Schedule
+from Training.settings.schedule import Schedule, lr_at
 
 STEPS = 12
 
@@ -203,3 +209,279 @@ def test_the_log_tells_what_the_data_cost(tmp_path: Path) -> None:
     train(tmp_path)
     lines = log_of(tmp_path)
     assert all(0 <= line["waited"] <= line["seconds"] + 0.01 for line in lines)
+
+
+def sgd(objective: nn.Module, optimisation: Optimisation) -> list[torch.optim.Optimizer]:
+    """Whose step is the gradient: AdamW's is the same however large that is."""
+    return [torch.optim.SGD([p for p in objective.parameters() if p.requires_grad], optimisation.schedule.base_lr)]
+
+
+class Mean(nn.Module):
+    """The loss is the mean of the batch's numbers, and so is the weight's gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1, dtype=torch.float64))
+
+    def forward(self, batch: list[Tensor]) -> Tensor:
+        return (self.weight + (1 - self.weight.detach())).squeeze() * batch[1].double().mean()
+
+
+def step_losses(config: Optimisation) -> list[float]:
+    """What ``Mean`` costs in each step."""
+    return [float(np.mean([index for _, index in keys])) for keys in batch_keys(7, config, 0, 0, 1)]
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_a_batch_in_parts_has_the_gradient_and_the_loss_of_the_whole(tmp_path: Path, parts: int,
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "make_optimisers", sgd)
+    flat = Schedule(form="cosine", base_lr=0.01, warmup=0, final_lr=0.01)
+    config, objective = optimisation(steps=6, batch_size=4, accumulate=parts, schedule=flat), Mean()
+    fit(make_fabric(config), objective, Noise(), config, Run(tmp_path, config))
+    expected = step_losses(config)
+    assert objective.weight.item() == pytest.approx(1 - 0.01 * sum(expected))
+    assert [line["loss"] for line in log_of(tmp_path)] == pytest.approx([np.mean(expected[:3]), np.mean(expected[3:])])
+
+
+def test_gradients_are_exchanged_once_per_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its last part: the earlier ones are added up where they are."""
+    config = optimisation(steps=2, batch_size=6, accumulate=3)
+    fabric, waits = make_fabric(config), list[bool]()
+
+    def no_backward_sync(_: object, enabled: bool) -> nullcontext[None]:
+        waits.append(enabled)
+        return nullcontext()
+
+    monkeypatch.setattr(fabric, "no_backward_sync", no_backward_sync)
+    fit(fabric, Mean(), Noise(), config, Run(tmp_path, config))
+    assert waits == 2 * [True, True, False]
+
+
+@pytest.mark.parametrize(("clip_norm", "length"), [(0.5, 0.5), (0.0, 5.0), (9.0, 5.0)])
+def test_a_gradient_is_cut_to_the_norm_that_is_asked_for(tmp_path: Path, clip_norm: float, length: float,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slope(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(2, dtype=torch.float64))
+
+        def forward(self, _: list[Tensor]) -> Tensor:
+            return 3 * self.weight[0] + 4 * self.weight[1]
+
+    monkeypatch.setattr(loop, "make_optimisers", sgd)
+    config = optimisation(steps=1, clip_norm=clip_norm, schedule=Schedule("cosine", 1.0, warmup=0))
+    objective = Slope()
+    fit(make_fabric(config), objective, Noise(), config, Run(tmp_path, config))
+    assert objective.weight.norm().item() == pytest.approx(length, rel=1e-5)
+
+
+def test_each_step_has_the_schedules_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "make_optimisers", sgd)
+    config, objective = optimisation(steps=4, save_every=1), Mean()
+    fit(make_fabric(config), objective, Noise(), config, Run(tmp_path, config))
+    rates = [lr_at(step, 4, config.schedule) for step in range(4)]
+    assert [line["lr"] for line in log_of(tmp_path)] == rates
+    moved = sum(rate * loss for rate, loss in zip(rates, step_losses(config), strict=True))
+    assert objective.weight.item() == pytest.approx(1 - moved)
+
+
+@pytest.mark.parametrize(("save_every", "steps"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (5, [5]), (9, [5])])
+def test_a_state_is_saved_every_so_many_steps_and_at_the_end(tmp_path: Path, save_every: int, steps: list[int]) -> None:
+    config = optimisation(steps=5, save_every=save_every)
+    run = Run(tmp_path, config)
+    fit(make_fabric(config), Regression(), Noise(), config, run)
+    assert [line["step"] for line in log_of(tmp_path)] == steps
+    state = run.load_state()
+    assert state is not None and state["step"] == 5
+
+
+@pytest.mark.parametrize(("validate_every", "steps"), [(0, []), (1, [1, 2, 3]), (2, [2, 3]), (3, [3]), (4, [3])])
+def test_a_validation_is_made_every_so_many_steps_and_at_the_end(tmp_path: Path, validate_every: int,
+                                                                 steps: list[int]) -> None:
+    config, objective = optimisation(steps=3, validate_every=validate_every), Regression()
+    told: list[nn.Module] = []
+
+    def validate(module: nn.Module) -> dict[str, float]:
+        told.append(module.eval())
+        return {"dice": 0.5}
+
+    fit(make_fabric(config), objective, Noise(), config, Run(tmp_path, config), validate)
+    assert [line["step"] for line in log_of(tmp_path) if "validation_dice" in line] == steps
+    assert told == [objective] * len(steps)
+    assert objective.training, "what a validation stops goes on"
+
+
+def test_of_equal_validations_the_first_is_kept(tmp_path: Path) -> None:
+    config, objective = optimisation(steps=3, validate_every=1), Regression()
+    seen: list[Tensor] = []
+
+    def validate(_: nn.Module) -> dict[str, float]:
+        seen.append(objective.line.weight.detach().clone())
+        return {"dice": 0.5, "other": float(len(seen))}  # the first number alone counts
+
+    run = Run(tmp_path, config)
+    fit(make_fabric(config), objective, Noise(), config, run, validate)
+    assert torch.equal(objective.line.weight, seen[0]) and not torch.equal(seen[0], seen[2])
+    state = run.load_state()
+    assert state is not None and (state["best"]["score"], state["best"]["step"]) == (0.5, 1)
+
+
+def test_a_resumed_run_remembers_its_best_validation(tmp_path: Path) -> None:
+    ends = []
+    for name, stops in (("whole", [12]), ("halves", [6, 12])):
+        scores = iter([0.9, 0.1, 0.2, 0.3])
+        for stop in stops:
+            torch.manual_seed(5)
+            config, objective = optimisation(validate_every=3, save_every=3), Regression()
+            run = Run(tmp_path / name, config)
+
+            def validate(_: nn.Module, run: Run = run, stop: int = stop, scores: Iterator[float] = scores
+                         ) -> dict[str, float]:
+                state = run.load_state()
+                if stop < STEPS and state and state["step"] == stop:
+                    raise KeyboardInterrupt
+                return {"dice": next(scores)}
+
+            with suppress(KeyboardInterrupt):
+                fit(make_fabric(config), objective, Noise(), config, run, validate)
+        ends.append(objective.line.weight.detach())
+    assert torch.equal(*ends)
+
+
+def test_running_statistics_are_saved_and_other_tables_are_not(tmp_path: Path) -> None:
+    class Normalised(Regression):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(4)
+            self.register_buffer("table", torch.zeros(3))
+
+        def forward(self, batch: list[Tensor]) -> Tensor:
+            return super().forward([self.norm(batch[0]), batch[1]])
+
+    config, objective = optimisation(steps=4), Normalised()
+    run = Run(tmp_path, config)
+    fit(make_fabric(config), objective, Noise(), config, run)
+    state = run.load_state()
+    assert state is not None
+    assert set(state["weights"]) == {"line.weight", "line.bias", "norm.weight", "norm.bias", "norm.running_mean",
+                                     "norm.running_var", "norm.num_batches_tracked"}
+    fresh = Normalised()
+    fit(make_fabric(config), fresh, Noise(), config, run)
+    assert int(fresh.norm.num_batches_tracked) == 4
+    assert torch.equal(fresh.norm.running_mean, objective.norm.running_mean) and objective.norm.running_mean.any()
+
+
+def test_a_spread_copy_gives_its_weights_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one device: what is set up is a copy, and the objective is what a caller goes on with."""
+    monkeypatch.setattr(loop, "sharded_strategy", lambda: "auto")
+    ends = []
+    for strategy in ("auto", "fsdp"):
+        torch.manual_seed(5)
+        config, objective = optimisation(strategy=strategy), Regression()
+        fit(make_fabric(config), objective, Noise(), config, Run(tmp_path / strategy, config))
+        ends.append(objective.state_dict())
+    assert all(torch.equal(value, ends[1][key]) for key, value in ends[0].items())
+
+
+@pytest.mark.parametrize("recompute", [True, False])
+def test_blocks_are_computed_again_where_that_is_asked_for(tmp_path: Path, recompute: bool) -> None:
+    class Stack(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks, self.recompute = nn.ModuleList(), False
+
+    config, objective = optimisation(steps=1, recompute=recompute), Regression()
+    objective.stack = Stack()
+    fit(make_fabric(config), objective, Noise(), config, Run(tmp_path, config))
+    assert objective.stack.recompute is recompute
+
+
+def test_an_objective_that_compares_the_batch_is_computed_whole(tmp_path: Path) -> None:
+    class Contrast(Regression):
+        compares_the_batch = True
+
+    config = optimisation(steps=1, batch_size=4, accumulate=1)
+    fit(make_fabric(config), Contrast(), Noise(), config, Run(tmp_path, config))
+    assert len(log_of(tmp_path)) == 1
+
+
+def test_slices_come_in_another_order_each_epoch_and_from_any_step_on() -> None:
+    config = optimisation(steps=14, batch_size=3)
+    keys = [key for batch in batch_keys(7, config, 0, 0, 1) for key in batch]
+    orders = [tuple(index for epoch, index in keys if epoch == number) for number in range(6)]
+    assert len(set(orders)) == 6 and tuple(range(7)) not in orders
+    for start in (1, 5, 13):
+        assert [key for batch in batch_keys(7, config, start, 0, 1) for key in batch] == keys[3 * start:]
+    other = [key for batch in batch_keys(7, optimisation(steps=14, seed=2), 0, 0, 1) for key in batch]
+    assert other != keys and sorted(other) == sorted(keys)
+
+
+class Asked:
+    """What lightning-fabric is asked for."""
+
+    def __init__(self, **named: Any) -> None:
+        self.named, self.did = named, list[str]()
+
+    def launch(self) -> None:
+        self.did.append("launch")
+
+    def seed_everything(self, seed: int, verbose: bool) -> None:
+        self.did.append(f"seed {seed}")
+
+
+@pytest.mark.parametrize(("fields", "strategy"), [
+    ({"devices": 1, "nodes": 1}, "auto"),
+    ({"devices": 2, "nodes": 1}, "ddp_find_unused_parameters_true"),
+    ({"devices": 1, "nodes": 2}, "ddp_find_unused_parameters_true"),
+    ({"devices": "auto", "nodes": 1}, "ddp_find_unused_parameters_true"),
+])
+def test_several_processes_expect_parameters_without_a_gradient(fields: dict[str, Any], strategy: str,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mask decoder's estimate of its own quality takes part in no loss."""
+    monkeypatch.setattr(loop, "Fabric", Asked)
+    fabric: Any = make_fabric(optimisation(seed=7, precision="bf16-mixed", **fields))
+    assert fabric.named == {"accelerator": "cpu", "devices": fields["devices"], "num_nodes": fields["nodes"],
+                            "strategy": strategy, "precision": "bf16-mixed"}
+    assert fabric.did == ["launch", "seed 7"]
+
+
+def test_a_model_is_spread_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "Fabric", Asked)
+    fabric: Any = make_fabric(optimisation(strategy="fsdp"))
+    assert isinstance(fabric.named["strategy"], ModelParallelStrategy)
+
+
+@pytest.mark.parametrize(("threads", "set_to"), [(0, []), (3, [3])])
+def test_torch_keeps_its_threads_unless_told(threads: int, set_to: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", counts.append)
+    make_fabric(optimisation(threads=threads))
+    assert counts == set_to
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_memory_is_pinned_for_a_gpu_alone(device: str) -> None:
+    fabric: Any = SimpleNamespace(device=torch.device(device), global_rank=0, world_size=1)
+    assert loop._loader(Noise(), optimisation(), 0, fabric).pin_memory == (device == "cuda")
+
+
+def test_the_log_tells_waiting_from_working(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    fabric = make_fabric(optimisation())
+
+    def prepared(count: int) -> Iterator[list[Tensor]]:
+        for _ in range(count):
+            clock[0] += 0.125
+            yield []
+
+    meter, read = Meter("run", 0, 3, shown=False), []
+    for step, _ in enumerate(meter.waiting(prepared(3))):
+        clock[0] += 1
+        meter.add(loss=2.0 * step, rate=0.5 ** step)
+        if step:
+            read.append(meter.read(fabric))
+    meter.close()
+    assert read == [{"loss": 1.0, "lr": 0.5, "seconds": 2.25, "waited": 0.25},
+                    {"loss": 4.0, "lr": 0.25, "seconds": 1.12, "waited": 0.12}]

@@ -5,12 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import pytest
 import torch
 
 from Testing.closeness import assert_close
 from Testing.training.small_run import assert_same, finish, losses, start, train
-from Training.settings.optimisation import Optimisation
 
 STEPS = 8
 
@@ -29,8 +27,3 @@ def test_a_spread_model_goes_on_from_a_whole_ones_state_and_trains_as_it_does(tm
     assert states[0]["weights"].keys() == states[1]["weights"].keys()
     moments = [state["optimisers"][0]["state"][0]["exp_avg"] for state in states]
     assert_close(*moments, tolerance=1e-3)
-
-
-def test_a_validation_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"needs the whole model on one device; set optimisation\.validate_every to 0"):
-        Optimisation(strategy="fsdp", validate_every=5)

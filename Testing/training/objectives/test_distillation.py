@@ -104,3 +104,31 @@ def test_grids_that_differ_are_refused() -> None:
     coarse = frozen(Mae(MaeSize(16, 24, 1, 2, 16, 1, 2), 32))
     message = refusal(lambda: PatchDistillation(encoder, 32, coarse, 16, 0.75))
     assert message == "The student has 4 x 4 tokens and the teacher 2 x 2; choose a teacher with patches of 8 pixels."
+
+
+@pytest.mark.parametrize("teacher", [build_teacher("simclr_tiny", 32), Mae(TEACHER, 32)], ids=["simclr", "mae"])
+def test_channels_that_never_change_are_not_turned(teacher: Teacher) -> None:
+    """Of equal views nothing differs; what is brighter than they still is."""
+    alike = torch.full((3, 1, 1, 32, 32), 0.25)
+    made = Frozen(teacher, alike)
+    assert made.deviation.min() > 0
+    darker, brighter = made(torch.zeros(1, 3, 32, 32)), made(torch.ones(1, 3, 32, 32))
+    raw = teacher.features(torch.ones(1, 3, 32, 32)) - teacher.features(torch.zeros(1, 3, 32, 32))
+    moved = raw.abs() > 1e-3 * raw.abs().max()
+    assert moved.any() and torch.equal((brighter - darker)[moved].sign(), raw[moved].sign())
+
+
+def test_the_token_of_what_is_hidden_begins_small() -> None:
+    token = objective("patch").mask_token
+    assert token.shape == (SIZE.embed_dim,) and 0.01 < token.std().item() < 0.03
+
+
+def test_the_first_view_alone_is_distilled() -> None:
+    for level in ("image", "patch"):
+        module = objective(level)
+        first, second = torch.rand(2, 3, 1, 1, 32, 32)
+        losses = []
+        for views in ([first], [first, second]):
+            torch.manual_seed(1)
+            losses.append(module(views))
+        assert torch.equal(*losses)

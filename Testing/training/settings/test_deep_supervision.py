@@ -40,3 +40,26 @@ def test_impossible_settings_are_refused() -> None:
         DeepSupervision("linear")
     with pytest.raises(ValueError, match=r"but got first 1\.2, decay 0\.99, epochs 300"):
         DeepSupervision(first=1.2)
+
+
+@pytest.mark.parametrize("fields", [{"first": -0.01}, {"first": 1.01}, {"decay": 0.0}, {"decay": 1.0}, {"decay": 1.5},
+                                    {"decay": -0.5}, {"epochs": 0}, {"epochs": -1}])
+def test_what_lies_just_outside_is_refused(fields: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"needs first in 0\.\.1, decay between 0 and 1 and epochs above 0"):
+        DeepSupervision(**fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("first", [0.0, 1.0])
+def test_one_decoder_may_begin_with_everything(form: str, first: float) -> None:
+    assert DeepSupervision(form, first).first_share(0) == first
+
+
+def test_a_decay_over_one_epoch_ends_with_it() -> None:
+    supervision = DeepSupervision("samora", 0.4, 0.5, 1)
+    assert [supervision.first_share(epoch) for epoch in range(3)] == pytest.approx([0.4, 0, 0])
+
+
+def test_the_released_codes_share_by_hand() -> None:
+    supervision = DeepSupervision("h_sam", 0.75, 0.5)
+    assert [supervision.first_share(epoch) for epoch in range(3)] == pytest.approx([0.75, 0.5, 1 - 0.5**0.5])

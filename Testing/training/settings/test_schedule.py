@@ -1,3 +1,5 @@
+"""Learning rates: the published ones, their ends, and what lies beyond them."""
+
 from __future__ import annotations
 
 import pytest
@@ -51,3 +53,37 @@ def test_refuses_impossible_schedules(wrong):
 def test_a_run_that_stops_early_follows_the_schedule_of_the_whole() -> None:
     whole, early = Schedule(warmup=5), Schedule(warmup=5, total=100)
     assert [lr_at(step, 100, whole) for step in range(80)] == [lr_at(step, 80, early) for step in range(80)]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_warm_up_of_one_step_begins_at_the_base_rate(form: str) -> None:
+    schedule = Schedule(form, 0.01, warmup=1)
+    assert [lr_at(step, 40, schedule) for step in (0, 1)] == pytest.approx([0.01, 0.01])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_warm_up_rises_by_the_same_every_step(form: str) -> None:
+    schedule = Schedule(form, 0.1, warmup=5)
+    assert [lr_at(step, 40, schedule) for step in range(6)] == pytest.approx([0.02, 0.02, 0.04, 0.06, 0.08, 0.1])
+
+
+def test_samed_by_hand() -> None:
+    """One step of lag, and a division by the whole run."""
+    schedule = Schedule("samed", 0.5, warmup=2, power=2)
+    assert [lr_at(step, 10, schedule) for step in (3, 4, 8)] == pytest.approx([0.5, 0.5 * 0.9**2, 0.5 * 0.5**2])
+
+
+@pytest.mark.parametrize(("form", "final"), [("samora", 0.0), ("cosine", 0.001)])
+def test_a_decay_of_a_single_step_ends_with_it(form: str, final: float) -> None:
+    schedule = Schedule(form, 0.01, warmup=5, power=1, final_lr=final)
+    assert [lr_at(step, 6, schedule) for step in (5, 6)] == pytest.approx([0.01, final])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_a_decay_has_reached_it_keeps(form: str) -> None:
+    schedule = Schedule(form, 0.01, warmup=2, total=10)
+    assert [lr_at(step, 40, schedule) for step in (13, 20, 39)] == pytest.approx([0, 0, 0])
+
+
+def test_the_least_that_a_schedule_needs_is_enough() -> None:
+    assert lr_at(0, 10, Schedule(base_lr=1e-9, warmup=0, power=1e-3)) == 1e-9

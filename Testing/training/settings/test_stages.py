@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ import pytest
 import yaml
 
 from Testing.folders import ROOT
-from Training.settings.command_line import command, from_command_line
-from Training.settings.optimisation import Optimisation
-from Training.settings.stages import PretrainBase, ReferenceUNet, Stage1Expert, Stage1Teacher, Stage2
+from Testing.refusals import refusal
+from Training.settings.command_line import from_command_line
+from Training.settings.stages import SAMED_CT, PretrainBase, ReferenceUNet, Stage1Expert, Stage1Teacher, Stage2
 
 CONFIGS = ROOT / "Training" / "configs"
 KINDS = {"tiny_base": PretrainBase, "base": PretrainBase, "base_2": PretrainBase, "expert": Stage1Expert,
@@ -35,28 +36,6 @@ def test_committed_configurations_load(path: Path) -> None:
         assert config.preprocessing.crop == written["preprocessing"]["crop"]
 
 
-def test_single_fields_win_over_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "c.yaml"
-    path.write_text("output: a\nmanifest: m\nbase: b\nvariant: samed\noptimisation: {steps: 5, batch_size: 2}\n")
-    config = from_command_line(Stage2, ["--config", str(path), "--optimisation.steps", "9", "--fraction", "0.1"])
-    assert (config.optimisation.steps, config.optimisation.batch_size, config.fraction) == (9, 2, 0.1)
-
-
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["--fraction", "0"], "fraction is 0"),
-    (["--loss_resolution", "middle"], "middle"),
-    (["--stepz", "3"], "stepz"),
-    (["--optimisation.steps", "0"], "steps"),
-])
-def test_mistakes_end_with_exit_code_2_and_the_field(arguments: list[str], message: str,
-                                                     capsys: pytest.CaptureFixture[str]) -> None:
-    required = ["--output", "o", "--manifest", "m", "--base", "b", "--variant", "samed"]
-    with pytest.raises(SystemExit) as stop:
-        from_command_line(Stage2, required + arguments)
-    assert stop.value.code == 2
-    assert message in capsys.readouterr().err
-
-
 def test_test_cases_are_refused_in_stage_1() -> None:
     with pytest.raises(ValueError, match="test cases must not be seen"):
         Stage1Expert(Path("o"), Path("m"), Path("b"), "image", splits=("train", "test"))
@@ -77,19 +56,62 @@ def test_teachers_too_do_not_see_test_cases() -> None:
         Stage1Teacher(Path("o"), Path("m"), "mae_tiny", splits=("test",))
 
 
-@pytest.mark.parametrize(("fields", "message"), [
-    ({"batch_size": 0}, "batch_size is 0"), ({"nodes": 0}, "nodes is 0"), ({"accumulate": 0}, "accumulate is 0"),
-    ({"strategy": "ddp2"}, "Unknown strategy 'ddp2'; choose from auto, fsdp"),
-])
-def test_impossible_optimisation_is_refused(fields: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Optimisation(**fields)
+def experts(**fields: Any) -> Stage1Expert:
+    return Stage1Expert(Path("o"), Path("m"), Path("b"), **({"level": "image"} | fields))
 
 
-def test_a_refused_run_ends_with_its_sentence() -> None:
-    def refuse(_: Stage2) -> None:
-        raise FileNotFoundError("There is no manifest 'm'; run Training.prepare.")
+def stage2(**fields: Any) -> Stage2:
+    return Stage2(Path("o"), Path("m"), Path("b"), "samed", **fields)
 
-    with pytest.raises(SystemExit, match="There is no manifest 'm'; run") as stop:
-        command(refuse, Stage2, ["--output", "o", "--manifest", "m", "--base", "b", "--variant", "samed"])
-    assert str(stop.value.code).endswith("prepare.")
+
+def test_an_unknown_level_is_refused_and_every_known_one_taken() -> None:
+    assert [experts(level=level).level for level in ("image", "patch", "pixel")] == ["image", "patch", "pixel"]
+    assert refusal(lambda: experts(level="voxel")) == "Unknown level 'voxel'; choose from image, patch, pixel."
+
+
+def test_teachers_teach_images_and_patches_and_pixels_go_without() -> None:
+    assert experts(level="image", supervision="teacher").supervision == "teacher"
+    assert experts(level="patch", supervision="teacher").supervision == "teacher"
+    assert experts(level="pixel", supervision="scratch").supervision == "scratch"
+
+
+@pytest.mark.parametrize("name", ["mask_ratio", "dice_weight"])
+def test_a_share_lies_between_nothing_and_all(name: str) -> None:
+    assert [getattr(experts(**{name: share}), name) for share in (0, 1)] == [0, 1]
+    assert refusal(lambda: experts(**{name: -0.01})) == f"{name} is -0.01; it must be between 0 and 1."
+    assert refusal(lambda: experts(**{name: 1.01})) == f"{name} is 1.01; it must be between 0 and 1."
+
+
+def test_a_teacher_masks_a_share_too() -> None:
+    assert Stage1Teacher(Path("o"), Path("m"), "mae_tiny", mask_ratio=1.0).mask_ratio == 1
+    assert "mask_ratio is 1.5" in refusal(lambda: Stage1Teacher(Path("o"), Path("m"), "mae_tiny", mask_ratio=1.5))
+
+
+def test_every_stage_but_the_second_refuses_a_grid() -> None:
+    grid = replace(SAMED_CT, spacing=1.5)
+    for build in (lambda: experts(preprocessing=grid), lambda: ReferenceUNet(Path("o"), Path("m"), grid),
+                  lambda: Stage1Teacher(Path("o"), Path("m"), "mae_tiny", preprocessing=grid)):
+        assert refusal(build).startswith("This stage sees slices, not a grid of 1.5 mm; set preprocessing.spacing to 0")
+    assert stage2(preprocessing=grid).preprocessing.spacing == 1.5
+
+
+def test_all_slices_may_be_used_but_neither_none_nor_more() -> None:
+    assert [stage2(fraction=fraction).fraction for fraction in (0.01, 1.0)] == [0.01, 1.0]
+    for fraction in (0.0, -0.1, 1.01):
+        message = refusal(lambda fraction=fraction: stage2(fraction=fraction))
+        assert message == f"fraction is {fraction}; it must be above 0 and at most 1."
+
+
+def test_a_depth_of_zero_keeps_the_rows_own() -> None:
+    assert [stage2(depth=depth).depth for depth in (0, 1)] == [0, 1]
+    assert refusal(lambda: stage2(depth=-1)) == "depth is -1; it must be at least 1, or 0 for the row's own."
+
+
+def test_one_expert_alone_is_named_by_its_level() -> None:
+    assert [stage2(alone=level).alone for level in ("", "image", "patch", "pixel")] == ["", "image", "patch", "pixel"]
+    assert refusal(lambda: stage2(alone="voxel")) == "Unknown level 'voxel' in alone; choose from image, patch, pixel."
+
+
+def test_losses_are_taken_at_one_of_two_resolutions() -> None:
+    assert [stage2(loss_resolution=name).loss_resolution for name in ("low", "full")] == ["low", "full"]
+    assert refusal(lambda: stage2(loss_resolution="mid")) == "Unknown loss_resolution 'mid'; choose from low, full."

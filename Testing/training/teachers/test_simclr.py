@@ -64,3 +64,18 @@ def test_the_classifier_is_left_out_and_unknown_keys_are_kept() -> None:
 
 def test_the_last_offset_is_not_trained() -> None:
     assert [name for name, p in Simclr(TINY).named_parameters() if not p.requires_grad] == ["head.7.bias"]
+
+
+def test_shared_statistics_change_nothing_of_what_is_computed() -> None:
+    """Nor the names in a file; activations that are part of timm's normalisations stay."""
+    _, _, state = published()
+    model, shared = Simclr(SIZE).eval(), Simclr(SIZE)
+    shared.share_statistics()
+    for teacher in (model, shared.eval()):
+        teacher.load_state_dict(from_published(state))
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        assert_close(shared(images), model(images))
+    kinds = [type(module) for module in shared.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    assert kinds and all(issubclass(kind, nn.SyncBatchNorm) for kind in kinds)
+    assert [name for name, p in shared.named_parameters() if not p.requires_grad] == ["head.7.bias"]

@@ -1,0 +1,131 @@
+"""Any number of volumes with one model: what is written, told and refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import SAMoraLib.inference.predict_files as predict_files_module
+from SAMoraLib.checkpoint import save_model
+from SAMoraLib.inference.predict_files import predict_files, refusal
+from SAMoraLib.request import Job, Options, Request
+from SAMoraLib.volume import Region, Volume
+from SAMoraLib.volume.io import read_volume, write_volume
+from Testing.small import small_card, small_model
+
+IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+JOB = Job(Path("folder/ct.nrrd"), Path("out.nrrd"))
+
+
+def save(folder: Path, variant: str = "samed") -> Path:
+    model = small_model(variant)
+    save_model(folder / "model.safetensors", model, small_card(model.variant))
+    return folder / "model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("model"))
+
+
+def write_ct(path: Path, seed: int = 0) -> Path:
+    rng = np.random.default_rng(seed)
+    array = np.full((3, 24, 24), -1000, np.int16)
+    array[:, 4:20, 4:20] = rng.integers(-100, 200, (3, 16, 16))
+    write_volume(Volume(array, (3.0, 3.0, 5.0), (0.0, 0.0, 0.0), IDENTITY), path)
+    return path
+
+
+def run(jobs: list[Job], checkpoint: Path, capsys: pytest.CaptureFixture[str], **options: Any
+        ) -> tuple[int, list[dict[str, Any]]]:
+    """How many were refused, and the events."""
+    refused = predict_files(Request(tuple(jobs), checkpoint, options=Options(device="cpu", **options)), as_json=True)
+    return refused, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_refused_volumes_are_counted_and_the_others_written(checkpoint: Path, tmp_path: Path,
+                                                            capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "broken.nrrd").write_bytes(b"no volume")
+    inputs = [tmp_path / "missing.nrrd", write_ct(tmp_path / "a.nrrd"), tmp_path / "broken.nrrd",
+              write_ct(tmp_path / "b.nrrd", 1)]
+    jobs = [Job(path, tmp_path / "out" / path.name) for path in inputs]
+    refused, events = run(jobs, checkpoint, capsys)
+    assert refused == 2
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.nrrd", "b.nrrd"}
+    assert events[0] == {"event": "ready", "model": "small", "device": "cpu", "volumes": 4}
+    ends = [(event["event"], Path(event["volume"]).name) for event in events if event["event"] in ("error", "result")]
+    assert ends == [("error", "missing.nrrd"), ("result", "a.nrrd"), ("error", "broken.nrrd"), ("result", "b.nrrd")]
+    progress = [event["fraction"] for event in events if event.get("volume") == str(inputs[1])
+                and event["event"] == "progress"]
+    assert progress[0] == 0 and progress[-1] == 1 and progress == sorted(progress)
+    seconds = [event["seconds"] for event in events if event["event"] == "result"]
+    assert all(0 <= second < 60 for second in seconds)
+
+
+def test_where_all_is_well_none_is_refused(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+                                           ) -> None:
+    job = Job(write_ct(tmp_path / "a.nrrd"), tmp_path / "out.nrrd")
+    refused, events = run([job], checkpoint, capsys, organs=("spleen", "liver"))
+    assert refused == 0 and not [event for event in events if event["event"] == "notice"]
+    assert [organ["name"] for organ in events[-1]["organs"]] == ["liver", "spleen"]
+    assert set(np.unique(read_volume(tmp_path / "out.nrrd").array)) <= {0, 1, 4}
+
+
+def test_an_unknown_organ_is_refused_before_work(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+                                                 ) -> None:
+    box = {"heart": Region.between((0, 0, 0), (10, 10, 10))}
+    for job, organs in ((JOB, ("liver", "heart")), (Job(JOB.input, JOB.output, boxes=box), None)):
+        with pytest.raises(ValueError, match="'heart' is not an organ of this model"):
+            run([job], checkpoint, capsys, organs=organs)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_box_names_the_organs_of_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    boxes = {"spleen": Region.between((0, 0, 0), (50, 60, 15))}
+    job = Job(write_ct(tmp_path / "a.nrrd"), tmp_path / "out.nrrd", boxes=boxes)
+    refused, events = run([job], save(tmp_path, "ma_sam_box"), capsys)
+    assert refused == 0
+    assert [organ["name"] for organ in events[-1]["organs"]] == ["spleen"]
+
+
+def test_that_fewer_slices_run_at_once_is_told(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("SAMoraLib.inference.memory.free_bytes", lambda device, limit: 1)
+    job = Job(write_ct(tmp_path / "a.nrrd"), tmp_path / "out.nrrd")
+    refused, events = run([job], checkpoint, capsys)
+    assert refused == 0
+    assert [event["message"] for event in events if event["event"] == "notice"] == [
+        "'a.nrrd' runs with 1 slices at once, which is what fits into memory."]
+
+
+def test_options_reach_the_predictor(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    made: dict[str, Any] = {}
+    predictor = predict_files_module.Predictor
+
+    def watched(*arguments: Any, **named: Any) -> Any:
+        made.update(named)
+        return predictor(*arguments, **named)
+
+    monkeypatch.setattr(predict_files_module, "Predictor", watched)
+    run([Job(write_ct(tmp_path / "a.nrrd"), tmp_path / "out.nrrd")], checkpoint, capsys, batch_size=3, skim=2)
+    assert made == {"batch_size": 3, "skim": 2}
+
+
+@pytest.mark.parametrize(("error", "sentence"), [
+    (MemoryError(), "'ct.nrrd' does not fit into memory, not even slice by slice on the CPU; close other programs, or "
+                    "crop or resample it."),
+    (RuntimeError("CUDA out of memory. Tried"), "'ct.nrrd' does not fit into memory, not even slice by slice on the "
+                                                "CPU; close other programs, or crop or resample it."),
+    (RuntimeError("CUDA error: an illegal address.\nMore."), "'ct.nrrd' could not be segmented (CUDA error: an illegal "
+                                                             "address); choose the CPU as the device."),
+    (RuntimeError(), "'ct.nrrd' could not be segmented (an unknown error); choose the CPU as the device."),
+    (ValueError("It is broken."), "It is broken."),
+    (OSError("The disk is full."), "The disk is full."),
+])
+def test_why_a_volume_was_not_segmented_is_one_sentence(error: Exception, sentence: str) -> None:
+    assert refusal(error, JOB) == sentence

@@ -1,0 +1,89 @@
+"""Files of named tensors: the same numbers come back, nothing is executed, and damage is told in a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from SAMoraLib.weights.tensors import read_plain, read_safetensors, read_tensors
+from Testing.refusals import refusal
+
+TENSORS = {"a.weight": torch.arange(6.0).view(2, 3), "b": torch.tensor([1, 2], dtype=torch.int64),
+           "c": torch.ones(2, dtype=torch.float16)}
+
+
+def assert_same(found: dict[str, Tensor]) -> None:
+    assert set(found) == set(TENSORS)
+    assert all(found[key].dtype == value.dtype and torch.equal(found[key], value) for key, value in TENSORS.items())
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".pth", ".pt"])
+def test_tensors_come_back_as_they_were_written(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"weights{ending}"
+    if ending == ".safetensors":
+        save_file(TENSORS, path)
+        assert_same(read_safetensors(path))
+    else:
+        torch.save(TENSORS, path)
+        assert_same(read_plain(path))
+    assert_same(read_tensors(path))
+    assert_same(read_tensors(str(path)))
+
+
+def test_trained_parameters_come_without_their_gradients(tmp_path: Path) -> None:
+    torch.save({"w": torch.nn.Parameter(torch.ones(2))}, tmp_path / "w.pth")
+    found = read_tensors(tmp_path / "w.pth")["w"]
+    assert not found.requires_grad and torch.equal(found, torch.ones(2))
+
+
+@pytest.mark.parametrize("content", [[torch.ones(2)], {"model": {"w": torch.ones(2)}}, {"w": torch.ones(2), "n": 3},
+                                     torch.ones(2)])
+def test_what_is_no_flat_table_of_tensors_is_refused(tmp_path: Path, content: Any) -> None:
+    torch.save(content, tmp_path / "w.pth")
+    assert "w.pth' does not hold a flat table of named tensors" in refusal(lambda: read_tensors(tmp_path / "w.pth"))
+
+
+def test_a_sam_2s_table_is_taken_out_and_renamed(tmp_path: Path) -> None:
+    table = {"image_encoder.trunk.pos_embed": torch.ones(1), "sam_mask_decoder.w": torch.zeros(1),
+             "memory_encoder.w": torch.ones(3)}
+    torch.save({"model": table}, tmp_path / "sam2.pt")
+    assert set(read_tensors(tmp_path / "sam2.pt")) == {"image_encoder.trunk.pos_embed", "mask_decoder.w"}
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(FileNotFoundError, match=f"There is no weights file '.*{name}'; give the path"):
+        read_tensors(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        read_tensors(tmp_path)
+
+
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
+    save_file(TENSORS, tmp_path / "w.safetensors")
+    torch.save(TENSORS, tmp_path / "w.pth")
+    for name, sentence in (("w.safetensors", "The tensors of '{}' cannot be read"),
+                           ("w.pth", "'{}' cannot be read as plain tensors; it is cut short, damaged or carries code")):
+        path = tmp_path / name
+        path.write_bytes(path.read_bytes()[:-7])
+        assert refusal(lambda path=path: read_tensors(path)).startswith(sentence.format(path))
+
+
+class Planted:
+    """Writes a file where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
+    torch.save({"w": Planted(tmp_path / "planted")}, tmp_path / "w.pth")
+    assert "carries code" in refusal(lambda: read_tensors(tmp_path / "w.pth"))
+    assert not (tmp_path / "planted").exists()

@@ -1,0 +1,36 @@
+"""Sizes and times as people read them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def hint(slicer_app: Any) -> Any:
+    import SAMoraSlicer.panel.hint
+
+    return SAMoraSlicer.panel.hint
+
+
+@pytest.mark.parametrize(("size", "said"), [
+    (0, "0.0 MB"), (4_700_000, "4.7 MB"), (9_940_000, "9.9 MB"), (10_000_000, "10 MB"), (10_400_000, "10 MB"),
+    (375_400_000, "375 MB"), (999_400_000, "999 MB"), (1_000_000_000, "1.0 GB"), (1_000_400_000, "1.0 GB"),
+    (2_560_000_000, "2.6 GB"),
+])
+def test_sizes_have_as_many_digits_as_people_care_for(hint: Any, size: int, said: str) -> None:
+    assert hint.megabytes(size) == said
+
+
+@pytest.mark.parametrize(("seconds", "said"), [
+    (0.0, "1 s"), (1.4, "1 s"), (12.0, "12 s"), (89.9, "90 s"), (90.0, "2 min"), (90.6, "2 min"), (180.0, "3 min"),
+    (89 * 60.0, "89 min"), (90 * 60.0, "1 h 30 min"), (125 * 60.0, "2 h 5 min"), (7200.0, "2 h 0 min"),
+])
+def test_times_are_told_in_the_unit_in_which_they_are_short(hint: Any, seconds: float, said: str) -> None:
+    assert hint.duration(seconds) == said
+
+
+def test_a_hint_is_a_sentence_and_offers_nothing_unless_it_is_told_to(hint: Any) -> None:
+    plain = hint.Hint("Choose a volume.")
+    assert (plain.sentence, plain.button, plain.action, plain.ready) == ("Choose a volume.", "", None, False)
