@@ -6,6 +6,7 @@ SimpleITK does the reading and writing; it is imported inside the functions, bec
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import numpy as np
 
 from SAMoraLib.labels import Label, LabelSet
 from SAMoraLib.system.files import atomic_write
-from SAMoraLib.volume import Volume
+from SAMoraLib.volume import Volume, dicom, nifti
 from SAMoraLib.volume.dicom import read_series
-from SAMoraLib.volume.nifti import check_nifti
+from SAMoraLib.volume.nifti import Tell, read_nifti, read_voxels
 from SAMoraLib.volume.right_angles import require_right_angles, sheared
+from SAMoraLib.volume.text_header import millimetres
+from SAMoraLib.volume.voxel_size import require_voxel_size
 
 READABLE = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -24,83 +27,109 @@ LABEL_FORMATS = (".seg.nrrd", ".nii.gz", ".nrrd", ".mha")  # that a program offe
 NIFTI = (".nii", ".nii.gz")
 
 
-def read_volume(path: str | Path) -> Volume:
-    """Read a scalar 3D volume, or a folder that holds one DICOM series.
+def warn(message: str) -> None:
+    """Tell of what was taken for granted where nobody else does."""
+    warnings.warn(message, stacklevel=3)
 
-    A 2D image is a volume of one slice. CT series come in HU.
+
+def read_volume(path: str | Path, tell: Tell = warn) -> Volume:
+    """Read a scalar 3D volume, or a folder that holds one DICOM series. CT series come in HU.
+
+    Args:
+        tell: is given what was taken for granted, a sentence each; a warning where it is left out.
 
     Raises:
         FileNotFoundError: nothing at ``path``.
-        ValueError: not readable, not one series, colour, 4D, sheared, unevenly spaced, or not finite.
+        ValueError: not readable, not one series, colour, 2D, 4D, sheared, unevenly spaced, of no true voxel size, or
+            not finite.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"There is no volume '{path}'; give a file or a folder with one DICOM series.")
-    image = read_series(path) if path.is_dir() else _read_file(path)
-    return _to_volume(image, path)
+    if path.is_dir():
+        volume = read_series(path)
+    else:
+        _require_known(path)
+        volume = read_nifti(path, tell) if path.name.lower().endswith(NIFTI) else _read_by_itk(path, tell)
+    _check(volume, path)
+    return volume
 
 
 def stored_bytes(path: Path) -> int:
     """What a volume's voxels take, by its header alone; 0 where that cannot be read, which ``read_volume`` refuses."""
+    try:
+        if path.is_dir():
+            return dicom.stored_bytes(path)
+        return nifti.stored_bytes(path) if path.name.lower().endswith(NIFTI) else _itk_bytes(path)
+    except (ValueError, OSError, RuntimeError):
+        return 0
+
+
+def _itk_bytes(path: Path) -> int:
     import SimpleITK as sitk
 
-    files = [str(path)] if path.is_file() else sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path))
     reader = sitk.ImageFileReader()
-    try:
-        reader.SetFileName(next(iter(files), ""))
-        reader.ReadImageInformation()
-    except RuntimeError:
-        return 0
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
     components = reader.GetNumberOfComponents()
     one = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID(), components)
-    return math.prod(reader.GetSize()) * len(files) * components * one.GetSizeOfPixelComponent()
+    return math.prod(reader.GetSize()) * components * one.GetSizeOfPixelComponent()
 
 
-def _read_file(path: Path) -> Any:
-    import SimpleITK as sitk
-
+def _require_known(path: Path) -> None:
     if not path.name.lower().endswith(READABLE):
         raise ValueError(f"'{path.name}' is not of a known format; give one of {', '.join(READABLE)}, or a folder with "
                          "one DICOM series.")
-    if path.name.lower().endswith(NIFTI):
-        check_nifti(path)
+
+
+def _read_by_itk(path: Path, tell: Tell) -> Volume:
+    """NRRD and MetaImage."""
+    import SimpleITK as sitk
+
+    factor = millimetres(path, tell)
     try:
-        return sitk.ReadImage(str(path))
+        image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         if "orthonormal" in str(error):
             raise ValueError(sheared(path.name)) from error
         raise ValueError(f"'{path.name}' cannot be read; it is damaged or incomplete, or not what its ending says, so "
                          "copy or export it again.") from error
+    image = _one_volume(image, path)
+    spacing, origin = _scaled(image.GetSpacing(), factor), _scaled(image.GetOrigin(), factor)
+    return Volume(sitk.GetArrayFromImage(image), spacing, origin, image.GetDirection())
 
 
-def _to_volume(image: Any, path: Path) -> Volume:
-    import SimpleITK as sitk
+def _scaled(lengths: tuple[float, float, float], factor: float) -> tuple[float, float, float]:
+    x, y, z = lengths
+    return x * factor, y * factor, z * factor
 
+
+def _one_volume(image: Any, path: Path) -> Any:
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise ValueError(f"'{path.name}' is a colour or vector image with {image.GetNumberOfComponentsPerPixel()} "
                          "components; give a volume with one grey value per voxel.")
     size = image.GetSize()
-    if len(size) > 3 and any(extent > 1 for extent in size[3:]):
+    if any(extent > 1 for extent in size[3:]):
         raise ValueError(f"'{path.name}' has {len(size)} dimensions ({' x '.join(map(str, size))}); "
                          "give one 3D volume, e.g. one time point.")
-    if len(size) > 3:
-        image = image[(slice(None),) * 3 + (0,) * (len(size) - 3)]
-    if len(size) == 2:
-        image = sitk.JoinSeries(image)
-    volume = Volume(sitk.GetArrayFromImage(image), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
-    _check(volume, path)
-    return volume
+    return image[(slice(None),) * 3 + (0,) * (len(size) - 3)] if len(size) > 3 else image
 
 
 def _check(volume: Volume, path: Path) -> None:
     require_right_angles(np.reshape(volume.direction, (3, 3)), path.name)
-    if min(volume.spacing) <= 0 or not np.isfinite([*volume.spacing, *volume.origin]).all():
-        raise ValueError(f"'{path.name}' has the voxel size {volume.spacing} mm; its header is damaged, export it "
-                         "again.")
+    require_voxel_size(volume.spacing, path.name)
+    if not np.isfinite(volume.origin).all():
+        raise ValueError(f"'{path.name}' does not say where it lies in the patient: its origin is {volume.origin}; "
+                         "export it again.")
     if not np.issubdtype(volume.array.dtype, np.number) or np.iscomplexobj(volume.array):
         raise ValueError(f"'{path.name}' holds values of type {volume.array.dtype}; give integers or real numbers.")
-    if np.issubdtype(volume.array.dtype, np.floating) and not np.isfinite(volume.array).all():
-        count = int((~np.isfinite(volume.array)).sum())
+    if np.issubdtype(volume.array.dtype, np.floating) and not np.isfinite(volume.array.sum()):
+        _refuse_not_finite(volume.array, path)
+
+
+def _refuse_not_finite(array: np.ndarray, path: Path) -> None:
+    """By voxel: a sum may overflow."""
+    if count := int((~np.isfinite(array)).sum()):
         raise ValueError(f"'{path.name}' has {count} voxels that are NaN or infinite; replace them, e.g. by the "
                          "background value.")
 
@@ -133,11 +162,26 @@ def write_volume(volume: Volume, path: str | Path, metadata: dict[str, str] | No
     with atomic_write(path, ending) as unfinished:
         try:
             sitk.WriteImage(image, str(unfinished), useCompression=compressed)
-            if ending in NIFTI:
-                check_nifti(unfinished)  # ITK does not notice a full disk here
+            _require_written(volume.array, unfinished)  # ITK does not notice a full disk in every format
         except (RuntimeError, ValueError) as error:
             raise OSError(f"'{path}' could not be written; check that the disk has room and the folder may be written "
                           "to.") from error
+
+
+def _require_written(array: np.ndarray, path: Path) -> None:
+    """Refuse a file that does not give back what was written.
+
+    Raises:
+        ValueError, RuntimeError: it does not.
+    """
+    import SimpleITK as sitk
+
+    if path.name.lower().endswith(NIFTI):
+        found = read_voxels(path)
+    else:
+        found = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    if not np.array_equal(found, array, equal_nan=np.issubdtype(array.dtype, np.inexact)):
+        raise ValueError(f"'{path.name}' holds other voxels than were written.")
 
 
 def write_segmentation(volume: Volume, labels: LabelSet, path: str | Path) -> None:

@@ -16,6 +16,7 @@ class Volume:
         spacing: mm along i, j, k.
         origin: LPS mm of the centre of voxel (0, 0, 0).
         direction: 3 x 3, row by row; its columns are the unit vectors of i, j, k in LPS.
+        modality: CT, MR, ... where the file says so, as DICOM does; else empty.
 
     Raises:
         ValueError: the array does not have three axes.
@@ -25,6 +26,7 @@ class Volume:
     spacing: tuple[float, float, float]
     origin: tuple[float, float, float]
     direction: tuple[float, ...]
+    modality: str = ""
 
     def __post_init__(self) -> None:
         if self.array.ndim != 3:

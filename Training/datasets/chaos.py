@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from SAMoraLib.volume import Volume
-from SAMoraLib.volume.dicom import order_of_slices, read_slices
+from SAMoraLib.volume.dicom import headers_of, in_order, read_images
 from Training.datasets.protocol import Download, Source, collect, inner
 
 LAYOUT = ("Train_Sets/CT/1/{DICOM_anon,Ground}, Train_Sets/MR/1/T2SPIR/{DICOM_anon,Ground} and "
@@ -52,7 +51,7 @@ def _case(folder: Path, images: str, masks: str, grey: Grey) -> tuple[Source, li
 
 def _image(slices: Path, masks: Path) -> Volume:
     files = [dicom for dicom, _ in _pairs(slices, masks)]
-    return _volume(read_slices(_name(slices), [str(path) for path in files]))
+    return read_images(_name(slices), headers_of(_name(slices), files))
 
 
 def _label(slices: Path, masks: Path, grey: Grey) -> Volume:
@@ -75,8 +74,9 @@ def _pairs(slices: Path, masks: Path) -> list[tuple[Path, Path]]:
     if not images or len(images) != len(drawn):
         raise ValueError(f"'{_name(slices)}' has {len(images)} DICOM slices but '{_name(masks)}' {len(drawn)} PNG "
                          f"masks; download the case again.")
-    order = order_of_slices(_name(slices), [str(path) for path in images])
-    return [(images[number], drawn[number]) for number in order]
+    mask_of = dict(zip(images, drawn, strict=True))
+    frames = [header.frames[0] for header in headers_of(_name(slices), images)]
+    return [(frame.file, mask_of[frame.file]) for frame in in_order(_name(slices), frames)]
 
 
 def _plane(path: Path, grey: Grey) -> np.ndarray:
@@ -92,12 +92,6 @@ def _plane(path: Path, grey: Grey) -> np.ndarray:
     for number, (low, high) in enumerate(grey, start=1):
         numbers[(plane >= low) & (plane <= high)] = number
     return numbers
-
-
-def _volume(image: Any) -> Volume:
-    import SimpleITK as sitk
-
-    return Volume(sitk.GetArrayFromImage(image), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
 
 
 def _name(folder: Path) -> str:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    RLELossless,
+)
 from scipy.spatial.transform import Rotation
 
-from SAMoraLib.volume.dicom import order_of_slices
+from SAMoraLib.volume.dicom import headers_of, in_order
 from SAMoraLib.volume.io import read_volume
+from Testing.library.volume import dicom_files as files
 from Testing.refusals import refusal
 
 STRAIGHT = np.eye(3)
@@ -110,10 +118,11 @@ def test_files_are_ordered_along_the_normal_of_the_first(tmp_path: Path) -> None
     axes = Rotation.from_euler("xyz", (10, -20, 30), degrees=True).as_matrix()
     heights = (3, -1, 7, 0, 2, 5)
     folder = write_slices(tmp_path / "ct", lambda n: axes @ (5, 6, heights[n]), axes)
-    names = [str(folder / f"{number}.dcm") for number in range(6)]
-    assert order_of_slices("ct", names) == [1, 3, 4, 0, 5, 2]
-    (folder / "0.dcm").write_bytes(b"no slice")
-    assert "cannot be read: files are damaged" in refusal(lambda: order_of_slices("ct", names))
+    files = [folder / f"{number}.dcm" for number in range(6)]
+    frames = in_order("ct", [header.frames[0] for header in headers_of("ct", files)])
+    assert [frame.file.stem for frame in frames] == list("134052")
+    files[0].write_bytes(b"no slice")
+    assert "1 of 6 files cannot be read ('0.dcm')" in refusal(lambda: headers_of("ct", files))
 
 
 @pytest.mark.parametrize("degrees", [2, -15])
@@ -128,7 +137,7 @@ def test_a_slice_without_a_place_is_refused(tmp_path: Path, tag: bytes) -> None:
     write_slices(tmp_path / "ct", straight)
     replace_bytes(tmp_path / "ct/3.dcm", tag, tag[:2] + b"\xf1\x00")
     message = refusal(lambda: read_volume(tmp_path / "ct"))
-    assert "does not say where its slice lies" in message or "DICOM series" in message
+    assert "does not say where its slice lies" in message or "orientation is damaged" in message
 
 
 @pytest.mark.parametrize("damaged", [b"0\\0\\0\\0\\0\\0", b"1\\0\\0\\1\\1\\0", b"a\\0\\0\\0\\1\\0"])
@@ -156,3 +165,280 @@ def test_a_note_beside_the_slices_is_ignored(tmp_path: Path) -> None:
     write_slices(tmp_path / "ct", straight)
     (tmp_path / "ct/note.txt").write_text("text", encoding="utf-8")
     assert read_volume(tmp_path / "ct").array.shape == HU.shape
+
+
+# Many frames in a file: read as a series of files is
+
+
+def frames_folder(folder: Path, *arguments: Any, **options: Any) -> Path:
+    files.save(files.frames_file(*arguments, **options), folder / "a.dcm")
+    return folder
+
+
+@pytest.mark.parametrize("order", [range(6), range(5, -1, -1), (3, 0, 5, 1, 4, 2)], ids=["up", "down", "shuffled"])
+def test_frames_are_put_in_order_by_position(tmp_path: Path, order: Sequence[int]) -> None:
+    found = read_volume(frames_folder(tmp_path / "ct", tuple(order)))
+    assert np.array_equal(found.array, files.HU) and found.modality == "CT"
+    assert np.allclose(found.ijk_to_lps[:3, :3], files.AXES * (files.ACROSS, files.DOWN, files.STEP), atol=1e-6)
+    assert found.origin == pytest.approx(files.place(0), abs=1e-6)
+
+
+def leaning(number: int, frame: Any) -> None:
+    frame.PlanePositionSequence[0].ImagePositionPatient = files.texts(files.place(number)
+                                                                      + files.AXES @ (0, number / 2, 0))
+
+
+def nowhere(number: int, frame: Any) -> None:
+    if number == 4:
+        del frame.PlanePositionSequence
+
+
+def turned(number: int, frame: Any) -> None:
+    if number == 3:
+        axes = files.texts(files.AXES.T[[1, 0]])
+        frame.PlaneOrientationSequence = [files.group(ImageOrientationPatient=axes)]
+
+
+def larger(number: int, frame: Any) -> None:
+    if number == 3:
+        frame.PixelMeasuresSequence = [files.group(PixelSpacing=["1.8", "1.8"], SliceThickness="2.5")]
+
+
+def two_phases(number: int, frame: Any) -> None:
+    frame.FrameContentSequence[0].TemporalPositionIndex = 1 + number % 2
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"order": (0, 1, 2, 4, 5)}, "2.50 to 5.00 mm apart"),
+    ({"order": (0, 1, 2, 2, 3, 4)}, "0.00 to 2.50 mm apart"),
+    ({"frame": leaning}, "not at right angles"),
+    ({"frame": nowhere}, "does not say where its slice lies"),
+    ({"frame": turned}, "not parallel"),
+    ({"frame": larger}, "differ in size, 0.8 to 1.8 mm"),
+    ({"frame": two_phases}, "holds 2 phases"),
+    ({"shared": lambda groups: groups.pop("PixelMeasuresSequence")}, "how large a pixel is"),
+    ({"shared": lambda groups: groups.pop("PlaneOrientationSequence")}, "where its slice lies"),
+], ids=["missing", "doubled", "tilted", "no place", "turned", "other size", "phases", "no size", "no orientation"])
+def test_frames_are_checked_as_slices_are(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    folder = frames_folder(tmp_path / "ct", **options)
+    assert message in refusal(lambda: read_volume(folder))
+
+
+@pytest.mark.parametrize("slopes", [(1, 2, 1, 1, 0.5, 1), (2,) * 6, None])
+@pytest.mark.parametrize("kind", [None, MultiFrameGrayscaleWordSecondaryCaptureImageStorage])
+def test_every_frame_has_its_own_rescale(tmp_path: Path, slopes: Sequence[float] | None, kind: str | None) -> None:
+    """Whatever GDCM knows of its class of objects."""
+    data = files.frames_file(slopes=slopes)
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = kind or data.SOPClassUID
+    files.save(data, tmp_path / "ct/a.dcm")
+    found = read_volume(tmp_path / "ct").array
+    half = np.array(slopes or (1,) * 6)[:, None, None] / 2  # stored values are whole numbers
+    assert (np.abs(found - files.HU) <= half).all() and (slopes or np.array_equal(found, files.HU))
+
+
+def test_a_rescale_at_the_top_of_the_file_counts_for_all_frames(tmp_path: Path) -> None:
+    data = files.frames_file(shared=lambda groups: groups.pop("PixelValueTransformationSequence"))
+    data.RescaleSlope, data.RescaleIntercept = "1", "-1024"
+    files.save(data, tmp_path / "ct/a.dcm")
+    assert np.array_equal(read_volume(tmp_path / "ct").array, files.HU)
+
+
+def test_bits_that_are_not_stored_mean_nothing(tmp_path: Path) -> None:
+    """An overlay in the highest bits of a file whose frames are scaled each by itself."""
+    data = files.frames_file(slopes=(1, 1, 1, 1, 1, 1.5))
+    stored = np.frombuffer(data.PixelData, "<u2") & 0x0FFF
+    data.BitsStored, data.HighBit, data.PixelRepresentation = 12, 11, 0
+    data.PixelData = (stored | 0xF000).astype("<u2").tobytes()
+    files.save(data, tmp_path / "ct/a.dcm")
+    assert np.array_equal(read_volume(tmp_path / "ct").array[:5], files.HU[:5])
+
+
+# What a pixel means may change from slice to slice
+
+
+def first_three(change: files.Edit) -> files.Edit:
+    return lambda number, data: change(number, data) if number < 3 else None
+
+
+def finer(number: int, data: Any) -> None:
+    data.RescaleSlope, data.PixelData = "0.5", files.stored(files.HU[number], 0.5)
+
+
+def moved(number: int, data: Any) -> None:
+    data.RescaleIntercept, data.PixelData = "-2000", files.stored(files.HU[number], 1, -2000)
+
+
+def unsigned(number: int, data: Any) -> None:
+    data.BitsStored, data.HighBit, data.PixelRepresentation = 12, 11, 0
+
+
+def huge(number: int, data: Any) -> None:
+    data.RescaleSlope, data.PixelData = "100", files.stored(files.HU[number] * 100.0, 100)
+
+
+@pytest.mark.parametrize("change", [finer, moved, unsigned])
+def test_slices_scaled_differently_have_the_same_values(tmp_path: Path, change: files.Edit) -> None:
+    assert np.array_equal(read_volume(files.series(tmp_path / "ct", first_three(change))).array, files.HU)
+    others = files.series(tmp_path / "others", lambda n, data: change(n, data) if n >= 3 else None)
+    assert np.array_equal(read_volume(others).array, files.HU)
+
+
+def test_values_beyond_the_type_of_the_first_slice_are_kept(tmp_path: Path) -> None:
+    found = read_volume(files.series(tmp_path / "ct", lambda n, data: huge(n, data) if n == 5 else None)).array
+    assert np.array_equal(found[:5], files.HU[:5])
+    assert np.abs(found[5] - files.HU[5] * 100.0).max() <= 1024  # the offset is no multiple of the slope
+
+
+def set_to(**values: Any) -> files.Edit:
+    def change(number: int, data: Any) -> None:
+        for name, value in values.items():
+            setattr(data, name, value)
+    return change
+
+
+def without(*names: str) -> files.Edit:
+    def change(number: int, data: Any) -> None:
+        for name in names:
+            delattr(data, name)
+    return change
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (set_to(PixelSpacing=["1.8", "0.8"]), "differ in size, 0.8 to 1.8 mm"),
+    (set_to(PixelSpacing=["0.9", "1.6"]), "differ in size, 0.8 to 1.6 mm"),
+    (without("PixelSpacing"), "how large a pixel is"),
+    (without("RescaleSlope"), "3 of 6 slices"),
+    (without("RescaleIntercept"), "3 of 6 slices"),
+    (without("RescaleSlope", "RescaleIntercept"), "3 of 6 slices"),
+    (set_to(RescaleSlope="0"), "scaled by 0"),
+    (set_to(PhotometricInterpretation="MONOCHROME1"), "coded by MONOCHROME1"),
+    (set_to(PhotometricInterpretation="PALETTE COLOR"), "coded by PALETTE COLOR"),
+    (set_to(ModalityLUTSequence=[files.group(LUTDescriptor=[2, 0, 16])]), "coded by a modality table"),
+    (set_to(Modality="MR"), "several modalities"),
+    (set_to(TemporalPositionIdentifier=2), "2 phases"),
+    (set_to(EchoNumbers=2), "2 phases"),
+    (set_to(Rows=4, PixelData=bytes(72)), "differ in size"),
+    (set_to(SeriesInstanceUID="1.2.3.9"), "holds 2 DICOM series"),
+])
+@pytest.mark.parametrize("part", ["the first", "the last"])
+def test_slices_that_do_not_belong_together_are_refused(tmp_path: Path, change: files.Edit, message: str, part: str
+                                                        ) -> None:
+    first = part == "the first"
+    folder = files.series(tmp_path / "ct", lambda n, data: change(n, data) if (n < 3) == first else None)
+    assert message in refusal(lambda: read_volume(folder))
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (without("PixelSpacing"), "how large a pixel is"),
+    (set_to(PixelSpacing=["0", "0.8"]), "how large a pixel is"),
+    (set_to(PixelSpacing=["0.0009", "0.0008"]), "voxels of 0.0008 x 0.0009 x 2.5 mm"),
+    (set_to(PhotometricInterpretation="MONOCHROME1"), "coded by MONOCHROME1"),
+    (set_to(SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0, Rows=2, Columns=12),
+     "colour image with 3"),
+    (set_to(ImageOrientationPatient=["2", "0", "0", "0", "2", "0"]), "orientation is damaged"),
+    (without("ImagePositionPatient"), "where its slice lies"),
+])
+def test_series_without_what_every_slice_needs_are_refused(tmp_path: Path, change: files.Edit, message: str) -> None:
+    folder = files.series(tmp_path / "ct", change)
+    assert message in refusal(lambda: read_volume(folder))
+
+
+@pytest.mark.parametrize(("change", "thickness"), [
+    (files.unchanged, 2.5), (set_to(SliceThickness="", SpacingBetweenSlices="3"), 3.0)])
+def test_a_lone_slice_is_as_thick_as_it_says(tmp_path: Path, change: files.Edit, thickness: float) -> None:
+    found = read_volume(files.series(tmp_path / "ct", change, count=1))
+    assert found.array.shape == (1, 8, 9) and found.spacing == pytest.approx((0.8, 0.9, thickness))
+
+
+@pytest.mark.parametrize("change", [without("SliceThickness"), set_to(SliceThickness="0")])
+def test_a_lone_slice_of_unknown_thickness_is_refused(tmp_path: Path, change: files.Edit) -> None:
+    folder = files.series(tmp_path / "ct", change, count=1)
+    assert "how thick it is" in refusal(lambda: read_volume(folder))
+
+
+# Files that cannot be read
+
+
+@pytest.mark.parametrize("at", [0, 3, 5])
+@pytest.mark.parametrize("length", [0, 100, 140, 300, 400, 600, 800, -1])
+def test_a_cut_file_is_counted(tmp_path: Path, at: int, length: int) -> None:
+    folder = files.series(tmp_path / "ct")
+    path = folder / f"IM{at:04}.dcm"
+    path.write_bytes(path.read_bytes()[:length])
+    assert f"1 of 6 files cannot be read ('IM{at:04}.dcm')" in refusal(lambda: read_volume(folder))
+
+
+@pytest.mark.parametrize("content", [b"", bytes(1000), b"\xff" * 1000], ids=["empty", "zeros", "ones"])
+def test_a_file_with_nothing_of_dicom_left_is_counted_if_it_is_called_as_the_slices_are(tmp_path: Path, content: bytes
+                                                                                       ) -> None:
+    folder = files.series(tmp_path / "ct")
+    (folder / "IM0006.dcm").write_bytes(content)
+    assert "1 of 7 files cannot be read" in refusal(lambda: read_volume(folder))
+    (folder / "IM0006.dcm").rename(folder / "thumbnails.db")
+    assert read_volume(folder).array.shape == files.HU.shape
+
+
+def test_many_files_that_cannot_be_read_are_told_by_three(tmp_path: Path) -> None:
+    folder = files.series(tmp_path / "ct")
+    for path in sorted(folder.iterdir())[1:]:
+        path.write_bytes(path.read_bytes()[:-50])
+    message = refusal(lambda: read_volume(folder))
+    assert "5 of 6 files cannot be read ('IM0001.dcm', 'IM0002.dcm', 'IM0003.dcm', ...)" in message
+
+
+@pytest.mark.parametrize("lost", [1, 40, 300])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_frames_that_are_cut_off_are_noticed(tmp_path: Path, lost: int, compressed: bool) -> None:
+    data = files.frames_file()
+    if compressed:
+        data.compress(RLELossless)
+    path = files.save(data, tmp_path / "ct/a.dcm")
+    path.write_bytes(path.read_bytes()[:-lost])
+    assert "1 of 1 files cannot be read" in refusal(lambda: read_volume(tmp_path / "ct"))
+
+
+# What is right
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
+def test_other_ways_of_writing_are_read(tmp_path: Path, syntax: str) -> None:
+    folder = files.series(tmp_path / "ct", lambda _, data: setattr(data.file_meta, "TransferSyntaxUID", syntax))
+    assert np.array_equal(read_volume(folder).array, files.HU)
+
+
+def test_compressed_slices_have_their_values(tmp_path: Path) -> None:
+    hu = np.random.default_rng(0).normal(0, 30, (3, 64, 60)).cumsum(axis=2).astype(np.int16)
+    for number in range(3):
+        data = files.slice_file(number, hu=hu)
+        data.compress(RLELossless)
+        files.save(data, tmp_path / f"ct/{number}.dcm")
+    found = read_volume(tmp_path / "ct")
+    assert np.array_equal(found.array, hu) and found.spacing == pytest.approx((0.8, 0.9, 2.5))
+
+
+def test_files_without_preamble_and_ending_are_read(tmp_path: Path) -> None:
+    folder = files.series(tmp_path / "ct")
+    for path in list(folder.iterdir()):
+        (folder / path.stem).write_bytes(path.read_bytes()[132:])
+        path.unlink()
+    assert np.array_equal(read_volume(folder).array, files.HU)
+
+
+def test_other_objects_and_notes_beside_the_slices_are_passed_over(tmp_path: Path) -> None:
+    folder = files.series(tmp_path / "ct", name="IM{:04}")
+    report = files.slice_file(0, series="1.2.3.7")
+    report.SOPClassUID = report.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.88.11"
+    for name in ("Rows", "Columns", "PixelData"):
+        delattr(report, name)
+    files.save(report, folder / "SR0001")
+    (folder / "README").write_text("Exported by the archive.", encoding="utf-8")
+    (folder / ".hidden").write_bytes(bytes(100))
+    assert np.array_equal(read_volume(folder).array, files.HU)
+
+
+def test_a_series_a_level_down_is_found(tmp_path: Path) -> None:
+    files.series(tmp_path / "study/1/2")
+    assert np.array_equal(read_volume(tmp_path / "study").array, files.HU)
+    files.series(tmp_path / "study/1/3")
+    message = refusal(lambda: read_volume(tmp_path / "study"))
+    assert "holds 2 folders with DICOM files; give one of them, e.g. '1/2'" in message.replace("\\", "/")

@@ -69,9 +69,7 @@ def test_a_nifti_of_another_writer_has_the_same_world(tmp_path: Path) -> None:
     assert np.allclose((found.ijk_to_lps @ (4, 1, 2, 1))[2], (affine @ (4, 1, 2, 1))[2], atol=1e-4)
 
 
-def test_two_and_four_dimensions_with_one_slice_or_time_point(tmp_path: Path) -> None:
-    sitk.WriteImage(sitk.GetImageFromArray(np.ones((4, 5), np.int16)), str(tmp_path / "flat.nrrd"))
-    assert read_volume(tmp_path / "flat.nrrd").array.shape == (1, 4, 5)
+def test_four_dimensions_with_one_time_point(tmp_path: Path) -> None:
     nibabel.Nifti1Image(np.ones((5, 4, 3, 1), np.int16), np.eye(4)).to_filename(tmp_path / "single.nii.gz")
     assert read_volume(tmp_path / "single.nii.gz").array.shape == (3, 4, 5)
 
@@ -106,8 +104,7 @@ def test_what_voxels_take_is_known_from_the_header(tmp_path: Path, size: tuple[i
 
 def test_what_a_series_takes_is_that_of_all_its_slices(tmp_path: Path) -> None:
     write_series(tmp_path / "ct", range(5))
-    one = stored_bytes(tmp_path / "ct/1_000.dcm")
-    assert one >= 8 * 9 * 2 and stored_bytes(tmp_path / "ct") == 5 * one
+    assert stored_bytes(tmp_path / "ct") == 5 * 8 * 9 * 2
 
 
 def test_what_cannot_be_read_takes_nothing(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_four_organs_of_the_mr(download: Path, part: str) -> None:
 
 def test_goes_on_where_it_was_interrupted(download: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = prepared("chaos", download, "--part", "ct", "--partial", "--fractions", "1", "0", "0")
-    monkeypatch.setattr(chaos, "read_slices", None)  # whoever converts again fails
+    monkeypatch.setattr(chaos, "read_images", None)  # whoever converts again fails
     assert prepared("chaos", download, "--part", "ct", "--partial", "--fractions", "1", "0", "0") == first
 
 
@@ -105,7 +105,7 @@ def test_refuses_what_is_not_whole(download: Path) -> None:
     assert "'liver_GT_004.png' in 'CT/1/Ground' cannot be read" in refused("chaos", download, *one)
     (ct / "Ground" / "liver_GT_004.png").write_bytes(removed)
     (ct / "DICOM_anon" / "i0001,0000b.dcm").write_bytes(b"nothing")
-    assert "in 'CT/1/DICOM_anon' cannot be read" in refused("chaos", download, *one)
+    assert "in 'CT/1/DICOM_anon' is damaged or incomplete: 1 of 5 files" in refused("chaos", download, *one)
 
 
 def test_refuses_grey_values_without_a_meaning(download: Path) -> None:
