@@ -15,6 +15,7 @@ from SAMoraLib.card import METADATA_KEY, Card, read_card, reference_to
 from SAMoraLib.model import SegmentationModel, empty_model, load_tensors
 from SAMoraLib.parts import expert_keys
 from SAMoraLib.system.files import atomic_write, file_sha256
+from SAMoraLib.system.overwriting import refuse_overwriting
 from SAMoraLib.weights.sam import base_tensors
 from SAMoraLib.weights.tensors import read_safetensors, read_tensors
 
@@ -155,6 +156,34 @@ def _load_expert(model: SegmentationModel, path: str | Path) -> Card:
     return card
 
 
+def require_checkpoint_name(output: str | Path) -> None:
+    """Refuse an output that is not named as checkpoints are.
+
+    Raises:
+        ValueError: another ending.
+    """
+    if Path(output).suffix != ".safetensors":
+        raise ValueError(f"Checkpoints are .safetensors files, not '{Path(output).name}'; name the output so.")
+
+
+def refuse_replacing_parts(output: str | Path, path: str | Path, card: Card, base: str | Path | None = None) -> None:
+    """Refuse to write a checkpoint's copy over the checkpoint or over what it was made from.
+
+    Args:
+        path: the checkpoint, whose ``card`` names its base and the files that training started from.
+        base: the base file, where it does not lie beside the checkpoint.
+
+    Raises:
+        ValueError: the output is the checkpoint, its base, or one of these files, wherever they lie; or a folder.
+    """
+    beside = [Path(path).parent / card.base["name"]] if card.base is not None else []
+    refuse_overwriting(output, [path, *beside, *([base] if base is not None else [])])
+    parents = [*card.parents, *([card.base] if card.base else [])]
+    if parents and Path(output).is_file() and file_sha256(output) in [parent.get("sha256") for parent in parents]:
+        raise ValueError(f"'{output}' is a file that '{Path(path).name}' was made from and would be replaced; name "
+                         "another output.")
+
+
 def merge(path: str | Path, output: str | Path, base: str | Path | None = None, half: bool = False) -> Card:
     """Write a self-contained copy of a checkpoint that leaves out its base's tensors.
 
@@ -163,7 +192,13 @@ def merge(path: str | Path, output: str | Path, base: str | Path | None = None, 
 
     Returns:
         The new file's card.
+
+    Raises:
+        FileNotFoundError: the checkpoint or its base file is not there.
+        ValueError: an output that is no checkpoint's name or is read here, or as ``load_model``.
     """
+    require_checkpoint_name(output)
+    refuse_replacing_parts(output, path, read_card(path), base)
     model, card = load_model(path, base=base)
     parents = (*card.parents, *([card.base] if card.base else []))
     card = replace(card, base=None, parents=parents)

@@ -230,9 +230,10 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
 
 
 def _import(options: argparse.Namespace) -> int:
-    from SAMoraLib.exchange.convert import import_published, read_published
+    from SAMoraLib.exchange.convert import check_import, import_published, read_published
 
     output = options.output or options.file.with_name(f"{options.file.stem}_samora.safetensors")
+    check_import(output, options.file, options.base)
     published = read_published(options.file, options.labels, options.image_size)
     _report(published.report(), options.json)
     import_published(published, options.base, output)

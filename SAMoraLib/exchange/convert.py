@@ -12,13 +12,20 @@ from safetensors.torch import save
 from torch import Tensor
 
 from SAMoraLib.card import Card, read_card, reference_to
-from SAMoraLib.checkpoint import base_state, find_base, save_tensors
+from SAMoraLib.checkpoint import (
+    base_state,
+    find_base,
+    refuse_replacing_parts,
+    require_checkpoint_name,
+    save_tensors,
+)
 from SAMoraLib.exchange.recognise import Source, recognise
 from SAMoraLib.exchange.systems import META_FILES, SYSTEMS, System
 from SAMoraLib.labels import LabelSet
 from SAMoraLib.model import SegmentationModel, empty_model
 from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.system.files import atomic_write
+from SAMoraLib.system.overwriting import refuse_overwriting
 from SAMoraLib.variants import EncoderSize, Variant
 from SAMoraLib.weights.tensors import read_safetensors, read_tensors
 
@@ -109,7 +116,7 @@ def import_published(published: Published, base: str | Path | None, output: str 
     if base is None:
         raise ValueError(f"'{path}' holds only what {published.source.system.title} trains; give the {encoder} weights "
                          f"that it was made from with --base {META_FILES.get(encoder, 'FILE')}.")
-    _check_output(output, path, base)
+    check_import(output, path, base)
     tensors = published.source.system.to_ours(dict(published.tensors))
     _check_way_back(published, tensors)
     _check_base(published, tensors, base)
@@ -118,11 +125,14 @@ def import_published(published: Published, base: str | Path | None, output: str 
     return card
 
 
-def _check_output(output: str | Path, *read: str | Path) -> None:
-    if Path(output).suffix != ".safetensors":
-        raise ValueError(f"Checkpoints are .safetensors files, not '{Path(output).name}'; name the output so.")
-    if any(Path(output).resolve() == Path(path).resolve() for path in read):
-        raise ValueError(f"'{output}' is read here and would be replaced; name another output.")
+def check_import(output: str | Path, path: str | Path, base: str | Path | None) -> None:
+    """Refuse an output that cannot be, before anything is read.
+
+    Raises:
+        ValueError: no name of a checkpoint, a folder, or the published file or its base.
+    """
+    require_checkpoint_name(output)
+    refuse_overwriting(output, filter(None, (path, base)))
 
 
 def _check_way_back(published: Published, tensors: dict[str, Tensor]) -> None:
@@ -180,6 +190,7 @@ def export_checkpoint(path: str | Path, system: str, output: str | Path, base: s
     card, target = read_card(path), SYSTEMS[system]
     if Path(output).suffix not in (".pth", ".safetensors"):
         raise ValueError(f"'{Path(output).name}' is neither a .pth nor a .safetensors file; name the output so.")
+    refuse_replacing_parts(output, path, card, base)
     variant = _fitting(path, card, target)
     model = empty_model(variant, len(card.labels or (1,)), card.image_size)
     tensors = target.to_theirs(_stored(path, card, target.own_keys(model), model, base))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from SAMoraLib.card import read_card, read_header
@@ -194,10 +196,34 @@ def test_half_is_half_the_size(tmp_path: Path) -> None:
     assert sizes["half"] * 2 == sizes["whole"]
 
 
-def test_merging_onto_itself(samed: Trained) -> None:
-    merge(samed.path, samed.path)
-    samed.base.unlink()
-    assert_same_weights(load_model(samed.path)[0], samed.model)
+def test_a_copy_never_replaces_what_it_is_made_from(samed: Trained, tmp_path: Path) -> None:
+    linked, hard = tmp_path / "linked.safetensors", tmp_path / "hard.safetensors"
+    linked.symlink_to(samed.path)
+    hard.hardlink_to(samed.base)
+    moved = shutil.copy(samed.base, tmp_path / "copied.safetensors")
+    before = {path: path.read_bytes() for path in (samed.path, samed.base)}
+    for output in (samed.path, samed.base, linked, hard, Path(os.path.relpath(samed.path))):
+        assert "read here and would be replaced" in refusal(lambda output=output: merge(samed.path, output))
+    message = refusal(lambda: merge(samed.path, moved))
+    assert "is a file that 'model.safetensors' was made from and would be replaced" in message
+    assert {path: path.read_bytes() for path in before} == before and linked.is_symlink()
+
+
+def test_a_copy_never_replaces_an_expert_that_it_was_made_from(samed: Trained, tmp_path: Path) -> None:
+    expert = tmp_path / "expert.safetensors"
+    save_tensors(expert, {}, small_card(samed.model.variant))
+    card = replace(read_card(samed.path), parents=(reference_to(expert),))
+    save_tensors(samed.path, load_file(samed.path), card)
+    assert "expert.safetensors' is a file that" in refusal(lambda: merge(samed.path, expert))
+    assert read_card(expert).base is None
+    merge(samed.path, tmp_path / "merged.safetensors")
+    merge(samed.path, tmp_path / "merged.safetensors")  # an earlier copy may be replaced
+
+
+def test_a_copy_is_named_as_checkpoints_are(samed: Trained, tmp_path: Path) -> None:
+    assert "not 'merged.pth'; name the output so" in refusal(lambda: merge(samed.path, tmp_path / "merged.pth"))
+    (tmp_path / "folder.safetensors").mkdir()
+    assert "is a folder" in refusal(lambda: merge(samed.path, tmp_path / "folder.safetensors"))
 
 
 @pytest.mark.parametrize("interruption", [OSError("No space left on device"), KeyboardInterrupt()])

@@ -194,6 +194,26 @@ def test_an_output_that_cannot_be(output: str, base: Path, tmp_path: Path) -> No
     assert file_sha256(found.path) == before
 
 
+def test_nothing_that_is_read_is_written_over(base: Path, tmp_path: Path) -> None:
+    found, _ = published("samed", base, tmp_path, ending=".safetensors")
+    own_base = Path(shutil.copy(base, tmp_path))
+    ours = tmp_path / "ours.safetensors"
+    import_published(found, own_base, ours)
+    read = (found.path, own_base, ours)
+    before = [path.read_bytes() for path in read]
+    link = tmp_path / "link.safetensors"
+    for path in read:
+        link.unlink(missing_ok=True)
+        link.symlink_to(path)
+        for output in (path, link, Path(os.path.relpath(path))):
+            message = refusal(lambda output=output: export_checkpoint(ours, "samed", output))
+            assert "would be replaced; name another output." in message
+            if path != ours:
+                message = refusal(lambda output=output: import_published(found, own_base, output))
+                assert "would be replaced; name another output." in message
+    assert [path.read_bytes() for path in read] == before
+
+
 def test_a_checkpoint_of_our_own_training_is_exported_with_what_its_base_has(base: Path, tmp_path: Path) -> None:
     """Training leaves out what it did not change, such as the prompt encoder's points: published files hold them."""
     model = adapted_model("samed", base)
@@ -270,6 +290,15 @@ def test_import_and_export(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert samora("export", ours, back, "--format", "samed_s") == 0
     one, other = (torch.load(path, weights_only=True) for path in (back, tiny / "lora.pth"))
     assert one.keys() == other.keys() and all(same_bytes(one[key], other[key]) for key in one)
+
+
+def test_an_output_is_refused_before_anything_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "lora.safetensors").write_bytes(b"not read")
+    lora = tmp_path / "lora.safetensors"
+    assert samora("import", lora, "--output", lora) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1 and "is a file that is read here" in said.err
+    assert lora.read_bytes() == b"not read"
 
 
 def test_the_report_comes_before_the_base_is_asked_for(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
