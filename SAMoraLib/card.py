@@ -101,7 +101,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
             raise ValueError(f"'{path}' is not a safetensors file, or it is cut short; download or export it again.")
         try:
             header = json.loads(file.read(length))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # too deeply nested
             raise ValueError(f"The header of '{path}' cannot be read; download or export it again.") from error
     if not isinstance(header, dict):
         raise ValueError(f"The header of '{path}' cannot be read; download or export it again.")
@@ -122,6 +122,6 @@ def read_card(path: str | Path) -> Card:
                          "of SAMora.")
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"The checkpoint's card is damaged ({error}); export the checkpoint again.") from error
     return Card.from_json(data)

@@ -16,6 +16,7 @@ from SAMoraLib.model import SegmentationModel, empty_model, load_tensors
 from SAMoraLib.parts import expert_keys
 from SAMoraLib.system.files import atomic_write, file_sha256
 from SAMoraLib.system.overwriting import refuse_overwriting
+from SAMoraLib.weights.finite import is_like, not_finite
 from SAMoraLib.weights.sam import base_tensors
 from SAMoraLib.weights.tensors import read_safetensors, read_tensors
 
@@ -107,8 +108,10 @@ def find_base(path: str | Path, card: Card, base: str | Path | None = None) -> P
 def _load_whole(model: SegmentationModel, state: Mapping[str, Tensor], path: str | Path) -> None:
     target = model.state_dict()
     missing, unknown = sorted(set(target) - set(state)), sorted(set(state) - set(target))
-    wrong = [key for key in target if key in state and target[key].shape != state[key].shape]
-    for problem, keys in (("lacks", missing), ("has unknown", unknown), ("has another shape for", wrong)):
+    shapes = [key for key in target if key in state and target[key].shape != state[key].shape]
+    types = [key for key in target if key in state and not is_like(state[key], target[key])]
+    for problem, keys in (("lacks", missing), ("has unknown", unknown), ("has another shape for", shapes),
+                          ("has integers for", types)):
         if keys:
             raise ValueError(f"'{path}' {problem} {len(keys)} tensors of its own variant, first '{keys[0]}'; "
                              "export the checkpoint again.")
@@ -145,7 +148,7 @@ def _load_expert(model: SegmentationModel, path: str | Path) -> Card:
                          "train one with Training.stage1_expert.")
     state, target, expected = read_safetensors(path), model.state_dict(), expert_keys(model, card.name)
     bad = [*sorted(set(state) ^ set(expected)),
-           *(key for key in expected if key in state and state[key].shape != target[key].shape)]
+           *(key for key in expected if key in state and not is_like(state[key], target[key]))]
     if bad:
         raise ValueError(f"The expert '{path}' does not fit {model.variant.name} on {model.variant.encoder} at "
                          f"rank {model.variant.rank} (first '{bad[0]}'); train it with the same encoder and rank.")
@@ -205,5 +208,7 @@ def merge(path: str | Path, output: str | Path, base: str | Path | None = None, 
     state = model.state_dict()
     if half:
         state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+        if key := next((key for key, value in state.items() if not_finite(value)), ""):
+            raise ValueError(f"'{path}' holds values in '{key}' that float16 cannot hold; leave out --half.")
     save_tensors(output, state, card)
     return card

@@ -12,6 +12,7 @@ from torch import Tensor
 from SAMoraLib.exchange.systems import SYSTEMS, System
 from SAMoraLib.model import SegmentationModel, empty_model
 from SAMoraLib.variants import ENCODER_SIZES, EncoderSize, Variant
+from SAMoraLib.weights.finite import is_like
 
 # The first of these names that a file has tells the system. SAMed's own name everything that follows SAMed, too.
 _SIGNS = (("q_FacTs_000", "ma_sam"), ("mask_decoder2.mask_tokens.weight", "h_sam"), ("sa_a_000", "samed_s"),
@@ -143,3 +144,6 @@ def _check(source: Source, tensors: Mapping[str, Tensor]) -> None:
             raise ValueError(f"The file's '{key}' is {tuple(tensors[key].shape)}, {title} on "
                              f"{source.variant.encoder} at rank {source.variant.rank} with {source.classes or 'no'} "
                              f"classes has {tuple(place.shape)}; it is not as published, get it again from its source.")
+        if not is_like(tensors[key], place):
+            raise ValueError(f"The file's '{key}' holds integers, where {title} has real numbers; it is not as "
+                             "published, get it again from its source.")

@@ -48,7 +48,7 @@ def check_hiera(encoder: str, size: HieraSize, state: dict[str, Tensor], known: 
         ValueError: such a base; it says which encoder, or the first such tensor.
     """
     blocks = {key.split(".")[3] for key in state if key.startswith(f"{TRUNK}blocks.")}
-    width = state[f"{TRUNK}pos_embed"].shape[1] if f"{TRUNK}pos_embed" in state else 0
+    width = next(iter(state[f"{TRUNK}pos_embed"].shape[1:]), 0) if f"{TRUNK}pos_embed" in state else 0
     if (len(blocks), width) != (size.depth, size.embed_dim):
         raise ValueError(f"The base file holds a Hiera of {len(blocks)} blocks of width {width}, {encoder} has "
                          f"{size.depth} of width {size.embed_dim}; choose the encoder that the file was made for.")

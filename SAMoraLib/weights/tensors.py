@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from SAMoraLib.weights.archive import require_whole_archive
+from SAMoraLib.weights.finite import require_finite
 from SAMoraLib.weights.sam2 import from_sam2, unwrapped
 
 
@@ -18,7 +19,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file holds something else than named tensors, or cannot be read.
+        ValueError: the file is damaged, or holds something else than named tensors of finite numbers.
     """
     path = Path(path)
     if not path.is_file():
@@ -28,15 +29,18 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     content = unwrapped(read_plain(path))
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise ValueError(f"'{path}' does not hold a flat table of named tensors; export its state dict first.")
-    return from_sam2({name: value.detach() for name, value in content.items()})
+    tensors = {name: value.detach() for name, value in content.items()}
+    require_finite(path, tensors)
+    return from_sam2(tensors)
 
 
 def read_plain(path: str | Path) -> Any:
     """What a ``.pth`` file holds: tensors, numbers and text in tables and lists; nothing in the file is executed.
 
     Raises:
-        ValueError: the file holds something else, or cannot be read.
+        ValueError: the file holds something else, is damaged, or has no checksums by which that would be seen.
     """
+    require_whole_archive(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     # A damaged pickle raises almost anything. torch's own message recommends to load it unsafely: it is not repeated.
@@ -49,9 +53,13 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a ``.safetensors`` file.
 
     Raises:
-        ValueError: the file is cut short or damaged.
+        ValueError: the file is cut short or damaged, or some values are not finite.
     """
     try:
-        return load_file(path)
-    except SafetensorError as error:
+        tensors = load_file(path)
+    except OSError:
+        raise
+    except Exception as error:  # of impossible headers the package raises more than its own error
         raise ValueError(f"The tensors of '{path}' cannot be read ({error}); download or export it again.") from error
+    require_finite(path, tensors)
+    return tensors

@@ -196,6 +196,33 @@ def test_half_is_half_the_size(tmp_path: Path) -> None:
     assert sizes["half"] * 2 == sizes["whole"]
 
 
+def test_values_that_half_precision_cannot_hold_are_not_halved(tmp_path: Path) -> None:
+    model = small_model("samed")
+    model.state_dict()["mask_decoder.iou_token.weight"][0, 0] = 70_000
+    save_model(tmp_path / "whole.safetensors", model, small_card(model.variant))
+    message = refusal(lambda: merge(tmp_path / "whole.safetensors", tmp_path / "half.safetensors", half=True))
+    assert "'mask_decoder.iou_token.weight' that float16 cannot hold; leave out --half" in message
+    assert not (tmp_path / "half.safetensors").exists()
+    merge(tmp_path / "whole.safetensors", tmp_path / "again.safetensors")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_in_the_checkpoint_and_in_its_base(bad: float, tmp_path: Path) -> None:
+    trained = train(tmp_path, "samed")
+    card, state = read_card(trained.path), load_file(trained.path)
+    state["mask_decoder.iou_token.weight"][0, :3] = bad
+    save_tensors(trained.path, state, card)
+    sentence = "holds 3 values that are NaN or infinite as float32, in 1 of its tensors, first "
+    for use in (lambda: load_model(trained.path), lambda: merge(trained.path, tmp_path / "merged.safetensors")):
+        assert f"model.safetensors' {sentence}'mask_decoder.iou_token.weight'" in refusal(use)
+    base = load_file(trained.base)
+    base["image_encoder.neck.0.weight"][0, :3] = bad
+    save_tensors(trained.base, base, read_card(trained.base))
+    save_tensors(trained.path, {}, replace(card, base=reference_to(trained.base)))
+    assert f"base.safetensors' {sentence}'image_encoder.neck.0.weight'" in refusal(lambda: load_model(trained.path))
+    assert not (tmp_path / "merged.safetensors").exists()
+
+
 def test_a_copy_never_replaces_what_it_is_made_from(samed: Trained, tmp_path: Path) -> None:
     linked, hard = tmp_path / "linked.safetensors", tmp_path / "hard.safetensors"
     linked.symlink_to(samed.path)
@@ -281,6 +308,8 @@ def test_a_damaged_base_is_refused(samed: Trained) -> None:
      "'mask_decoder.iou_token.weight'"),
     (lambda state: state.update(extra=torch.ones(1)), "has unknown 1 tensors of its own variant, first 'extra'"),
     (lambda state: state.update({"mask_decoder.iou_token.weight": torch.ones(1, 5)}), "has another shape for 1"),
+    (lambda state: state.update({key: state[key].int() for key in ["mask_decoder.iou_token.weight"]}),
+     "has integers for 1 tensors of its own variant, first 'mask_decoder.iou_token.weight'"),
 ])
 def test_tensors_that_do_not_fit_the_card_are_named(change: Any, message: str, tmp_path: Path) -> None:
     model, path = small_model("samed"), tmp_path / "m.safetensors"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from SAMoraLib.card import METADATA_KEY, Card, read_card, read_header
 from SAMoraLib.checkpoint import save_tensors
+from SAMoraLib.weights.finite import require_finite
 from SAMoraLib.weights.tensors import read_plain, read_safetensors
 from Training.teachers import mae, simclr
 
@@ -82,13 +83,16 @@ def row_of(source: str) -> str | None:
 def _read(source: str, model: Teacher) -> dict[str, Tensor]:
     """Tensors under our names, from wherever ``source`` says."""
     if source.startswith(TIMM):
-        return _renamed(_from_timm(source.removeprefix(TIMM)), model)
+        published = _from_timm(source.removeprefix(TIMM))
+        require_finite(source, published)
+        return _renamed(published, model)
     if not Path(source).is_file():
         raise FileNotFoundError(f"There is no teacher '{source}'; give a file of Training.stage1_teacher, or a "
                                 "published one as docs/stage1.md says.")
     if row_of(source) is not None:
         return read_safetensors(source)
     published = read_safetensors(source) if source.endswith(".safetensors") else dict(_leaves(read_plain(source)))
+    require_finite(source, published)
     return _renamed(published, model)
 
 

@@ -178,6 +178,20 @@ def test_another_base_is_refused_and_nothing_written(make: Callable[[Path], Path
     assert sorted(tmp_path.iterdir()) == before
 
 
+@EVERY_SYSTEM
+@pytest.mark.parametrize(("change", "sentence"), [
+    (lambda value: value * float("nan"), "values that are NaN or infinite as float32, in 1 of its tensors, first"),
+    (lambda value: value / 0, "values that are NaN or infinite as float32, in 1 of its tensors, first"),
+    (lambda value: value.to(torch.complex64), "holds complex numbers (complex64) in"),
+    (lambda value: value.to(torch.int64), "holds integers")])
+def test_a_published_file_of_other_than_finite_numbers_is_refused(system: str, change: Callable[[Tensor], Tensor],
+                                                                  sentence: str, base: Path, tmp_path: Path) -> None:
+    _, tensors = published(system, base, tmp_path)
+    key = list(tensors)[1]
+    message = refusal(lambda: read(write(tmp_path / "bad.pth", tensors | {key: change(tensors[key])}), system))
+    assert sentence in message and f"'{key}'" in message
+
+
 def test_two_versions_of_one_tensor_are_refused(base: Path, tmp_path: Path) -> None:
     _, tensors = published("h_sam", base, tmp_path)
     key = "prompt_encoder2.no_mask_embed.weight"

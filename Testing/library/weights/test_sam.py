@@ -148,6 +148,26 @@ def test_a_missing_tensor_is_named(key: str) -> None:
     assert f"lacks '{key}'" in refusal(lambda: load_base(fresh(), state))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_base_in_another_precision_is_kept_in_float32(dtype: torch.dtype) -> None:
+    model, state = fresh(), {key: value.to(dtype) for key, value in metas_state().items()}
+    load_base(model, state)
+    as_stored = fresh()
+    load_base(as_stored, {key: value.float() for key, value in state.items()})
+    expected = as_stored.state_dict()
+    for key, value in model.state_dict().items():
+        assert value.dtype == torch.float32 and torch.equal(value, expected[key])
+
+
+@pytest.mark.parametrize(("key", "value", "sentence"), [
+    ("image_encoder.pos_embed", torch.ones(6, 32), "'image_encoder.pos_embed' is (6, 32) in the base file and (1, 4"),
+    ("image_encoder.blocks.1.attn.rel_pos_h", torch.ones(3), "is (3,) in the base file"),
+    ("image_encoder.neck.0.weight", torch.ones(32, 32, 1, 1, dtype=torch.int64), "is (32, 32, 1, 1) of int64 in the"),
+    ("image_encoder.pos_embed", torch.tensor(1.0), "a ViT of 2 blocks of width 0")])
+def test_tables_of_other_kinds_are_named(key: str, value: Tensor, sentence: str) -> None:
+    assert sentence in refusal(lambda: load_base(fresh(), metas_state() | {key: value}))
+
+
 @pytest.mark.parametrize(("size", "message"), [
     (EncoderSize(32, 3, 4, (1,), window_size=3, patch_size=8, out_chans=32, decoder_heads=4), "a ViT of 2 blocks of "
      "width 32, vit_b has 3 of width 32"),
