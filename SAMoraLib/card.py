@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class Card:
         data = {f.name: getattr(self, f.name) for f in fields(self)}
         data["variant"] = self.variant.to_json() if self.variant else None
         data["labels"] = self.labels.to_json() if self.labels else None
-        data["preprocessing"] = asdict(self.preprocessing) if self.preprocessing else None
+        data["preprocessing"] = self.preprocessing.to_json() if self.preprocessing else None
         data["parents"] = [dict(parent) for parent in self.parents]
         return data
 

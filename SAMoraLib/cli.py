@@ -185,6 +185,7 @@ def describe(card: Card) -> str:
         "slices": f"{card.image_size} x {card.image_size}",
         "organs": ", ".join(card.labels.names) if card.labels else "",
         "modality": card.preprocessing.modality if card.preprocessing else "",
+        "orientation": card.preprocessing.orientation if card.preprocessing else "",
         "base": f"{card.base['name']} (sha256 {card.base['sha256'][:12]})" if card.base else "in the file",
         "training": _listed(card.training),
         "metrics": _listed(card.metrics),
@@ -264,8 +265,10 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from SAMoraLib.exchange.convert import export_checkpoint, stored_types
+    from SAMoraLib.exchange.convert import export_checkpoint, prepared_otherwise, stored_types
 
     tensors = export_checkpoint(options.checkpoint, options.format, options.output, options.base)
+    if note := prepared_otherwise(options.checkpoint, options.format):
+        print(f"samora: {note}", file=sys.stderr)
     print(f"{options.output}: {len(tensors)} tensors of {', '.join(stored_types(tensors))}")
     return DONE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,7 @@ class Published:
             "image_size_from": self.source.size_from,
             "labels": list(self.labels.names) if self.labels else None,
             "preprocessing": f"{how.modality}, {how.intensity} {how.low:g}..{how.high:g}" if how else None,
+            "orientation": how.orientation if how else None,
             "tensors": len(self.tensors),
             "stored_as": stored_types(self.tensors),
         }
@@ -196,6 +197,19 @@ def export_checkpoint(path: str | Path, system: str, output: str | Path, base: s
     tensors = target.to_theirs(_stored(path, card, target.own_keys(model), model, base))
     _write(output, tensors)
     return tensors
+
+
+def prepared_otherwise(path: str | Path, system: str) -> str:
+    """What the code base's own slices do not have in common with a checkpoint's, in a sentence; empty if nothing."""
+    card = read_card(path)
+    if card.preprocessing is None or card.labels is None or not SYSTEMS[system].is_whole:
+        return ""
+    ours, target = asdict(card.preprocessing), SYSTEMS[system]
+    theirs = asdict(target.preprocessing(card.labels, card.image_size))
+    if differing := [f"{name} {value}, not {theirs[name]}" for name, value in ours.items() if value != theirs[name]]:
+        return (f"'{Path(path).name}' was trained on slices that {target.title}'s own preparation does not make: "
+                f"{'; '.join(differing)}; prepare the published code's slices likewise.")
+    return ""
 
 
 def _fitting(path: str | Path, card: Card, target: System) -> Variant:

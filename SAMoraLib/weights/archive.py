@@ -44,18 +44,18 @@ def _no_archive(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(_TAR_AT + len(_TAR))
     if head.startswith(_LEGACY) or head[_TAR_AT:] == _TAR:
-        return (f"'{path}' is in the form that torch wrote before 1.6, which has no checksums, so that damage would not "
-                "be seen; save its state dict again with torch.save of a newer torch.")
-    return (f"'{path}' cannot be read as plain tensors; it is cut short, damaged or carries code: get it again from its "
-            "source.")
+        return (f"'{path}' is in the form that torch wrote before 1.6, which has no checksums, so that damage would "
+                "not be seen; save its state dict again with torch.save of a newer torch.")
+    return (f"'{path}' cannot be read as plain tensors; it is cut short, damaged or carries code: get it again from "
+            "its source.")
 
 
 def _require_torchs(path: str | Path, records: Sequence[zipfile.ZipInfo]) -> None:
     """torch writes one table of what is there, and its records as they are."""
     if not any(PurePosixPath(record.filename).name == "data.pkl" for record in records):
         first = f", first '{records[0].filename}'" if records else ""
-        raise ValueError(f"'{path}' is an archive of {len(records)} files{first}, and not one of torch's; unpack it and "
-                         "give the weights file in it.")
+        raise ValueError(f"'{path}' is an archive of {len(records)} files{first}, and not one of torch's; unpack it "
+                         "and give the weights file in it.")
     packed = any(record.compress_type != zipfile.ZIP_STORED for record in records)
     if packed or sum(record.file_size for record in records) > Path(path).stat().st_size:
         raise ValueError(f"'{path}' unpacks to more than it holds, which no file of torch's does; save its state dict "

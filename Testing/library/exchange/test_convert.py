@@ -28,7 +28,7 @@ from SAMoraLib.exchange.convert import (
 from SAMoraLib.exchange.systems import SYSTEMS
 from SAMoraLib.model import SegmentationModel, build_model
 from SAMoraLib.system.files import file_sha256
-from SAMoraLib.variants import EncoderSize
+from SAMoraLib.variants import EncoderSize, get_variant
 from Testing.closeness import assert_close
 from Testing.golden import Golden, assert_golden, fixtures
 from Testing.library.exchange import test_h_sam, test_ma_sam, test_samed
@@ -268,6 +268,7 @@ def test_what_a_file_was_recognised_as(base: Path, tmp_path: Path) -> None:
         "file": str(tmp_path / "epoch_159.pth"), "system": "MA-SAM", "variant": "ma_sam", "encoder": "vit_b",
         "rank": 32, "classes": 3, "image_size": IMAGE_SIZE, "image_size_from": "option",
         "labels": ["class_1", "class_2", "class_3"], "preprocessing": "CT, hu_window -200..250",
+        "orientation": "rows to posterior, columns to right",
         "tensors": len(tensors), "stored_as": ["float16"]}
     pairs, _ = published("sam_lora", base, tmp_path)
     report = pairs.report()
@@ -301,9 +302,21 @@ def test_import_and_export(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert (report["system"], report["encoder"], report["rank"], report["classes"]) == ("SAMed_s", "tiny", 4, 3)
     assert report["stored_as"] == ["float32"]
     assert read_card(ours).preprocessing.image_size == 80
+    capsys.readouterr()
     assert samora("export", ours, back, "--format", "samed_s") == 0
+    assert capsys.readouterr().err == ""
     one, other = (torch.load(path, weights_only=True) for path in (back, tiny / "lora.pth"))
     assert one.keys() == other.keys() and all(same_bytes(one[key], other[key]) for key in one)
+
+
+def test_slices_that_the_published_code_does_not_make_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]
+                                                               ) -> None:
+    model = build_model(get_variant("ma_sam", "tiny"), 4, IMAGE_SIZE)
+    save_model(tmp_path / "ours.safetensors", model, small_card(model.variant))
+    assert samora("export", tmp_path / "ours.safetensors", tmp_path / "out.pth", "--format", "ma_sam") == 0
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "MA-SAM's own preparation does not make: modality CT, not MR;" in said
+    assert "rows posterior, not anterior; columns left, not right;" in said
 
 
 def test_an_output_is_refused_before_anything_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
