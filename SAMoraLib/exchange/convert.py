@@ -27,6 +27,7 @@ from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.system.files import atomic_write
 from SAMoraLib.system.overwriting import refuse_overwriting
 from SAMoraLib.variants import EncoderSize, Variant
+from SAMoraLib.weights.sam import base_tensors
 from SAMoraLib.weights.tensors import read_safetensors, read_tensors
 
 # SAM's random Fourier features: nothing trains them, and every pretraining has its own.
@@ -151,14 +152,24 @@ def same_bytes(one: Tensor, other: Tensor) -> bool:
 
 
 def _check_base(published: Published, tensors: Mapping[str, Tensor], base: str | Path) -> None:
+    stored = read_tensors(base)
     try:
-        given = base_state(published.source.empty_model(), base)
+        base_tensors(published.source.empty_model(), stored)
     except ValueError as error:
         raise ValueError(f"'{base}' is not the base of '{published.path}': {error}") from error
-    if FOURIER in tensors and not torch.equal(given[FOURIER].to(tensors[FOURIER].dtype), tensors[FOURIER]):
+    if FOURIER in tensors and not is_rounded_alike(stored[FOURIER], tensors[FOURIER]):
         name = META_FILES.get(published.source.variant.encoder, "its own base")
         raise ValueError(f"'{base}' is not the base of '{published.path}': their '{FOURIER}' differs, which no "
                          f"training changes; give the file that it was made from, {name}.")
+
+
+def is_rounded_alike(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are the same numbers, each rounded to the precision that it is stored in."""
+    if one.shape != other.shape:
+        return False
+    relative = sum(torch.finfo(value.dtype).eps for value in (one, other) if value.dtype.itemsize < 4)
+    absolute = max(torch.finfo(value.dtype).smallest_normal for value in (one, other)) if relative else 0.0
+    return torch.allclose(one.float(), other.float(), rtol=relative, atol=absolute)
 
 
 def _card(published: Published, base: str | Path) -> Card:

@@ -21,8 +21,8 @@ from SAMoraLib.variants import Variant, get_variant
 Renaming: TypeAlias = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 META_FILES = {"vit_b": "sam_vit_b_01ec64.pth", "vit_l": "sam_vit_l_0b3195.pth", "vit_h": "sam_vit_h_4b8939.pth"}
-# What reads a file without a look at its header gets its axes (i, j). Where they run to in the data that the systems were
-# trained on: BTCV's CTs lie so, and MR as DICOM has it.
+# What reads a file without a look at its header gets its axes (i, j). Where they run to in the data that the systems
+# were trained on: BTCV's CTs lie so, and MR as DICOM has it.
 _RAW_CT, _RAW_MR = ("left", "anterior"), ("left", "posterior")
 _OPPOSITE = {"left": "right", "right": "left", "posterior": "anterior", "anterior": "posterior"}
 _MR = ("chaos_mr", "left_atrium", "prostate")

@@ -192,6 +192,40 @@ def test_a_published_file_of_other_than_finite_numbers_is_refused(system: str, c
     assert sentence in message and f"'{key}'" in message
 
 
+def wrapped(tensors: Tensors) -> dict:
+    return {"state_dict": {f"module.{key}": value for key, value in tensors.items()}, "epoch": 159}
+
+
+@EVERY_SYSTEM
+def test_what_a_training_program_wraps_a_file_in_is_taken_off(system: str, base: Path, tmp_path: Path) -> None:
+    _, tensors = published(system, base, tmp_path)
+    for name, content in {"a.pth": wrapped(tensors), "b.pth": tensors | {"epoch": 3}, "c.pth": {"model": tensors},
+                          "d.pth": {f"model._orig_mod.{key}": value for key, value in tensors.items()}}.items():
+        torch.save(content, tmp_path / name)
+        found = read(tmp_path / name, system)
+        assert set(found.tensors) == set(tensors)
+        assert all(same_bytes(found.tensors[key], value) for key, value in tensors.items())
+
+
+@pytest.mark.parametrize(("dtype", "file_dtype"), [
+    (torch.float16, torch.float32), (torch.bfloat16, torch.float32), (torch.float32, torch.float16),
+    (torch.bfloat16, torch.float16), (torch.float64, torch.float32)])
+def test_a_base_in_another_precision_or_wrapped_is_the_base(dtype: torch.dtype, file_dtype: torch.dtype, base: Path,
+                                                            tmp_path: Path) -> None:
+    found, tensors = published("samed", base, tmp_path, file_dtype)
+    state = {key: value.to(dtype) for key, value in load_file(base).items()}
+    torch.save(wrapped(state), tmp_path / "half.pth")
+    import_published(found, tmp_path / "half.pth", tmp_path / "ours.safetensors")
+    loaded, _ = load_model(tmp_path / "ours.safetensors")
+    assert all(value.dtype == torch.float32 for value in loaded.state_dict().values())
+    key = "image_encoder.neck.0.weight"
+    assert torch.equal(loaded.state_dict()[key], state[key].float())
+    state[FOURIER] = state[FOURIER] * 1.02
+    torch.save(state, tmp_path / "half.pth")
+    message = refusal(lambda: import_published(found, tmp_path / "half.pth", tmp_path / "ours.safetensors"))
+    assert f"their '{FOURIER}' differs" in message
+
+
 def test_two_versions_of_one_tensor_are_refused(base: Path, tmp_path: Path) -> None:
     _, tensors = published("h_sam", base, tmp_path)
     key = "prompt_encoder2.no_mask_embed.weight"

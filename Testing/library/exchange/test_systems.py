@@ -72,7 +72,7 @@ def test_mr_is_shown_up_to_its_99th_percentile(labels: str) -> None:
     assert found == Preprocessing("MR", "percentile", 0, 99, "none", 384, rows="anterior", columns="right")
 
 
-# The published preparations written out, of an array (i, j, k) as nibabel and pynrrd give it: slices (k, rows, columns).
+# The published preparations written out: an array (i, j, k), as nibabel and pynrrd give it -> slices (k, rows, columns).
 PUBLISHED = {
     ("samed", "synapse"): lambda raw: np.transpose(raw, (2, 1, 0)),
     ("samed_s", "synapse"): lambda raw: np.transpose(raw, (2, 1, 0)),

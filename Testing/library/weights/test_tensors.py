@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import struct
 from pathlib import Path
 from typing import Any
@@ -42,11 +43,26 @@ def test_trained_parameters_come_without_their_gradients(tmp_path: Path) -> None
     assert not found.requires_grad and torch.equal(found, torch.ones(2))
 
 
-@pytest.mark.parametrize("content", [[torch.ones(2)], {"model": {"w": torch.ones(2)}}, {"w": torch.ones(2), "n": 3},
+@pytest.mark.parametrize("content", [[torch.ones(2)], {"model": {"w": torch.ones(2)}, "v": torch.ones(2)}, {"n": 3},
                                      torch.ones(2)])
 def test_what_is_no_flat_table_of_tensors_is_refused(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "w.pth")
     assert "w.pth' does not hold a flat table of named tensors" in refusal(lambda: read_tensors(tmp_path / "w.pth"))
+
+
+def test_what_a_training_program_wraps_weights_in_is_taken_off(tmp_path: Path) -> None:
+    wrapped = {f"module.{name}": value for name, value in TENSORS.items()}
+    torch.save({"state_dict": wrapped, "epoch": 3}, tmp_path / "w.pth")
+    assert_same(read_tensors(tmp_path / "w.pth"))
+    save_file(wrapped, tmp_path / "w.safetensors")
+    assert_same(read_tensors(tmp_path / "w.safetensors"))
+    assert set(read_safetensors(tmp_path / "w.safetensors")) == set(wrapped)
+
+
+def test_objects_of_other_programs_are_named(tmp_path: Path) -> None:
+    torch.save({"model": TENSORS, "args": argparse.Namespace(lr=0.1)}, tmp_path / "w.pth")
+    message = refusal(lambda: read_tensors(tmp_path / "w.pth"))
+    assert "carries code or objects of Python's beside its tensors, first 'argparse.Namespace'" in message
 
 
 def test_a_sam_2s_table_is_taken_out_and_renamed(tmp_path: Path) -> None:
