@@ -153,8 +153,10 @@ def _load_expert(model: SegmentationModel, path: str | Path) -> Card:
         raise ValueError(f"The expert '{path}' does not fit {model.variant.name} on {model.variant.encoder} at "
                          f"rank {model.variant.rank} (first '{bad[0]}'); train it with the same encoder and rank.")
     if card.image_size != model.image_size:
+        is_ours = "imported_from" not in card.training
+        way = "train it at the same size" if is_ours else f"import it with --image-size {model.image_size}"
         raise ValueError(f"The expert '{path}' was trained on slices of {card.image_size} x {card.image_size} pixels, "
-                         f"this model takes {model.image_size} x {model.image_size}; train it at the same size.")
+                         f"this model takes {model.image_size} x {model.image_size}; {way}.")
     model.load_state_dict(state, strict=False)
     return card
 

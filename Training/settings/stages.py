@@ -173,7 +173,8 @@ class Stage2:
         encoder: size of the encoder, as in the base file.
         rank: of the low-rank pairs.
         depth: slices per slab, where the row sees slabs; 0 keeps the row's own.
-        experts: the three expert files (samora); empty for variants without experts.
+        experts: the three expert files (samora); empty for variants without experts, or the one file of a LoRA imported
+            from another program that they start from.
         alone: level of the one expert that samora or h_samora is given, and nothing fused (table 5); empty gives all.
         fusion: how the experts become one, where the variant has a fusion.
         trained: parts to train instead of the variant's own, a control, e.g. [transformer, decoder]; empty keeps them.
