@@ -23,6 +23,7 @@ from SAMoraLib.system.allocator import keep_freed_memory
 from SAMoraLib.system.garbage import without_collector
 from SAMoraLib.system.parent import INTERRUPTED, end_with_parent
 from SAMoraLib.system.ranks import rank_and_world, share_of
+from SAMoraLib.variants import EXPERTS
 from SAMoraLib.volume.io import LABEL_FORMATS
 
 DONE, REFUSED = 0, 1
@@ -226,6 +227,7 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
                         "one that the system's authors trained with, or class_1 ... class_n)")
     parser.add_argument("--image-size", type=whole_number, metavar="PIXELS", help="side of the slices, where the file "
                         "does not say (default: that of the system's code)")
+    parser.add_argument("--expert", choices=EXPERTS, help="which expert to take from a file of SAMora's released code")
     parser.add_argument("--json", action="store_true", help="what was recognised as one JSON line")
     parser.set_defaults(command=_import)
 
@@ -235,7 +237,7 @@ def _import(options: argparse.Namespace) -> int:
 
     output = options.output or options.file.with_name(f"{options.file.stem}_samora.safetensors")
     check_import(output, options.file, options.base)
-    published = read_published(options.file, options.labels, options.image_size)
+    published = read_published(options.file, options.labels, options.image_size, expert=options.expert)
     _report(published.report(), options.json)
     import_published(published, options.base, output)
     if not options.json:

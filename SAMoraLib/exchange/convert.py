@@ -20,6 +20,7 @@ from SAMoraLib.checkpoint import (
     save_tensors,
 )
 from SAMoraLib.exchange.recognise import Source, recognise
+from SAMoraLib.exchange.samora import lacks_scales, scaled_expert
 from SAMoraLib.exchange.systems import META_FILES, SYSTEMS, System
 from SAMoraLib.labels import LabelSet
 from SAMoraLib.model import SegmentationModel, empty_model
@@ -41,6 +42,7 @@ class Published:
     Attributes:
         tensors: under the names of its own code.
         labels, preprocessing: None of a file without a decoder.
+        scales: where the scales of an expert of SAMora's released code come from; empty for other files.
     """
 
     path: Path
@@ -48,6 +50,7 @@ class Published:
     tensors: Mapping[str, Tensor]
     labels: LabelSet | None
     preprocessing: Preprocessing | None
+    scales: str = ""
 
     def report(self) -> dict[str, Any]:
         """What it was recognised as, for people and for JSON."""
@@ -66,7 +69,7 @@ class Published:
             "orientation": how.orientation if how else None,
             "tensors": len(self.tensors),
             "stored_as": stored_types(self.tensors),
-        }
+        } | ({"expert": self.source.variant.adapters[0], "scales": self.scales} if self.scales else {})
 
 
 def stored_types(tensors: Mapping[str, Tensor]) -> list[str]:
@@ -75,21 +78,23 @@ def stored_types(tensors: Mapping[str, Tensor]) -> list[str]:
 
 
 def read_published(path: str | Path, labels: str | None = None, image_size: int | None = None,
-                   encoder_size: EncoderSize | None = None) -> Published:
+                   encoder_size: EncoderSize | None = None, expert: str | None = None) -> Published:
     """Recognise a published file.
 
     Args:
         labels: name of the label set, in place of the one of the system's protocol.
         image_size: pixels, where the file does not say and the system's own is not meant.
         encoder_size: of an encoder that has no name, in parity tests.
+        expert: "image", "patch" or "pixel", the one to take from a file of SAMora's released code.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: it cannot be read, or is no file of a known system, or it differs from them; the sentence says in
             what.
     """
-    path, tensors = Path(path), read_tensors(path)
+    path, content = Path(path), read_tensors(path)
     try:
+        tensors = scaled_expert(content, expert)
         source = recognise(tensors, image_size, encoder_size)
         if source.classes is None and labels:
             raise ValueError(f"The file has no decoder, so it knows no organs that '{labels}' could name; leave "
@@ -98,7 +103,8 @@ def read_published(path: str | Path, labels: str | None = None, image_size: int 
     except ValueError as error:
         raise ValueError(f"'{path}' is not imported: {error}") from error
     how = source.system.preprocessing(organs, source.image_size) if organs else None
-    return Published(path, source, tensors, organs, how)
+    scales = "1, which the file does not say" if lacks_scales(content, source.variant.adapters[0]) else "in the file"
+    return Published(path, source, tensors, organs, how, scales if source.key == "samora" else "")
 
 
 def import_published(published: Published, base: str | Path | None, output: str | Path) -> Card:
@@ -174,7 +180,8 @@ def is_rounded_alike(one: Tensor, other: Tensor) -> bool:
 
 def _card(published: Published, base: str | Path) -> Card:
     source, title = published.source, published.source.system.title
-    kind, name = ("model", f"{source.key}-{published.path.stem}") if source.system.is_whole else ("expert", "default")
+    whole = source.system.is_whole
+    kind, name = ("model", f"{source.key}-{published.path.stem}") if whole else ("expert", source.variant.adapters[0])
     return Card(kind, name, source.variant, source.image_size, published.labels, published.preprocessing,
                 base=reference_to(base), parents=(reference_to(published.path),),
                 training={"imported_from": title, "file": published.path.name},

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from SAMoraLib.exchange.samora import expert_of
 from SAMoraLib.exchange.systems import SYSTEMS, System
 from SAMoraLib.model import SegmentationModel, empty_model
 from SAMoraLib.variants import ENCODER_SIZES, EncoderSize, Variant
@@ -17,8 +18,35 @@ from SAMoraLib.weights.finite import is_like
 # The first of these names that a file has tells the system. SAMed's own name everything that follows SAMed, too.
 _SIGNS = (("q_FacTs_000", "ma_sam"), ("mask_decoder2.mask_tokens.weight", "h_sam"), ("sa_a_000", "samed_s"),
           ("fati_qa", "samed_s"))
-_PAIR, _SIGMA = re.compile(r"w_[ab]_(\d{3})"), re.compile(r"[qv]_FacTs_(\d{3})")
+_PAIR = re.compile(r"w_[ab]_(\d{3})$")
 _TOKENS = "mask_decoder.mask_tokens.weight"
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """Where a system's names tell its encoder.
+
+    Attributes:
+        numbers: of its adapters, in group 1.
+        down: the name of the first one's matrix (rank, width).
+        named: that name, for people.
+        per_block: how many numbers a block has.
+    """
+
+    numbers: re.Pattern[str]
+    down: re.Pattern[str]
+    named: str
+    per_block: int
+
+
+_SAMEDS = Adapters(_PAIR, re.compile("w_a_000"), "w_a_000", 2)
+_ADAPTERS = {
+    "ma_sam": Adapters(re.compile(r"[qv]_FacTs_(\d{3})$"), re.compile(r"image_encoder\.FacTu\.weight"),
+                       "image_encoder.FacTu.weight", 1),
+    "samora": Adapters(re.compile(r"image_encoder\.blocks\.(\d+)\."),
+                       re.compile(r"image_encoder\.blocks\.0\.samora_adapter\.experts\.\w+\.linear_a_q\.weight"),
+                       "image_encoder.blocks.0.samora_adapter.experts.*.linear_a_q.weight", 1),
+}
 
 
 @dataclass(frozen=True)
@@ -73,8 +101,14 @@ def _system(tensors: Mapping[str, Tensor]) -> str:
     for name, key in _SIGNS:
         if name in tensors:
             return key
+    if tensors and all(map(expert_of, tensors)):
+        return "samora"
     if any(map(_PAIR.fullmatch, tensors)):
         return "sam_lora" if all(map(_PAIR.fullmatch, tensors)) else "samed"
+    if any("image_encoder." in name and ".qkv.qkv." in name for name in tensors):
+        raise ValueError("The file holds a whole model of SAMed's, H-SAM's or MA-SAM's code, its encoder included, and "
+                         "not the file that this code saves of it; save it there with the code's own function "
+                         "(save_lora_parameters, save_parameters) and give that file.")
     if any(name.startswith("image_encoder.blocks.") for name in tensors):
         raise ValueError("The file holds a whole image encoder, as SAM's own weights do, and no adapters; give it as "
                          "--base of a file that has them.")
@@ -87,11 +121,15 @@ def _system(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _variant(key: str, tensors: Mapping[str, Tensor], encoder_size: EncoderSize | None) -> Variant:
-    numbers, first = ((_SIGMA, "image_encoder.FacTu.weight") if key == "ma_sam" else (_PAIR, "w_a_000"))
-    count = 1 + max(int(match[1]) for match in map(numbers.fullmatch, tensors) if match)
+    adapters = _ADAPTERS.get(key, _SAMEDS)
+    count = 1 + max(int(match[1]) for match in map(adapters.numbers.match, tensors) if match)
+    first = next((name for name in sorted(tensors) if adapters.down.fullmatch(name)), adapters.named)
     rank, width = _of_two(tensors, first)
-    blocks = count if key == "ma_sam" else (count + 1) // 2
+    blocks = -(-count // adapters.per_block)
     variant = replace(SYSTEMS[key].variant, rank=rank)
+    if key == "samora":
+        expert = expert_of(first)
+        variant = replace(variant, name=f"expert_{expert}", adapters=(expert,))
     if encoder_size is not None and (blocks, width) == (encoder_size.depth, encoder_size.embed_dim):
         return replace(variant, encoder_size=encoder_size)
     return replace(variant, encoder=_encoder(blocks, width))

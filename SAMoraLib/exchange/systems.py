@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from SAMoraLib.exchange.h_sam import from_h_sam, to_h_sam
 from SAMoraLib.exchange.ma_sam import from_ma_sam, to_ma_sam
 from SAMoraLib.exchange.samed import from_samed, to_samed
+from SAMoraLib.exchange.samora import from_samora, to_samora
 from SAMoraLib.labels import LabelSet, get_label_set, numbered_label_set
 from SAMoraLib.model import SegmentationModel
 from SAMoraLib.parts import own_keys
@@ -125,5 +126,7 @@ SYSTEMS = {
                     turns=_H_SAM_TURNS),
     "ma_sam": System("MA-SAM", _MA_SAM, _MA_SAM.trained, from_ma_sam, to_ma_sam, 512, (-200.0, 250.0), {12: "btcv12"},
                      turn=TURNED),
+    "samora": System("SAMora", replace(_SAMED, name="expert_image", adapters=("image",), trained=("lora",)), ("lora",),
+                     from_samora, to_samora, 224, turn=UPRIGHT),
     "sam_lora": System("SAM LoRA", _SAMED, ("lora",), from_samed, to_samed, 1024, turn=UPRIGHT),
 }

@@ -31,6 +31,8 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return from_sam2(bare_names(read_safetensors(path)))
         tensors = unwrapped(read_plain(path))
+    except RecursionError as error:
+        raise ValueError(f"'{path}' nests its tables too deeply; export its state dict first.") from error
     except UnclearContent as error:
         raise ValueError(f"'{path}' {error}.") from error
     require_finite(path, tensors)
@@ -58,8 +60,8 @@ def _unreadable(path: str | Path) -> str:
     except Exception:
         others = []
     if not others:
-        return (f"'{path}' cannot be read as plain tensors; it is cut short, damaged or carries code: get it again from "
-                "its source.")
+        return (f"'{path}' cannot be read as plain tensors; it is cut short, damaged or carries code: get it again "
+                "from its source.")
     return (f"'{path}' carries code or objects of Python's beside its tensors, first '{others[0]}', which are never "
             "loaded; where you trust its source, save its state dict alone.")
 

@@ -32,9 +32,10 @@ def unwrapped(content: Any) -> dict[str, Tensor]:
         UnclearContent: no state dict, or several; the sentence starts with what the file does.
     """
     if not isinstance(content, Mapping):
-        raise UnclearContent(f"does not hold a flat table of named tensors but {_described(content)}; export its state "
-                         "dict first")
-    inner = [name for name, value in content.items() if not isinstance(value, Tensor) and _holds_weights(value)]
+        raise UnclearContent(f"does not hold a flat table of named tensors but {_described(content)}; export its "
+                             "state dict first")
+    seen: dict[int, bool] = {}
+    inner = [name for name, value in content.items() if not isinstance(value, Tensor) and _holds_weights(value, seen)]
     own = {name: value.detach() for name, value in content.items() if isinstance(value, Tensor)}
     if not inner:
         return bare_names(_flat(own))
@@ -42,16 +43,16 @@ def unwrapped(content: Any) -> dict[str, Tensor]:
     if len(inner) > 1 or beside:
         kind = "several tables" if len(inner) > 1 else "a table and tensors beside it"
         raise UnclearContent(f"does not hold a flat table of named tensors but {kind}, '{inner[0]}' and "
-                         f"'{(inner[1:] + beside)[0]}', and does not say which is meant; save one of them alone")
+                             f"'{(inner[1:] + beside)[0]}', and does not say which is meant; save one of them alone")
     return unwrapped(content[inner[0]])
 
 
 def _flat(own: Mapping[Any, Tensor]) -> dict[str, Tensor]:
     if not own:
-        raise UnclearContent("does not hold a flat table of named tensors, nor any tensor; give a file of weights")
+        raise UnclearContent("does not hold a flat table of named tensors, nor any tensor; give a weights file")
     if unnamed := [name for name in own if not isinstance(name, str)]:
-        raise UnclearContent(f"does not hold a flat table of named tensors: '{unnamed[0]}' is no name; export its state "
-                         "dict first")
+        raise UnclearContent(f"does not hold a flat table of named tensors: '{unnamed[0]}' is no name; export its "
+                             "state dict first")
     return {name: value for name, value in own.items() if not _is_counter(name, value)}
 
 
@@ -67,10 +68,10 @@ def bare_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for wrapper in _WRAPPERS:
         if with_it := [name for name, short in bare.items() if short.startswith(wrapper)]:
             raise UnclearContent(f"names {len(with_it)} of its {len(bare)} tensors with '{wrapper}' before them, first "
-                             f"'{with_it[0]}', and the others without; save the state dict of one module alone")
+                                 f"'{with_it[0]}', and the others without; save the state dict of one module alone")
     if len(set(bare.values())) < len(bare):
-        raise UnclearContent("names two tensors alike but for what training programs put before names; save the state dict "
-                         "of one module alone")
+        raise UnclearContent("names two tensors alike but for what training programs put before names; save the state "
+                             "dict of one module alone")
     return {bare[name]: value for name, value in tensors.items()}
 
 
@@ -80,13 +81,20 @@ def _of_all(names: Any) -> str:
     return next((prefix for prefix in PREFIXES if dotted and all(name.startswith(prefix) for name in dotted)), "")
 
 
-def _holds_weights(value: Any) -> bool:
-    """Whether there are weights anywhere in ``value``; an optimiser's state does not count."""
+def _holds_weights(value: Any, seen: dict[int, bool]) -> bool:
+    """Whether there are weights anywhere in ``value``; an optimiser's state does not count.
+
+    Args:
+        seen: the answer for tables and lists by their id, as a file may let them hold each other.
+    """
     if isinstance(value, Tensor):
         return _is_weight(value)
-    if isinstance(value, Mapping):
-        return "param_groups" not in value and any(map(_holds_weights, value.values()))
-    return isinstance(value, list | tuple) and any(map(_holds_weights, value))
+    if id(value) not in seen and isinstance(value, Mapping | list | tuple):
+        seen[id(value)] = False
+        inner = value.values() if isinstance(value, Mapping) else value
+        is_optimiser = isinstance(value, Mapping) and "param_groups" in value
+        seen[id(value)] = not is_optimiser and any(_holds_weights(one, seen) for one in inner)
+    return seen.get(id(value), False)
 
 
 def _is_weight(value: Tensor) -> bool:

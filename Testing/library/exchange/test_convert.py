@@ -212,7 +212,7 @@ def test_what_a_training_program_wraps_a_file_in_is_taken_off(system: str, base:
     (torch.bfloat16, torch.float16), (torch.float64, torch.float32)])
 def test_a_base_in_another_precision_or_wrapped_is_the_base(dtype: torch.dtype, file_dtype: torch.dtype, base: Path,
                                                             tmp_path: Path) -> None:
-    found, tensors = published("samed", base, tmp_path, file_dtype)
+    found, _ = published("samed", base, tmp_path, file_dtype)
     state = {key: value.to(dtype) for key, value in load_file(base).items()}
     torch.save(wrapped(state), tmp_path / "half.pth")
     import_published(found, tmp_path / "half.pth", tmp_path / "ours.safetensors")

@@ -42,7 +42,7 @@ def test_preprocessing(system: str, name: str | None, classes: int, expected: tu
 @pytest.mark.parametrize("key", SYSTEMS)
 def test_eight_classes_are_synapses_where_that_is_the_protocol(key: str) -> None:
     labels = SYSTEMS[key].labels(8)
-    expected = numbered_label_set(8) if key in ("ma_sam", "sam_lora") else get_label_set("synapse")
+    expected = numbered_label_set(8) if key in ("ma_sam", "samora", "sam_lora") else get_label_set("synapse")
     assert labels == expected
 
 
@@ -72,7 +72,7 @@ def test_mr_is_shown_up_to_its_99th_percentile(labels: str) -> None:
     assert found == Preprocessing("MR", "percentile", 0, 99, "none", 384, rows="anterior", columns="right")
 
 
-# The published preparations written out: an array (i, j, k), as nibabel and pynrrd give it -> slices (k, rows, columns).
+# The published preparations written out: arrays (i, j, k), as nibabel and pynrrd give them -> (k, rows, columns).
 PUBLISHED = {
     ("samed", "synapse"): lambda raw: np.transpose(raw, (2, 1, 0)),
     ("samed_s", "synapse"): lambda raw: np.transpose(raw, (2, 1, 0)),

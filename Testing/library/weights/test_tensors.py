@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +152,16 @@ def test_impossible_headers_are_refused_in_a_sentence(content: bytes, tmp_path: 
         assert str(path) in refusal(lambda read=read: read(path))
     path.write_bytes(with_header(ONE))
     assert read_safetensors(path)["a"].tolist() == [0, 0]
+
+
+def test_tables_that_are_nested_too_deeply_are_refused(tmp_path: Path) -> None:
+    content: Any = {"w": torch.ones(1)}
+    for _ in range(400):
+        content = {"m": content}
+    torch.save(content, tmp_path / "w.pth")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 300)
+    try:
+        assert "nests its tables too deeply" in refusal(lambda: read_tensors(tmp_path / "w.pth"))
+    finally:
+        sys.setrecursionlimit(limit)

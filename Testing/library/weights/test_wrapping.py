@@ -71,3 +71,16 @@ def test_what_is_not_clear_is_told(content: Any, sentence: str) -> None:
 def test_names_without_a_dot_alone_are_bare() -> None:
     table = {"w_a_000": torch.ones(2), "w_b_000": torch.ones(2)}
     assert bare_names(table) == table
+
+
+def test_tables_that_hold_themselves_or_each_other_end() -> None:
+    endless: dict[str, Any] = {"model": {"config": {}}}
+    endless["model"]["config"]["again"] = endless
+    with pytest.raises(UnclearContent, match="nor any tensor"):
+        unwrapped(endless)
+    shared: dict[str, Any] = {"n": 1}
+    for _ in range(99):
+        shared = {"a": shared, "b": shared}
+    with pytest.raises(UnclearContent, match="nor any tensor"):
+        unwrapped(shared)
+    assert set(unwrapped({"model": TABLE, "config": shared})) == set(TABLE)
