@@ -5,6 +5,7 @@ A variant has no code of its own. Sizes, ranks and class counts are fields; ``SA
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar
@@ -169,6 +170,7 @@ class Variant:
         adapters: names of the low-rank pairs on q and v of every block; ("default",) is SAMed's single LoRA.
         low_rank: how the pairs on q and v work: "lora", "lora_gelu" (TP-Mamba: a GELU in between), or "fact" (MA-SAM:
             two factors shared by all blocks).
+        low_rank_scale: s, by which FacT's change is multiplied; MA-SAM's code takes it as an argument.
         depth_adapter: what looks across the slices of a slab in every block: "none", "convolution" (MA-SAM),
             "triplane_mamba" (TP-Mamba), or what TP-Mamba's code was released with, "multi_scale" (SAM_MS) and
             "plane_mamba" (SAM_Mamba).
@@ -192,6 +194,7 @@ class Variant:
     adapters: tuple[str, ...] = ("default",)
     rank: int = 4
     low_rank: str = "lora"
+    low_rank_scale: float = 1.0
     depth_adapter: str = "none"
     planes: tuple[str, ...] = ("hw", "dw", "dh")
     input_scale: int = 1
@@ -213,6 +216,9 @@ class Variant:
             _require(name.replace("_", " "), getattr(self, name), choices)
         for plane in self.planes:
             _require("plane", plane, PLANES)
+        if not 0 < self.low_rank_scale < math.inf or (self.low_rank_scale != 1 and self.low_rank != "fact"):
+            raise ValueError(f"Low-rank pairs of the kind '{self.low_rank}' cannot be multiplied by "
+                             f"{self.low_rank_scale}; give fact a number above 0, and the others 1.")
         if self.fusion is not None and self.low_rank != "lora":
             raise ValueError(f"Experts are fused as plain low-rank pairs, not as '{self.low_rank}'; choose lora, or a "
                              "variant without a fusion.")
@@ -237,7 +243,9 @@ class Variant:
         return self.encoder_size or sizes_for(self.decoder)[self.encoder]
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """For a card: as versions wrote it that knew no ``low_rank_scale``, where it is 1 as it was then."""
+        data = asdict(self)
+        return data if self.low_rank_scale != 1 else {name: data[name] for name in data if name != "low_rank_scale"}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Variant:

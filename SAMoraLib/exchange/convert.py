@@ -19,7 +19,7 @@ from SAMoraLib.checkpoint import (
     require_checkpoint_name,
     save_tensors,
 )
-from SAMoraLib.exchange.recognise import Source, recognise
+from SAMoraLib.exchange.recognise import Source, recognise, with_fact_scale
 from SAMoraLib.exchange.samora import lacks_scales, scaled_expert
 from SAMoraLib.exchange.systems import META_FILES, SYSTEMS, System
 from SAMoraLib.labels import LabelSet
@@ -69,7 +69,14 @@ class Published:
             "orientation": how.orientation if how else None,
             "tensors": len(self.tensors),
             "stored_as": stored_types(self.tensors),
-        } | ({"expert": self.source.variant.adapters[0], "scales": self.scales} if self.scales else {})
+        } | self._scaling()
+
+    def _scaling(self) -> dict[str, Any]:
+        """What the adapters are multiplied by, of systems that do so."""
+        variant = self.source.variant
+        if variant.low_rank == "fact":
+            return {"fact_scale": variant.low_rank_scale}
+        return {"expert": variant.adapters[0], "scales": self.scales} if self.scales else {}
 
 
 def stored_types(tensors: Mapping[str, Tensor]) -> list[str]:
@@ -78,7 +85,8 @@ def stored_types(tensors: Mapping[str, Tensor]) -> list[str]:
 
 
 def read_published(path: str | Path, labels: str | None = None, image_size: int | None = None,
-                   encoder_size: EncoderSize | None = None, expert: str | None = None) -> Published:
+                   encoder_size: EncoderSize | None = None, expert: str | None = None,
+                   fact_scale: float | None = None) -> Published:
     """Recognise a published file.
 
     Args:
@@ -86,6 +94,7 @@ def read_published(path: str | Path, labels: str | None = None, image_size: int 
         image_size: pixels, where the file does not say and the system's own is not meant.
         encoder_size: of an encoder that has no name, in parity tests.
         expert: "image", "patch" or "pixel", the one to take from a file of SAMora's released code.
+        fact_scale: s of an MA-SAM that was trained with another one than 1, which its file does not say.
 
     Raises:
         FileNotFoundError: no such file.
@@ -95,7 +104,7 @@ def read_published(path: str | Path, labels: str | None = None, image_size: int 
     path, content = Path(path), read_tensors(path)
     try:
         tensors = scaled_expert(content, expert)
-        source = recognise(tensors, image_size, encoder_size)
+        source = with_fact_scale(recognise(tensors, image_size, encoder_size), fact_scale)
         if source.classes is None and labels:
             raise ValueError(f"The file has no decoder, so it knows no organs that '{labels}' could name; leave "
                              "--labels out.")
@@ -217,17 +226,24 @@ def export_checkpoint(path: str | Path, system: str, output: str | Path, base: s
     return tensors
 
 
-def prepared_otherwise(path: str | Path, system: str) -> str:
-    """What the code base's own slices do not have in common with a checkpoint's, in a sentence; empty if nothing."""
-    card = read_card(path)
-    if card.preprocessing is None or card.labels is None or not SYSTEMS[system].is_whole:
+def told_on_export(path: str | Path, system: str) -> list[str]:
+    """What whoever runs the code base on an exported checkpoint has to know, a sentence each; mostly nothing."""
+    card, target = read_card(path), SYSTEMS[system]
+    told = []
+    if card.variant is not None and card.variant.low_rank_scale != 1:
+        told.append(f"'{Path(path).name}' was trained with FacT's scale {card.variant.low_rank_scale:g}, which no "
+                    f"exported file holds; run {target.title} with s={card.variant.low_rank_scale:g}.")
+    if target.is_whole and (differing := _prepared_otherwise(card, target)):
+        told.append(f"'{Path(path).name}' was trained on slices that {target.title}'s own preparation does not make: "
+                    f"{differing}; prepare the published code's slices likewise.")
+    return told
+
+
+def _prepared_otherwise(card: Card, target: System) -> str:
+    if card.preprocessing is None or card.labels is None:
         return ""
-    ours, target = asdict(card.preprocessing), SYSTEMS[system]
-    theirs = asdict(target.preprocessing(card.labels, card.image_size))
-    if differing := [f"{name} {value}, not {theirs[name]}" for name, value in ours.items() if value != theirs[name]]:
-        return (f"'{Path(path).name}' was trained on slices that {target.title}'s own preparation does not make: "
-                f"{'; '.join(differing)}; prepare the published code's slices likewise.")
-    return ""
+    ours, theirs = asdict(card.preprocessing), asdict(target.preprocessing(card.labels, card.image_size))
+    return "; ".join(f"{name} {value}, not {theirs[name]}" for name, value in ours.items() if value != theirs[name])
 
 
 def _fitting(path: str | Path, card: Card, target: System) -> Variant:

@@ -97,6 +97,19 @@ def recognise(tensors: Mapping[str, Tensor], image_size: int | None = None, enco
     return source
 
 
+def with_fact_scale(source: Source, scale: float | None) -> Source:
+    """The same with FacT's scale, where the caller says it; its code's own is 1.
+
+    Raises:
+        ValueError: a system without FacT, or no scale.
+    """
+    if scale is None:
+        return source
+    if source.variant.low_rank != "fact":
+        raise ValueError(f"{source.system.title} has no FacT that a scale could multiply; leave --fact-scale out.")
+    return replace(source, variant=replace(source.variant, low_rank_scale=scale))
+
+
 def _system(tensors: Mapping[str, Tensor]) -> str:
     for name, key in _SIGNS:
         if name in tensors:

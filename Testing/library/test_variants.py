@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -88,3 +89,12 @@ def test_fields_of_a_newer_version_are_named(inside: str | None) -> None:
     (data if inside is None else data[inside])["gates"] = 2
     with pytest.raises(ValueError, match=r"unknown \w+ fields gates; it was written by a newer version"):
         Variant.from_json(data)
+
+
+def test_fact_may_be_scaled_and_a_card_is_written_as_before_where_it_is_not() -> None:
+    scaled = get_variant("ma_sam", low_rank_scale=0.5)
+    assert Variant.from_json(scaled.to_json()) == scaled and scaled.to_json()["low_rank_scale"] == 0.5
+    assert all("low_rank_scale" not in variant.to_json() for variant in VARIANTS.values())
+    for name, scale in (("samed", 2.0), ("ma_sam", 0.0), ("ma_sam", math.nan), ("ma_sam", math.inf), ("ma_sam", -1.0)):
+        with pytest.raises(ValueError, match="cannot be multiplied by"):
+            get_variant(name, low_rank_scale=scale)

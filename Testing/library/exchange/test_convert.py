@@ -24,6 +24,7 @@ from SAMoraLib.exchange.convert import (
     import_published,
     read_published,
     same_bytes,
+    told_on_export,
 )
 from SAMoraLib.exchange.systems import SYSTEMS
 from SAMoraLib.model import SegmentationModel, build_model
@@ -123,6 +124,35 @@ def test_ma_sam_gives_the_published_codes_numbers(golden: Golden, tmp_path: Path
     with torch.no_grad():
         prediction = model(golden.io["input_1ch"].transpose(1, 2))
     assert_golden(prediction.low_res_logits.transpose(1, 2).flatten(0, 1), golden.io["low_res_logits"])
+
+
+@pytest.mark.parametrize("golden", fixtures("masam"))
+def test_an_ma_sam_of_another_scale_is_one_whose_v_is_that_much_larger(golden: Golden, tmp_path: Path) -> None:
+    """The published numbers, of a file whose V is halved and whose scale is therefore 2."""
+    size, adapters = test_ma_sam.published_model(golden).variant.size, golden.weights("adapt_checkpoint")
+    adapters["image_encoder.FacTv.weight"] = adapters["image_encoder.FacTv.weight"] / 2
+    path, base = write(tmp_path / "halved.pth", adapters), golden.folder / "base_sam_checkpoint.safetensors"
+    found = read_published(path, None, golden.meta["constructor"]["img_size"], size, fact_scale=2.0)
+    assert found.report()["fact_scale"] == 2
+    import_published(found, base, tmp_path / "ours.safetensors")
+    model, card = load_model(tmp_path / "ours.safetensors", base=base)
+    assert card.variant.low_rank_scale == 2
+    with torch.no_grad():
+        prediction = model(golden.io["input_1ch"].transpose(1, 2))
+    assert_golden(prediction.low_res_logits.transpose(1, 2).flatten(0, 1), golden.io["low_res_logits"])
+
+
+def test_a_scale_is_told_on_the_way_out(base: Path, tmp_path: Path) -> None:
+    _, tensors = published("ma_sam", base, tmp_path)
+    found = read_published(tmp_path / "epoch_159.pth", None, IMAGE_SIZE, SIZE, fact_scale=0.5)
+    import_published(found, base, tmp_path / "ours.safetensors")
+    assert all(same_bytes(value, tensors[key]) for key, value in
+               export_checkpoint(tmp_path / "ours.safetensors", "ma_sam", tmp_path / "out.pth").items())
+    (sentence,) = told_on_export(tmp_path / "ours.safetensors", "ma_sam")
+    assert sentence.endswith("run MA-SAM with s=0.5.")
+    published("samed", base, tmp_path)
+    message = refusal(lambda: read_published(tmp_path / "epoch_159.pth", None, IMAGE_SIZE, SIZE, fact_scale=2.0))
+    assert "SAMed has no FacT that a scale could multiply; leave --fact-scale out." in message
 
 
 @pytest.mark.parametrize("golden", fixtures("hsam"))
@@ -303,7 +333,7 @@ def test_what_a_file_was_recognised_as(base: Path, tmp_path: Path) -> None:
         "rank": 32, "classes": 3, "image_size": IMAGE_SIZE, "image_size_from": "option",
         "labels": ["class_1", "class_2", "class_3"], "preprocessing": "CT, hu_window -200..250",
         "orientation": "rows to posterior, columns to right",
-        "tensors": len(tensors), "stored_as": ["float16"]}
+        "tensors": len(tensors), "stored_as": ["float16"], "fact_scale": 1}
     pairs, _ = published("sam_lora", base, tmp_path)
     report = pairs.report()
     assert report["labels"] is None and report["preprocessing"] is None and report["classes"] is None
