@@ -144,8 +144,17 @@ def _variant(key: str, tensors: Mapping[str, Tensor], encoder_size: EncoderSize 
         expert = expert_of(first)
         variant = replace(variant, name=f"expert_{expert}", adapters=(expert,))
     if encoder_size is not None and (blocks, width) == (encoder_size.depth, encoder_size.embed_dim):
-        return replace(variant, encoder_size=encoder_size)
-    return replace(variant, encoder=_encoder(blocks, width))
+        variant = replace(variant, encoder_size=encoder_size)
+    else:
+        variant = replace(variant, encoder=_encoder(blocks, width))
+    return replace(variant, cm_widths=_class_attention(variant, tensors)) if key == "h_sam" else variant
+
+
+def _class_attention(variant: Variant, tensors: Mapping[str, Tensor]) -> tuple[int, int]:
+    """The widths of H-SAM's class attention; 0 where they are those of the released code."""
+    inner, positions = _of_two(tensors, "mask_decoder2.self_attn.q_proj.weight")
+    hidden, _ = _of_two(tensors, "mask_decoder2.mlp.lin1.weight")
+    return inner if inner != positions else 0, hidden if hidden != variant.size.decoder_mlp_dim else 0
 
 
 def _encoder(blocks: int, width: int) -> str:

@@ -98,3 +98,12 @@ def test_fact_may_be_scaled_and_a_card_is_written_as_before_where_it_is_not() ->
     for name, scale in (("samed", 2.0), ("ma_sam", 0.0), ("ma_sam", math.nan), ("ma_sam", math.inf), ("ma_sam", -1.0)):
         with pytest.raises(ValueError, match="cannot be multiplied by"):
             get_variant(name, low_rank_scale=scale)
+
+
+def test_widths_of_the_class_attention_go_through_the_card() -> None:
+    narrow = get_variant("h_sam", cm_widths=(28, 16))
+    assert Variant.from_json(json.loads(json.dumps(narrow.to_json()))) == narrow
+    assert all("cm_widths" not in variant.to_json() for variant in VARIANTS.values())
+    for widths in ((1,), (-1, 2), (1.5, 2)):
+        with pytest.raises(ValueError, match="are not two whole numbers from 0"):
+            get_variant("h_sam", cm_widths=widths)
