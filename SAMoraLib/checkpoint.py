@@ -95,6 +95,9 @@ def find_base(path: str | Path, card: Card, base: str | Path | None = None) -> P
     """
     if card.base is None:
         raise ValueError(f"'{path}' is self-contained and has no base file; leave the base out.")
+    if Path(card.base["name"]).name != card.base["name"]:
+        raise ValueError(f"The card of '{path}' names the base '{card.base['name']}', which is no plain file name; get "
+                         "the checkpoint again from its source.")
     found = Path(base) if base is not None else Path(path).parent / card.base["name"]
     if not found.is_file():
         raise FileNotFoundError(f"'{Path(path).name}' needs its base weights '{card.base['name']}', which are not at "

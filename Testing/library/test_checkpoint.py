@@ -298,6 +298,13 @@ def test_a_header_that_does_not_fit_its_tensors_is_refused(samed: Trained) -> No
         assert "download or export it again" in refusal(lambda: load_model(samed.path))
 
 
+def test_a_base_is_named_plainly(samed: Trained) -> None:
+    card = read_card(samed.path)
+    for name in ("../base.safetensors", "/etc/base.safetensors", "a/b"):
+        damaged = replace(card, base={"name": name, "sha256": card.base["sha256"]})
+        assert "is no plain file name" in refusal(lambda damaged=damaged: find_base(samed.path, damaged))
+
+
 def test_a_damaged_base_is_refused(samed: Trained) -> None:
     samed.base.write_bytes(samed.base.read_bytes()[:-5])
     assert "its sha256 differs" in refusal(lambda: load_model(samed.path))
