@@ -278,5 +278,6 @@ def _write(output: str | Path, tensors: dict[str, Tensor]) -> None:
     with atomic_write(output) as unfinished:
         if Path(output).suffix == ".safetensors":
             unfinished.write_bytes(save(tensors))
-        else:
-            torch.save({key: value.clone() for key, value in tensors.items()}, unfinished)
+        else:  # opened here, or the archive would bear the unfinished file's name
+            with unfinished.open("wb") as file:
+                torch.save({key: value.clone() for key, value in tensors.items()}, file)

@@ -27,9 +27,10 @@ def require_finite(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
             raise ValueError(f"'{path}' holds {kind} in '{name}', where real numbers belong; save the weights as "
                              "float32, or get the file again from its source.")
     if bad := {name: count for name, value in tensors.items() if (count := not_finite(value))}:
-        raise ValueError(f"'{path}' holds {sum(bad.values())} values that are NaN or infinite as float32, in "
-                         f"{len(bad)} of its tensors, first '{next(iter(bad))}'; get the file again from its source, "
-                         "or train it again.")
+        count = sum(bad.values())
+        what = "1 value that is" if count == 1 else f"{count} values that are"
+        raise ValueError(f"'{path}' holds {what} NaN or infinite as float32, in {len(bad)} of its tensors, first "
+                         f"'{next(iter(bad))}'; get the file again from its source, or train it again.")
 
 
 def not_finite(value: Tensor) -> int:

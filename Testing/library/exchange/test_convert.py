@@ -141,6 +141,15 @@ def test_an_ma_sam_of_another_scale_is_one_whose_v_is_that_much_larger(golden: G
     assert_golden(prediction.low_res_logits.transpose(1, 2).flatten(0, 1), golden.io["low_res_logits"])
 
 
+def test_an_exported_file_is_the_same_whoever_writes_it_where(base: Path, tmp_path: Path) -> None:
+    found, _ = published("samed", base, tmp_path)
+    shutil.copy(base, tmp_path)
+    import_published(found, tmp_path / base.name, tmp_path / "ours.safetensors")
+    for name in ("a.pth", "b.pth"):
+        export_checkpoint(tmp_path / "ours.safetensors", "samed", tmp_path / name)
+    assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "b.pth").read_bytes()
+
+
 def test_a_scale_is_told_on_the_way_out(base: Path, tmp_path: Path) -> None:
     _, tensors = published("ma_sam", base, tmp_path)
     found = read_published(tmp_path / "epoch_159.pth", None, IMAGE_SIZE, SIZE, fact_scale=0.5)

@@ -46,6 +46,11 @@ def test_the_sentence_names_the_first_tensor_and_counts_all() -> None:
         "'w.pth' holds 5 values that are NaN or infinite as float32, in 2 of its tensors, first 'one'; ")
 
 
+def test_one_value_is_told_in_the_singular() -> None:
+    message = refusal(lambda: require_finite("w.pth", {"one": torch.tensor([1, math.nan])}))
+    assert message.startswith("'w.pth' holds 1 value that is NaN or infinite as float32, in 1 of its tensors")
+
+
 @pytest.mark.parametrize("dtype", PLAIN)
 def test_plain_numbers_of_every_type_pass(dtype: torch.dtype) -> None:
     require_finite("w.pth", {"w": torch.tensor([0, 1]).to(dtype), "empty": torch.zeros(0, 3).to(dtype)})

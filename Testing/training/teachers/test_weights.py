@@ -130,3 +130,13 @@ def test_a_damaged_teacher_is_refused(tmp_path: Path) -> None:
     path.write_bytes(content[:middle] + bytes(255 - byte for byte in content[middle : middle + 64])
                      + content[middle + 64 :])
     assert "is damaged" in refusal(lambda: load_teacher("mae_tiny", str(path), SIZE))
+
+
+def test_what_a_training_program_wraps_a_teacher_in_is_taken_off(tmp_path: Path) -> None:
+    path, state = str(tmp_path / "mae.pth"), published_encoder(SIZE)
+    optimiser = {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": []}
+    torch.save({"model": {f"module.{key}": value for key, value in state.items()}, "optimizer": optimiser}, path)
+    loaded = load_teacher("mae_tiny", path, SIZE).state_dict()
+    assert all(torch.equal(loaded[f"encoder.{key}"], value) for key, value in state.items())
+    torch.save({"model": state, "model_ema": state}, path)
+    assert f"'{path}' does not hold a flat table" in refusal(lambda: load_teacher("mae_tiny", path, SIZE))
