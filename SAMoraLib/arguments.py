@@ -27,6 +27,17 @@ def gibibytes(text: str) -> float:
     return number
 
 
+def scale_number(text: str) -> float:
+    """A number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a scale; give a number above 0")
+    return number
+
+
 def seed_number(text: str) -> int:
     """A number from 0."""
     if not text.isdecimal():

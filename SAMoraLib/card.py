@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class Card:
         data = {f.name: getattr(self, f.name) for f in fields(self)}
         data["variant"] = self.variant.to_json() if self.variant else None
         data["labels"] = self.labels.to_json() if self.labels else None
-        data["preprocessing"] = asdict(self.preprocessing) if self.preprocessing else None
+        data["preprocessing"] = self.preprocessing.to_json() if self.preprocessing else None
         data["parents"] = [dict(parent) for parent in self.parents]
         return data
 
@@ -101,7 +101,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
             raise ValueError(f"'{path}' is not a safetensors file, or it is cut short; download or export it again.")
         try:
             header = json.loads(file.read(length))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # too deeply nested
             raise ValueError(f"The header of '{path}' cannot be read; download or export it again.") from error
     if not isinstance(header, dict):
         raise ValueError(f"The header of '{path}' cannot be read; download or export it again.")
@@ -122,6 +122,6 @@ def read_card(path: str | Path) -> Card:
                          "of SAMora.")
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"The checkpoint's card is damaged ({error}); export the checkpoint again.") from error
     return Card.from_json(data)

@@ -15,6 +15,8 @@ from SAMoraLib.card import METADATA_KEY, Card, read_card, reference_to
 from SAMoraLib.model import SegmentationModel, empty_model, load_tensors
 from SAMoraLib.parts import expert_keys
 from SAMoraLib.system.files import atomic_write, file_sha256
+from SAMoraLib.system.overwriting import refuse_overwriting
+from SAMoraLib.weights.finite import is_like, not_finite
 from SAMoraLib.weights.sam import base_tensors
 from SAMoraLib.weights.tensors import read_safetensors, read_tensors
 
@@ -93,6 +95,9 @@ def find_base(path: str | Path, card: Card, base: str | Path | None = None) -> P
     """
     if card.base is None:
         raise ValueError(f"'{path}' is self-contained and has no base file; leave the base out.")
+    if Path(card.base["name"]).name != card.base["name"]:
+        raise ValueError(f"The card of '{path}' names the base '{card.base['name']}', which is no plain file name; get "
+                         "the checkpoint again from its source.")
     found = Path(base) if base is not None else Path(path).parent / card.base["name"]
     if not found.is_file():
         raise FileNotFoundError(f"'{Path(path).name}' needs its base weights '{card.base['name']}', which are not at "
@@ -106,8 +111,10 @@ def find_base(path: str | Path, card: Card, base: str | Path | None = None) -> P
 def _load_whole(model: SegmentationModel, state: Mapping[str, Tensor], path: str | Path) -> None:
     target = model.state_dict()
     missing, unknown = sorted(set(target) - set(state)), sorted(set(state) - set(target))
-    wrong = [key for key in target if key in state and target[key].shape != state[key].shape]
-    for problem, keys in (("lacks", missing), ("has unknown", unknown), ("has another shape for", wrong)):
+    shapes = [key for key in target if key in state and target[key].shape != state[key].shape]
+    types = [key for key in target if key in state and not is_like(state[key], target[key])]
+    for problem, keys in (("lacks", missing), ("has unknown", unknown), ("has another shape for", shapes),
+                          ("has integers for", types)):
         if keys:
             raise ValueError(f"'{path}' {problem} {len(keys)} tensors of its own variant, first '{keys[0]}'; "
                              "export the checkpoint again.")
@@ -144,15 +151,45 @@ def _load_expert(model: SegmentationModel, path: str | Path) -> Card:
                          "train one with Training.stage1_expert.")
     state, target, expected = read_safetensors(path), model.state_dict(), expert_keys(model, card.name)
     bad = [*sorted(set(state) ^ set(expected)),
-           *(key for key in expected if key in state and state[key].shape != target[key].shape)]
+           *(key for key in expected if key in state and not is_like(state[key], target[key]))]
     if bad:
         raise ValueError(f"The expert '{path}' does not fit {model.variant.name} on {model.variant.encoder} at "
                          f"rank {model.variant.rank} (first '{bad[0]}'); train it with the same encoder and rank.")
     if card.image_size != model.image_size:
+        is_ours = "imported_from" not in card.training
+        way = "train it at the same size" if is_ours else f"import it with --image-size {model.image_size}"
         raise ValueError(f"The expert '{path}' was trained on slices of {card.image_size} x {card.image_size} pixels, "
-                         f"this model takes {model.image_size} x {model.image_size}; train it at the same size.")
+                         f"this model takes {model.image_size} x {model.image_size}; {way}.")
     model.load_state_dict(state, strict=False)
     return card
+
+
+def require_checkpoint_name(output: str | Path) -> None:
+    """Refuse an output that is not named as checkpoints are.
+
+    Raises:
+        ValueError: another ending.
+    """
+    if Path(output).suffix != ".safetensors":
+        raise ValueError(f"Checkpoints are .safetensors files, not '{Path(output).name}'; name the output so.")
+
+
+def refuse_replacing_parts(output: str | Path, path: str | Path, card: Card, base: str | Path | None = None) -> None:
+    """Refuse to write a checkpoint's copy over the checkpoint or over what it was made from.
+
+    Args:
+        path: the checkpoint, whose ``card`` names its base and the files that training started from.
+        base: the base file, where it does not lie beside the checkpoint.
+
+    Raises:
+        ValueError: the output is the checkpoint, its base, or one of these files, wherever they lie; or a folder.
+    """
+    beside = [Path(path).parent / card.base["name"]] if card.base is not None else []
+    refuse_overwriting(output, [path, *beside, *([base] if base is not None else [])])
+    parents = [*card.parents, *([card.base] if card.base else [])]
+    if parents and Path(output).is_file() and file_sha256(output) in [parent.get("sha256") for parent in parents]:
+        raise ValueError(f"'{output}' is a file that '{Path(path).name}' was made from and would be replaced; name "
+                         "another output.")
 
 
 def merge(path: str | Path, output: str | Path, base: str | Path | None = None, half: bool = False) -> Card:
@@ -163,12 +200,20 @@ def merge(path: str | Path, output: str | Path, base: str | Path | None = None, 
 
     Returns:
         The new file's card.
+
+    Raises:
+        FileNotFoundError: the checkpoint or its base file is not there.
+        ValueError: an output that is no checkpoint's name or is read here, or as ``load_model``.
     """
+    require_checkpoint_name(output)
+    refuse_replacing_parts(output, path, read_card(path), base)
     model, card = load_model(path, base=base)
     parents = (*card.parents, *([card.base] if card.base else []))
     card = replace(card, base=None, parents=parents)
     state = model.state_dict()
     if half:
         state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+        if key := next((key for key, value in state.items() if not_finite(value)), ""):
+            raise ValueError(f"'{path}' holds values in '{key}' that float16 cannot hold; leave out --half.")
     save_tensors(output, state, card)
     return card

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from SAMoraLib import __version__
-from SAMoraLib.arguments import gibibytes, lps_region, organ_box, organ_names, seed_number, whole_number
+from SAMoraLib.arguments import gibibytes, lps_region, organ_box, organ_names, scale_number, seed_number, whole_number
 from SAMoraLib.card import Card, read_card
 from SAMoraLib.request import PRECISIONS, Options, Request, plan_jobs
 from SAMoraLib.system.allocator import keep_freed_memory
 from SAMoraLib.system.garbage import without_collector
 from SAMoraLib.system.parent import INTERRUPTED, end_with_parent
 from SAMoraLib.system.ranks import rank_and_world, share_of
+from SAMoraLib.variants import EXPERTS
 from SAMoraLib.volume.io import LABEL_FORMATS
 
 DONE, REFUSED = 0, 1
@@ -185,6 +186,7 @@ def describe(card: Card) -> str:
         "slices": f"{card.image_size} x {card.image_size}",
         "organs": ", ".join(card.labels.names) if card.labels else "",
         "modality": card.preprocessing.modality if card.preprocessing else "",
+        "orientation": card.preprocessing.orientation if card.preprocessing else "",
         "base": f"{card.base['name']} (sha256 {card.base['sha256'][:12]})" if card.base else "in the file",
         "training": _listed(card.training),
         "metrics": _listed(card.metrics),
@@ -225,15 +227,20 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
                         "one that the system's authors trained with, or class_1 ... class_n)")
     parser.add_argument("--image-size", type=whole_number, metavar="PIXELS", help="side of the slices, where the file "
                         "does not say (default: that of the system's code)")
+    parser.add_argument("--expert", choices=EXPERTS, help="which expert to take from a file of SAMora's released code")
+    parser.add_argument("--fact-scale", type=scale_number, metavar="S", help="FacT's s of an MA-SAM that was trained "
+                        "with another one than 1")
     parser.add_argument("--json", action="store_true", help="what was recognised as one JSON line")
     parser.set_defaults(command=_import)
 
 
 def _import(options: argparse.Namespace) -> int:
-    from SAMoraLib.exchange.convert import import_published, read_published
+    from SAMoraLib.exchange.convert import check_import, import_published, read_published
 
     output = options.output or options.file.with_name(f"{options.file.stem}_samora.safetensors")
-    published = read_published(options.file, options.labels, options.image_size)
+    check_import(output, options.file, options.base)
+    published = read_published(options.file, options.labels, options.image_size, expert=options.expert,
+                               fact_scale=options.fact_scale)
     _report(published.report(), options.json)
     import_published(published, options.base, output)
     if not options.json:
@@ -263,8 +270,10 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from SAMoraLib.exchange.convert import export_checkpoint, stored_types
+    from SAMoraLib.exchange.convert import export_checkpoint, stored_types, told_on_export
 
     tensors = export_checkpoint(options.checkpoint, options.format, options.output, options.base)
+    for sentence in told_on_export(options.checkpoint, options.format):
+        print(f"samora: {sentence}", file=sys.stderr)
     print(f"{options.output}: {len(tensors)} tensors of {', '.join(stored_types(tensors))}")
     return DONE

@@ -230,7 +230,7 @@ def _lora(encoder: Encoder, variant: Variant) -> None:
 
 
 def _fact(encoder: Encoder, variant: Variant) -> None:
-    add_fact_to_encoder(cast("SamImageEncoder", encoder), variant.rank)
+    add_fact_to_encoder(cast("SamImageEncoder", encoder), variant.rank, variant.low_rank_scale)
 
 
 def _in_blocks(encoder: Encoder, variant: Variant) -> None:

@@ -5,6 +5,7 @@ A variant has no code of its own. Sizes, ranks and class counts are fields; ``SA
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar
@@ -169,6 +170,7 @@ class Variant:
         adapters: names of the low-rank pairs on q and v of every block; ("default",) is SAMed's single LoRA.
         low_rank: how the pairs on q and v work: "lora", "lora_gelu" (TP-Mamba: a GELU in between), or "fact" (MA-SAM:
             two factors shared by all blocks).
+        low_rank_scale: s, by which FacT's change is multiplied; MA-SAM's code takes it as an argument.
         depth_adapter: what looks across the slices of a slab in every block: "none", "convolution" (MA-SAM),
             "triplane_mamba" (TP-Mamba), or what TP-Mamba's code was released with, "multi_scale" (SAM_MS) and
             "plane_mamba" (SAM_Mamba).
@@ -181,6 +183,8 @@ class Variant:
         prompt: "box" for a model that segments what lies in a box, one target at a time (MA-SAM, table 4).
         cm_attention: of the hierarchical decoder (H-SAM): "paper", or "released" for published files, whose code makes
             its class attention a no-op.
+        cm_widths: inside the attentions and the feed-forward part of that class attention; 0 for the published ones,
+            the number of positions and the decoder's own.
         decoder: "mask" (SAM's), "hierarchical" (H-SAM), "progressive" (MA-SAM), "conv3d" (TP-Mamba), or "high_res"
             (SAM 2's, which goes with its Hiera).
         decoder_lora: SAMed_s, low-rank pairs inside the mask decoder's transformer, which itself stays frozen.
@@ -192,6 +196,7 @@ class Variant:
     adapters: tuple[str, ...] = ("default",)
     rank: int = 4
     low_rank: str = "lora"
+    low_rank_scale: float = 1.0
     depth_adapter: str = "none"
     planes: tuple[str, ...] = ("hw", "dw", "dh")
     input_scale: int = 1
@@ -200,6 +205,7 @@ class Variant:
     decoder: str = "mask"
     decoder_lora: bool = False
     cm_attention: str = "paper"
+    cm_widths: tuple[int, int] = (0, 0)
     depth: int = 1  # slices per slab
     prompt: str = "none"
     trained: tuple[str, ...] = ("lora", "transformer", "decoder", "prompt")
@@ -213,6 +219,12 @@ class Variant:
             _require(name.replace("_", " "), getattr(self, name), choices)
         for plane in self.planes:
             _require("plane", plane, PLANES)
+        if not 0 < self.low_rank_scale < math.inf or (self.low_rank_scale != 1 and self.low_rank != "fact"):
+            raise ValueError(f"Low-rank pairs of the kind '{self.low_rank}' cannot be multiplied by "
+                             f"{self.low_rank_scale}; give fact a number above 0, and the others 1.")
+        if len(self.cm_widths) != 2 or not all(isinstance(width, int) and width >= 0 for width in self.cm_widths):
+            raise ValueError(f"The class attention's widths {self.cm_widths} are not two whole numbers from 0; give "
+                             "two.")
         if self.fusion is not None and self.low_rank != "lora":
             raise ValueError(f"Experts are fused as plain low-rank pairs, not as '{self.low_rank}'; choose lora, or a "
                              "variant without a fusion.")
@@ -237,7 +249,9 @@ class Variant:
         return self.encoder_size or sizes_for(self.decoder)[self.encoder]
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """For a card: without the fields that versions before did not know, where they are as they were then."""
+        unchanged = {name for name, value in _LATER.items() if getattr(self, name) == value}
+        return {name: value for name, value in asdict(self).items() if name not in unchanged}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Variant:
@@ -247,7 +261,7 @@ class Variant:
             ValueError: the card names fields that this version does not know.
         """
         values = _known_fields(cls, data)
-        for name in ("adapters", "trained", *({"planes"} & set(values))):  # older cards know no planes
+        for name in ("adapters", "trained", *({"planes", "cm_widths"} & set(values))):  # older cards lack the last two
             values[name] = tuple(values[name])
         if values.get("fusion"):
             values["fusion"] = Fusion(**_known_fields(Fusion, values["fusion"]))
@@ -257,6 +271,9 @@ class Variant:
             values["encoder_size"] = kind(**{name: tuple(value) if isinstance(value, list | tuple) else value
                                              for name, value in size.items()})
         return cls(**values)
+
+
+_LATER = {"low_rank_scale": 1.0, "cm_widths": (0, 0)}
 
 
 def sizes_for(decoder: str) -> Sizes:

@@ -117,9 +117,10 @@ def make_model(config: Stage2, labels: LabelSet) -> SegmentationModel:
     if config.classes:
         start_classes(model, base, paired_channels(config, labels))
     cards = load_experts(model, config.experts, config.base)
-    expected = set(variant.adapters) if variant.fusion or config.alone else set()
-    given = {card.name for card in cards}
-    if given != expected:
+    needed = variant.fusion is not None or bool(config.alone)
+    expected, given = set(variant.adapters) if needed else set(), {card.name for card in cards}
+    # Pairs of one name, imported from another program, may also start a row that would start its own.
+    if given != expected and (needed or given != set(variant.adapters)):
         raise ValueError(f"The variant '{variant.name}' needs the experts {', '.join(sorted(expected)) or 'none'}, got "
                          f"{', '.join(sorted(given)) or 'none'}; give one file of each with --experts.")
     train_only(model, own_keys(model, variant.trained))

@@ -25,14 +25,15 @@ class SharedFactors(nn.Module):
 
 
 class FacTLinear(Linear):
-    """The fused qkv Linear of a block, with q += V Sigma_q U x and v += V Sigma_v U x (eq. 2, s = 1).
+    """The fused qkv Linear of a block, with q += s V Sigma_q U x and v += s V Sigma_v U x (eq. 2).
 
     It *is* the Linear that it extends, as ``LoRALinear``. The shared factors stay the encoder's: a module of every
     block would save them once per block.
     """
 
-    def __init__(self, linear: nn.Linear, shared: SharedFactors) -> None:
+    def __init__(self, linear: nn.Linear, shared: SharedFactors, scale: float = 1.0) -> None:
         take_over(self, linear)
+        self.scale = scale
         rank = shared.u.out_features
         self.fact = nn.ModuleDict({part: nn.Linear(rank, rank, bias=False) for part in ("q", "v")})
         self.dropout = nn.Dropout(DROPOUT)
@@ -43,12 +44,14 @@ class FacTLinear(Linear):
         (shared,) = self._shared
         out, reduced = super().forward(x), shared.u(x)
         change = {part: shared.v(self.dropout(sigma(reduced))) for part, sigma in self.fact.items()}
+        if self.scale != 1:
+            change = {part: self.scale * added for part, added in change.items()}
         q, k, v = out.chunk(3, dim=-1)
         return torch.cat([q + change["q"], k, v + change["v"]], dim=-1)
 
 
-def add_fact_to_encoder(encoder: SamImageEncoder, rank: int) -> None:
-    """Put FacT on q and v of every block; the factors that they share become ``encoder.fact``."""
+def add_fact_to_encoder(encoder: SamImageEncoder, rank: int, scale: float = 1.0) -> None:
+    """Put FacT, times ``scale``, on q and v of every block; the factors that they share become ``encoder.fact``."""
     encoder.fact = SharedFactors(encoder.blocks[0].attn.qkv.in_features, rank)
     for block in encoder.blocks:
-        block.attn.qkv = FacTLinear(block.attn.qkv, encoder.fact)
+        block.attn.qkv = FacTLinear(block.attn.qkv, encoder.fact, scale)

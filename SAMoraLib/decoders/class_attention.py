@@ -23,16 +23,24 @@ class ClassAttention(nn.Module):
         grid: side of the embedding's grid; a larger one than ``LARGEST_SIDE`` is reduced to it.
         channels: K.
         mlp_dim: hidden width of the feed-forward network.
+        inner: width inside the attentions; 0 for the number of positions, as published.
+
+    Raises:
+        ValueError: a width that the positions cannot be reduced to, or that the heads do not divide.
     """
 
-    def __init__(self, grid: int, channels: int, mlp_dim: int) -> None:
+    def __init__(self, grid: int, channels: int, mlp_dim: int, inner: int = 0) -> None:
         super().__init__()
         self.side = min(grid, LARGEST_SIDE)
         positions = self.side * self.side
         heads = attention_heads(positions)
-        self.self_attn = DecoderAttention(positions, heads)
+        reduction = positions // (inner or positions)
+        if inner and (reduction < 1 or positions // reduction != inner or inner % heads):
+            raise ValueError(f"A class attention of {heads} heads over {positions} positions cannot be {inner} wide "
+                             f"inside; choose a multiple of {heads} that divides {positions}.")
+        self.self_attn = DecoderAttention(positions, heads, reduction)
         self.norm1 = nn.LayerNorm(positions)
-        self.self_attn2 = DecoderAttention(positions, heads)
+        self.self_attn2 = DecoderAttention(positions, heads, reduction)
         self.norm2 = nn.LayerNorm(positions)
         self.mlp = MLPBlock(positions, mlp_dim, nn.ReLU)
         self.med_sel = nn.Sequential(nn.Linear(channels, 1), nn.ReLU())

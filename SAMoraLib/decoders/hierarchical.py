@@ -57,7 +57,8 @@ def build_hierarchical_decoder(variant: Variant, num_classes: int, image_size: i
     size, cm_attention = variant.size, variant.cm_attention
     parts = dict(build_sam_decoder(variant, num_classes, image_size).parts)
     parts["prompt_encoder"].point_embeddings = nn.ModuleList(nn.Embedding(1, size.out_chans) for _ in range(POINTS))
-    parts["mask_decoder2"] = SecondDecoder(size, num_classes + 1, image_size // size.patch_size, cm_attention)
+    parts["mask_decoder2"] = SecondDecoder(size, num_classes + 1, image_size // size.patch_size, cm_attention,
+                                           variant.cm_widths)
     return Decoder(parts, partial(_run, cross_first if cm_attention == "released" else _as_sam))
 
 
@@ -97,15 +98,18 @@ class SecondDecoder(nn.Module):
         channels: K.
         grid: side of the embedding's grid.
         cm_attention: "paper" or "released".
+        cm_widths: of the class attention, see ``Variant``.
     """
 
-    def __init__(self, size: EncoderSize, channels: int, grid: int, cm_attention: str) -> None:
+    def __init__(self, size: EncoderSize, channels: int, grid: int, cm_attention: str,
+                 cm_widths: tuple[int, int] = (0, 0)) -> None:
         super().__init__()
         width = size.out_chans
         widths = upscaling_widths(size)[1:-1]
         self.cm_attention = cm_attention
         self.mask_tokens = nn.Embedding(channels, width)
-        self.class_attention = ClassAttention(grid, channels, size.decoder_mlp_dim)
+        inner, hidden = cm_widths
+        self.class_attention = ClassAttention(grid, channels, hidden or size.decoder_mlp_dim, inner)
         self.transformer2 = build_masked_transformer(size)
         self.output_upscaling = nn.Sequential(
             nn.ConvTranspose2d(width, width // 4, kernel_size=2, stride=2), LayerNorm2d(width // 4), nn.GELU(),

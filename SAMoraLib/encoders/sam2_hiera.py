@@ -108,13 +108,13 @@ class HieraTrunk(Hiera):
         self.blocks = module_list(as_subclass(HieraBlock, block) for block in self.blocks)
 
     def forward(self, x: Tensor, adapter: str | None = None, depth: int = 1) -> list[Tensor]:
-        """Image (B, 3, S, S) -> the output (B, C, H, W) of each stage, the finest first."""
+        """Image (B, 3, H', W') -> the output (B, C, H, W) of each stage, the finest first."""
         tokens = self.patch_embed(x)
-        return self.run_stages(tokens + self.positions(tokens.shape[1]), adapter, depth)
+        return self.run_stages(tokens + self.positions(*tokens.shape[1:3]), adapter, depth)
 
-    def positions(self, side: int) -> Tensor:
-        """What tokens are told of their place: (1, side, side, C)."""
-        table: Tensor = self._get_pos_embed((side, side))
+    def positions(self, height: int, width: int) -> Tensor:
+        """What tokens are told of their place: (1, height, width, C)."""
+        table: Tensor = self._get_pos_embed((height, width))
         return table
 
     def run_stages(self, x: Tensor, adapter: str | None = None, depth: int = 1) -> list[Tensor]:
@@ -132,7 +132,10 @@ class HieraTrunk(Hiera):
 
 
 class Sam2ImageEncoder(ImageEncoder):
-    """The package's trunk and neck for square slices.
+    """The package's trunk and neck for square slices of ``image_size`` pixels.
+
+    A model's slices are square, because preprocessing makes them so. The forward pass also takes others, of sides that
+    the trunk's windows and poolings divide.
 
     Raises:
         ValueError: the trunk's windows and poolings do not divide the image.
@@ -163,10 +166,11 @@ class Sam2ImageEncoder(ImageEncoder):
     @property
     def pos_embed(self) -> Tensor:
         """What these tokens are told of their place: (1, S / 4, S / 4, C)."""
-        return self.trunk.positions(self.img_size // HieraSize.first_patch)
+        side = self.img_size // HieraSize.first_patch
+        return self.trunk.positions(side, side)
 
     def forward(self, x: Tensor, adapter: str | None = None, depth: int = 1) -> Tensor:
-        """Image (B, 3, S, S) -> embedding (B, out_chans, S / 16, S / 16)."""
+        """Image (B, 3, H, W) -> embedding (B, out_chans, H / 16, W / 16)."""
         return self.levels(self.trunk(x, adapter, depth))[-1]
 
     def tokens(self, x: Tensor, adapter: str | None = None, depth: int = 1) -> Tensor:

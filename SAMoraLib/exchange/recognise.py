@@ -9,15 +9,44 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from SAMoraLib.exchange.samora import expert_of
 from SAMoraLib.exchange.systems import SYSTEMS, System
 from SAMoraLib.model import SegmentationModel, empty_model
 from SAMoraLib.variants import ENCODER_SIZES, EncoderSize, Variant
+from SAMoraLib.weights.finite import is_like
 
 # The first of these names that a file has tells the system. SAMed's own name everything that follows SAMed, too.
 _SIGNS = (("q_FacTs_000", "ma_sam"), ("mask_decoder2.mask_tokens.weight", "h_sam"), ("sa_a_000", "samed_s"),
           ("fati_qa", "samed_s"))
-_PAIR, _SIGMA = re.compile(r"w_[ab]_(\d{3})"), re.compile(r"[qv]_FacTs_(\d{3})")
+_PAIR = re.compile(r"w_[ab]_(\d{3})$")
 _TOKENS = "mask_decoder.mask_tokens.weight"
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """Where a system's names tell its encoder.
+
+    Attributes:
+        numbers: of its adapters, in group 1.
+        down: the name of the first one's matrix (rank, width).
+        named: that name, for people.
+        per_block: how many numbers a block has.
+    """
+
+    numbers: re.Pattern[str]
+    down: re.Pattern[str]
+    named: str
+    per_block: int
+
+
+_SAMEDS = Adapters(_PAIR, re.compile("w_a_000"), "w_a_000", 2)
+_ADAPTERS = {
+    "ma_sam": Adapters(re.compile(r"[qv]_FacTs_(\d{3})$"), re.compile(r"image_encoder\.FacTu\.weight"),
+                       "image_encoder.FacTu.weight", 1),
+    "samora": Adapters(re.compile(r"image_encoder\.blocks\.(\d+)\."),
+                       re.compile(r"image_encoder\.blocks\.0\.samora_adapter\.experts\.\w+\.linear_a_q\.weight"),
+                       "image_encoder.blocks.0.samora_adapter.experts.*.linear_a_q.weight", 1),
+}
 
 
 @dataclass(frozen=True)
@@ -68,12 +97,31 @@ def recognise(tensors: Mapping[str, Tensor], image_size: int | None = None, enco
     return source
 
 
+def with_fact_scale(source: Source, scale: float | None) -> Source:
+    """The same with FacT's scale, where the caller says it; its code's own is 1.
+
+    Raises:
+        ValueError: a system without FacT, or no scale.
+    """
+    if scale is None:
+        return source
+    if source.variant.low_rank != "fact":
+        raise ValueError(f"{source.system.title} has no FacT that a scale could multiply; leave --fact-scale out.")
+    return replace(source, variant=replace(source.variant, low_rank_scale=scale))
+
+
 def _system(tensors: Mapping[str, Tensor]) -> str:
     for name, key in _SIGNS:
         if name in tensors:
             return key
+    if tensors and all(map(expert_of, tensors)):
+        return "samora"
     if any(map(_PAIR.fullmatch, tensors)):
         return "sam_lora" if all(map(_PAIR.fullmatch, tensors)) else "samed"
+    if any("image_encoder." in name and ".qkv.qkv." in name for name in tensors):
+        raise ValueError("The file holds a whole model of SAMed's, H-SAM's or MA-SAM's code, its encoder included, and "
+                         "not the file that this code saves of it; save it there with the code's own function "
+                         "(save_lora_parameters, save_parameters) and give that file.")
     if any(name.startswith("image_encoder.blocks.") for name in tensors):
         raise ValueError("The file holds a whole image encoder, as SAM's own weights do, and no adapters; give it as "
                          "--base of a file that has them.")
@@ -86,14 +134,27 @@ def _system(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _variant(key: str, tensors: Mapping[str, Tensor], encoder_size: EncoderSize | None) -> Variant:
-    numbers, first = ((_SIGMA, "image_encoder.FacTu.weight") if key == "ma_sam" else (_PAIR, "w_a_000"))
-    count = 1 + max(int(match[1]) for match in map(numbers.fullmatch, tensors) if match)
+    adapters = _ADAPTERS.get(key, _SAMEDS)
+    count = 1 + max(int(match[1]) for match in map(adapters.numbers.match, tensors) if match)
+    first = next((name for name in sorted(tensors) if adapters.down.fullmatch(name)), adapters.named)
     rank, width = _of_two(tensors, first)
-    blocks = count if key == "ma_sam" else (count + 1) // 2
+    blocks = -(-count // adapters.per_block)
     variant = replace(SYSTEMS[key].variant, rank=rank)
+    if key == "samora":
+        expert = expert_of(first)
+        variant = replace(variant, name=f"expert_{expert}", adapters=(expert,))
     if encoder_size is not None and (blocks, width) == (encoder_size.depth, encoder_size.embed_dim):
-        return replace(variant, encoder_size=encoder_size)
-    return replace(variant, encoder=_encoder(blocks, width))
+        variant = replace(variant, encoder_size=encoder_size)
+    else:
+        variant = replace(variant, encoder=_encoder(blocks, width))
+    return replace(variant, cm_widths=_class_attention(variant, tensors)) if key == "h_sam" else variant
+
+
+def _class_attention(variant: Variant, tensors: Mapping[str, Tensor]) -> tuple[int, int]:
+    """The widths of H-SAM's class attention; 0 where they are those of the released code."""
+    inner, positions = _of_two(tensors, "mask_decoder2.self_attn.q_proj.weight")
+    hidden, _ = _of_two(tensors, "mask_decoder2.mlp.lin1.weight")
+    return inner if inner != positions else 0, hidden if hidden != variant.size.decoder_mlp_dim else 0
 
 
 def _encoder(blocks: int, width: int) -> str:
@@ -143,3 +204,6 @@ def _check(source: Source, tensors: Mapping[str, Tensor]) -> None:
             raise ValueError(f"The file's '{key}' is {tuple(tensors[key].shape)}, {title} on "
                              f"{source.variant.encoder} at rank {source.variant.rank} with {source.classes or 'no'} "
                              f"classes has {tuple(place.shape)}; it is not as published, get it again from its source.")
+        if not is_like(tensors[key], place):
+            raise ValueError(f"The file's '{key}' holds integers, where {title} has real numbers; it is not as "
+                             "published, get it again from its source.")

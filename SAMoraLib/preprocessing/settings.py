@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from SAMoraLib.variants import Variant
+from SAMoraLib.volume.orientation import DIRECTIONS
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,10 @@ class Preprocessing:
             itself; 0 repeats the slice (SAMed, SAMora).
         spacing: mm between the voxels of the grid, the same along every axis, that a 3D model slides its window over
             (TP-Mamba: 1), ``image_size`` being the window's side; 0 takes slices as they lie, at the slab's size.
-        rows: where a slice's rows run to, "posterior", or "anterior" for models that were trained on slices turned
-            upside down (the Synapse arrays of TransUNet, SAMed and H-SAM). Columns run to the patient's left.
+        rows: where the rows of a slice follow each other to: "posterior", or elsewhere for models that were trained on
+            slices turned or mirrored, "anterior" on those that lie upside down (the Synapse arrays of TransUNet, SAMed
+            and H-SAM), "left" or "right" on those with rows and columns exchanged.
+        columns: where the columns follow each other to, across ``rows``: the patient's "left", or "right" (MA-SAM).
     """
 
     modality: str
@@ -33,14 +37,18 @@ class Preprocessing:
     neighbours: float = 0.0
     spacing: float = 0.0
     rows: str = "posterior"
+    columns: str = "left"
 
     CHOICES = {"modality": ("CT", "MR"), "intensity": ("hu_window", "percentile"), "crop": ("none", "body"),
-               "rows": ("posterior", "anterior")}
+               "rows": tuple(DIRECTIONS), "columns": tuple(DIRECTIONS)}
 
     def __post_init__(self) -> None:
         for name, choices in self.CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"Unknown {name} '{getattr(self, name)}'; choose from {', '.join(choices)}.")
+        if DIRECTIONS[self.rows][0] == DIRECTIONS[self.columns][0]:
+            raise ValueError(f"Rows that run to {self.rows} and columns that run to {self.columns} span no slice; let "
+                             "one of them run to left or right and the other to posterior or anterior.")
         if not self.low < self.high:
             raise ValueError(f"The intensity range {self.low}..{self.high} is empty; low must be below high.")
         if not self.neighbours >= 0:
@@ -50,6 +58,16 @@ class Preprocessing:
             raise ValueError(f"A grid cannot have steps of {self.spacing} mm; give a distance, or 0 for none.")
         if self.spacing and self.neighbours:
             raise ValueError(f"A grid of {self.spacing} mm shows every slice anyway; set neighbours to 0.")
+
+    def to_json(self) -> dict[str, Any]:
+        """For a card: as versions wrote it that knew no ``columns``, where these run to the left as they did then."""
+        data = asdict(self)
+        return data if self.columns != "left" else {name: data[name] for name in data if name != "columns"}
+
+    @property
+    def orientation(self) -> str:
+        """Where rows and columns run to, for people."""
+        return f"rows to {self.rows}, columns to {self.columns}"
 
     @property
     def channels(self) -> int:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from SAMoraLib.preprocessing.body import Body, Box, body_box, body_slices, find_body
 from SAMoraLib.preprocessing.settings import Preprocessing
-from SAMoraLib.volume import Reorientation, Volume, to_canonical, upside_down
+from SAMoraLib.volume import Reorientation, Volume, to_canonical
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +20,7 @@ class PreparedVolume:
     Voxels stay as they were read: windowing and resampling happen slice by slice, so memory does not grow.
 
     Attributes:
-        canonical: the volume with i to left, j to posterior (or where the preprocessing's rows run), k to superior.
+        canonical: the volume with i to left, j to posterior (or where the preprocessing says), k to superior.
         reorientation: the way back to the volume's own grid.
         box: the part of every slice that fills the slab.
         window: intensities that become 0 and 1.
@@ -60,9 +60,7 @@ class PreparedVolume:
 
 def prepare_volume(volume: Volume, preprocessing: Preprocessing) -> PreparedVolume:
     """Orient a volume, find the body and the intensity window; nothing is resampled yet."""
-    canonical, reorientation = to_canonical(volume)
-    if preprocessing.rows == "anterior":
-        canonical, reorientation = upside_down(canonical, reorientation)
+    canonical, reorientation = to_canonical(volume, preprocessing.rows, preprocessing.columns)
     body = find_body(canonical, preprocessing)
     return PreparedVolume(canonical, reorientation, slice_box(canonical, body, preprocessing),
                           intensity_window(canonical, body, preprocessing), preprocessing.image_size,

@@ -1,4 +1,7 @@
-"""Any grid to the nearest one along left, posterior, superior and back: axes are exchanged and flipped, no more."""
+"""Any grid to the nearest one along left, posterior, superior and back: axes are exchanged and flipped, no more.
+
+A model whose slices were turned in its training sees them so, too: then rows and columns run elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,9 @@ from SAMoraLib.volume.volume import Volume
 
 # Headers hold directions as float32 or as text: below this, two orientations are equally close.
 DECIMALS = 4
+# Where an axis in the slice plane runs to: which of left, posterior, superior that is, and whether along it or against.
+DIRECTIONS = {"left": (0, 1), "right": (0, -1), "posterior": (1, 1), "anterior": (1, -1)}
+_UP = (2, 1)
 
 
 @dataclass(frozen=True)
@@ -34,8 +40,12 @@ class Reorientation:
         return np.ascontiguousarray(np.flip(array, self.flipped).transpose(np.argsort(self.axes)))
 
 
-def to_canonical(volume: Volume) -> tuple[Volume, Reorientation]:
+def to_canonical(volume: Volume, rows: str = "posterior", columns: str = "left") -> tuple[Volume, Reorientation]:
     """The volume with i to the patient's left, j to posterior and k to superior, as nearly as flips can make it.
+
+    Args:
+        rows: where j runs to instead, one of ``DIRECTIONS``.
+        columns: where i runs to instead, across ``rows``.
 
     Of the 48 axis orders and flips the one with the largest trace of the direction matrix is taken; where two are
     equally close (a grid turned by 45 degrees), the one whose matrix is lexicographically larger. The choice
@@ -46,6 +56,8 @@ def to_canonical(volume: Volume) -> tuple[Volume, Reorientation]:
     """
     direction = np.reshape(volume.direction, (3, 3))
     order, signs = max(_signed_permutations(), key=lambda choice: _closeness(direction[:, choice[0]] * choice[1]))
+    seen = (DIRECTIONS[columns], DIRECTIONS[rows], _UP)
+    order, signs = [order[axis] for axis, _ in seen], [signs[axis] * sign for axis, sign in seen]
     # Arrays are (k, j, i) and geometry is (i, j, k): array axis a is grid axis 2 - a.
     axes = (2 - order[2], 2 - order[1], 2 - order[0])
     flipped = tuple(axis for axis in range(3) if signs[2 - axis] < 0)
@@ -60,15 +72,6 @@ def to_canonical(volume: Volume) -> tuple[Volume, Reorientation]:
         tuple((direction[:, order] * signs).ravel().tolist()),
     )
     return canonical, reorientation
-
-
-def upside_down(canonical: Volume, reorientation: Reorientation) -> tuple[Volume, Reorientation]:
-    """A canonical volume with j to anterior instead, and the way back from there."""
-    position = canonical.ijk_to_lps @ [0, canonical.array.shape[1] - 1, 0, 1]
-    direction = np.reshape(canonical.direction, (3, 3)) * [1, -1, 1]
-    turned = Volume(np.ascontiguousarray(canonical.array[:, ::-1]), canonical.spacing, _triple(position[:3]),
-                    tuple(direction.ravel().tolist()))
-    return turned, Reorientation(reorientation.axes, tuple(sorted({*reorientation.flipped} ^ {1})))
 
 
 def _signed_permutations() -> list[tuple[list[int], list[int]]]:

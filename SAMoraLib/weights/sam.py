@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ CLASS_DEPENDENT = ("mask_tokens", "output_hypernetworks_mlps", "iou_prediction_h
 _KINDS_OF_POINTS = tuple(f"point_embeddings.{index}." for index in range(4, 11))
 _DOUBLINGS = tuple(f"mask_decoder.output_upscaling.{index}." for index in (4, 6, 7, 9))
 _FUSIONS = tuple(f".{kind}." for kind in FUSIONS)
+_BLOCK = re.compile(r"image_encoder\.blocks\.(\d+)\.")
 ADDED = ("mask_decoder2.", "volume_decoder.", ".lora.", ".fact.", ".depth_adapters.", *_FUSIONS, *_KINDS_OF_POINTS,
          *_DOUBLINGS)
 
@@ -46,7 +48,10 @@ def base_tensors(model: SegmentationModel, state: dict[str, Tensor]) -> dict[str
     nothing to ignore.
 
     Args:
-        state: Meta's keys ``image_encoder.*``, ``prompt_encoder.*``, ``mask_decoder.*``.
+        state: Meta's keys ``image_encoder.*``, ``prompt_encoder.*``, ``mask_decoder.*``, in any precision.
+
+    Returns:
+        float32.
 
     Raises:
         ValueError: a tensor of the encoder, prompt encoder or decoder is missing or has another shape.
@@ -57,12 +62,21 @@ def base_tensors(model: SegmentationModel, state: dict[str, Tensor]) -> dict[str
     if missing := [key for key in wanted if key not in state]:
         raise ValueError(f"The base file lacks '{missing[0]}', so it is not a whole SAM {model.variant.encoder}; "
                          "choose the encoder that the file was made for.")
-    fitted = family.fit(model, state)
+    for key in wanted:
+        if state[key].ndim != target[key].ndim or not state[key].is_floating_point():
+            raise ValueError(_differs(key, state[key], target[key], model))
+    given = {key: state[key].to(target[key].dtype) for key in wanted}  # also what is stored in half precision
+    fitted = family.fit(model, given)
     for key in wanted:
         if fitted[key].shape != target[key].shape:
-            raise ValueError(f"'{key}' is {tuple(fitted[key].shape)} in the base file and {tuple(target[key].shape)} "
-                             f"in {model.variant.encoder}; choose the encoder that the file was made for.")
-    return {key: fitted[key].to(target[key].dtype) for key in wanted}
+            raise ValueError(_differs(key, fitted[key], target[key], model))
+    return {key: fitted[key] for key in wanted}
+
+
+def _differs(key: str, value: Tensor, place: Tensor, model: SegmentationModel) -> str:
+    kind = "" if value.is_floating_point() else f" of {str(value.dtype).removeprefix('torch.')}"
+    return (f"'{key}' is {tuple(value.shape)}{kind} in the base file and {tuple(place.shape)} in "
+            f"{model.variant.encoder}; choose the encoder that the file was made for.")
 
 
 def start_classes(model: SegmentationModel, state: Mapping[str, Tensor], pairs: Mapping[int, int]) -> None:
@@ -111,8 +125,8 @@ class Family:
 
 
 def _check_vit(model: SegmentationModel, state: dict[str, Tensor]) -> None:
-    depth = 1 + max((int(key.split(".")[2]) for key in state if key.startswith("image_encoder.blocks.")), default=-1)
-    width = state["image_encoder.pos_embed"].shape[-1] if "image_encoder.pos_embed" in state else 0
+    depth = 1 + max((int(match[1]) for match in map(_BLOCK.match, state) if match), default=-1)
+    width = next(iter(state["image_encoder.pos_embed"].shape[::-1]), 0) if "image_encoder.pos_embed" in state else 0
     size = model.variant.size
     if (depth, width) != (size.depth, size.embed_dim):
         raise ValueError(f"The base file holds a ViT of {depth} blocks of width {width}, {model.variant.encoder} has "

@@ -1,13 +1,12 @@
 """Meta's ``sam2_hiera_*`` and ``sam2.1_hiera_*`` files -> our keys, as the start of the SAM 2 rows.
 
-They hold ``{"model": table}``. What follows objects through a video (memory, pointers) has no place here: it is left
+What follows objects through a video (memory, pointers) has no place here: it is left
 out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from torch import Tensor
 
@@ -18,13 +17,6 @@ _RENAMED = {"sam_mask_decoder.": "mask_decoder.", "sam_prompt_encoder.": "prompt
             "no_mem_embed": "no_memory.embed"}
 _VIDEO = ("memory_attention.", "memory_encoder.", "maskmem_tpos_enc", "no_mem_pos_enc", "no_obj_ptr",
           "no_obj_embed_spatial", "obj_ptr_proj.", "obj_ptr_tpos_proj.", "mask_downsample.")
-
-
-def unwrapped(content: Any) -> Any:
-    """The table in what a file of SAM 2's holds; other contents as they are."""
-    inner = content.get("model") if isinstance(content, dict) else None
-    is_sam2 = isinstance(inner, dict) and any(str(key).startswith(TRUNK) for key in inner)
-    return inner if is_sam2 else content
 
 
 def from_sam2(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -48,7 +40,7 @@ def check_hiera(encoder: str, size: HieraSize, state: dict[str, Tensor], known: 
         ValueError: such a base; it says which encoder, or the first such tensor.
     """
     blocks = {key.split(".")[3] for key in state if key.startswith(f"{TRUNK}blocks.")}
-    width = state[f"{TRUNK}pos_embed"].shape[1] if f"{TRUNK}pos_embed" in state else 0
+    width = next(iter(state[f"{TRUNK}pos_embed"].shape[1:]), 0) if f"{TRUNK}pos_embed" in state else 0
     if (len(blocks), width) != (size.depth, size.embed_dim):
         raise ValueError(f"The base file holds a Hiera of {len(blocks)} blocks of width {width}, {encoder} has "
                          f"{size.depth} of width {size.embed_dim}; choose the encoder that the file was made for.")

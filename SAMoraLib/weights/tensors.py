@@ -6,52 +6,77 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from SAMoraLib.weights.sam2 import from_sam2, unwrapped
+from SAMoraLib.weights.archive import require_whole_archive
+from SAMoraLib.weights.finite import require_finite
+from SAMoraLib.weights.sam2 import from_sam2
+from SAMoraLib.weights.wrapping import UnclearContent, bare_names, unwrapped
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a ``.safetensors``, ``.pth`` or ``.pt`` file, SAM 2's under our names; nothing in it is executed.
 
+    What a training program wraps them in is taken off, see ``SAMoraLib.weights.wrapping``.
+
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file holds something else than named tensors, or cannot be read.
+        ValueError: the file is damaged, or holds something else than named tensors of finite numbers.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no weights file '{path}'; give the path of a .safetensors or .pth file.")
-    if path.suffix == ".safetensors":
-        return read_safetensors(path)
-    content = unwrapped(read_plain(path))
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ValueError(f"'{path}' does not hold a flat table of named tensors; export its state dict first.")
-    return from_sam2({name: value.detach() for name, value in content.items()})
+    try:
+        if path.suffix == ".safetensors":
+            return from_sam2(bare_names(read_safetensors(path)))
+        tensors = unwrapped(read_plain(path))
+    except RecursionError as error:
+        raise ValueError(f"'{path}' nests its tables too deeply; export its state dict first.") from error
+    except UnclearContent as error:
+        raise ValueError(f"'{path}' {error}.") from error
+    require_finite(path, tensors)
+    return from_sam2(tensors)
 
 
 def read_plain(path: str | Path) -> Any:
     """What a ``.pth`` file holds: tensors, numbers and text in tables and lists; nothing in the file is executed.
 
     Raises:
-        ValueError: the file holds something else, or cannot be read.
+        ValueError: the file holds something else, is damaged, or has no checksums by which that would be seen.
     """
+    require_whole_archive(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     # A damaged pickle raises almost anything. torch's own message recommends to load it unsafely: it is not repeated.
     except Exception as error:
-        raise ValueError(f"'{path}' cannot be read as plain tensors; it is cut short, damaged or carries code: get it "
-                         "again from its source.") from error
+        raise ValueError(_unreadable(path)) from error
+
+
+def _unreadable(path: str | Path) -> str:
+    """An archive that is whole and yet no plain tensors: whose objects stand in the way, where torch can say it."""
+    try:
+        others = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:
+        others = []
+    if not others:
+        return (f"'{path}' cannot be read as plain tensors; it is cut short, damaged or carries code: get it again "
+                "from its source.")
+    return (f"'{path}' carries code or objects of Python's beside its tensors, first '{others[0]}', which are never "
+            "loaded; where you trust its source, save its state dict alone.")
 
 
 def read_safetensors(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a ``.safetensors`` file.
 
     Raises:
-        ValueError: the file is cut short or damaged.
+        ValueError: the file is cut short or damaged, or some values are not finite.
     """
     try:
-        return load_file(path)
-    except SafetensorError as error:
+        tensors = load_file(path)
+    except OSError:
+        raise
+    except Exception as error:  # of impossible headers the package raises more than its own error
         raise ValueError(f"The tensors of '{path}' cannot be read ({error}); download or export it again.") from error
+    require_finite(path, tensors)
+    return tensors

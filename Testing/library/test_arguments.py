@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from SAMoraLib.arguments import gibibytes, lps_region, organ_box, organ_names, seed_number, whole_number
+from SAMoraLib.arguments import gibibytes, lps_region, organ_box, organ_names, scale_number, seed_number, whole_number
 from SAMoraLib.volume import Region
 
 
 @pytest.mark.parametrize(("parse", "text", "value"), [
     (whole_number, "1", 1), (whole_number, "12", 12), (whole_number, "007", 7),
     (seed_number, "0", 0), (seed_number, "1", 1), (seed_number, "20000", 20000),
+    (scale_number, "2", 2.0), (scale_number, "0.25", 0.25),
     (gibibytes, "0.5", 0.5), (gibibytes, "1", 1.0), (gibibytes, "1e-3", 0.001), (gibibytes, "64", 64.0),
     (organ_names, "liver", ("liver",)), (organ_names, " liver , spleen,", ("liver", "spleen")),
 ])
@@ -27,6 +28,8 @@ def test_a_value_is_what_was_written(parse: Callable[[str], Any], text: str, val
     (whole_number, "0", "'0' is not a whole number above 0"), (whole_number, "-1", "not a whole number"),
     (whole_number, "1.5", "not a whole number"), (whole_number, "", "not a whole number"),
     (seed_number, "-1", "'-1' is not a seed; give a whole number from 0"), (seed_number, "x", "not a seed"),
+    (scale_number, "0", "'0' is not a scale; give a number above 0"), (scale_number, "inf", "not a scale"),
+    (scale_number, "nan", "not a scale"), (scale_number, "-1", "not a scale"), (scale_number, "x", "not a scale"),
     (gibibytes, "0", "'0' is not a size in GiB; give a number above 0"), (gibibytes, "-2", "not a size"),
     (gibibytes, "inf", "not a size"), (gibibytes, "nan", "not a size"), (gibibytes, "two", "not a size"),
     (organ_names, "", "no organ is named"), (organ_names, " , ", "no organ is named"),

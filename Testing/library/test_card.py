@@ -106,3 +106,11 @@ def test_a_damaged_card_is_refused(change: dict[str, Any], tmp_path: Path) -> No
 @pytest.mark.parametrize("text", ["{", "", "[]", "3", "null"])
 def test_a_card_that_is_no_table_is_refused(text: str, tmp_path: Path) -> None:
     refusal_of(write_bare(tmp_path / "m.safetensors", text))
+
+
+@pytest.mark.parametrize("text", ["[" * 99_999, '{"a":' * 99_999])
+def test_what_is_nested_too_deeply_is_refused(text: str, tmp_path: Path) -> None:
+    assert "card is damaged" in refusal_of(write_bare(tmp_path / "m.safetensors", text))
+    path = tmp_path / "h.safetensors"
+    path.write_bytes(struct.pack("<Q", len(text)) + text.encode())
+    assert "The header of" in refusal_of(path)

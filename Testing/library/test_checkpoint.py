@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from SAMoraLib.card import read_card, read_header
@@ -194,10 +196,61 @@ def test_half_is_half_the_size(tmp_path: Path) -> None:
     assert sizes["half"] * 2 == sizes["whole"]
 
 
-def test_merging_onto_itself(samed: Trained) -> None:
-    merge(samed.path, samed.path)
-    samed.base.unlink()
-    assert_same_weights(load_model(samed.path)[0], samed.model)
+def test_values_that_half_precision_cannot_hold_are_not_halved(tmp_path: Path) -> None:
+    model = small_model("samed")
+    model.state_dict()["mask_decoder.iou_token.weight"][0, 0] = 70_000
+    save_model(tmp_path / "whole.safetensors", model, small_card(model.variant))
+    message = refusal(lambda: merge(tmp_path / "whole.safetensors", tmp_path / "half.safetensors", half=True))
+    assert "'mask_decoder.iou_token.weight' that float16 cannot hold; leave out --half" in message
+    assert not (tmp_path / "half.safetensors").exists()
+    merge(tmp_path / "whole.safetensors", tmp_path / "again.safetensors")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_in_the_checkpoint_and_in_its_base(bad: float, tmp_path: Path) -> None:
+    trained = train(tmp_path, "samed")
+    card, state = read_card(trained.path), load_file(trained.path)
+    state["mask_decoder.iou_token.weight"][0, :3] = bad
+    save_tensors(trained.path, state, card)
+    sentence = "holds 3 values that are NaN or infinite as float32, in 1 of its tensors, first "
+    for use in (lambda: load_model(trained.path), lambda: merge(trained.path, tmp_path / "merged.safetensors")):
+        assert f"model.safetensors' {sentence}'mask_decoder.iou_token.weight'" in refusal(use)
+    base = load_file(trained.base)
+    base["image_encoder.neck.0.weight"][0, :3] = bad
+    save_tensors(trained.base, base, read_card(trained.base))
+    save_tensors(trained.path, {}, replace(card, base=reference_to(trained.base)))
+    assert f"base.safetensors' {sentence}'image_encoder.neck.0.weight'" in refusal(lambda: load_model(trained.path))
+    assert not (tmp_path / "merged.safetensors").exists()
+
+
+def test_a_copy_never_replaces_what_it_is_made_from(samed: Trained, tmp_path: Path) -> None:
+    linked, hard = tmp_path / "linked.safetensors", tmp_path / "hard.safetensors"
+    linked.symlink_to(samed.path)
+    hard.hardlink_to(samed.base)
+    moved = shutil.copy(samed.base, tmp_path / "copied.safetensors")
+    before = {path: path.read_bytes() for path in (samed.path, samed.base)}
+    for output in (samed.path, samed.base, linked, hard, Path(os.path.relpath(samed.path))):
+        assert "read here and would be replaced" in refusal(lambda output=output: merge(samed.path, output))
+    message = refusal(lambda: merge(samed.path, moved))
+    assert "is a file that 'model.safetensors' was made from and would be replaced" in message
+    assert {path: path.read_bytes() for path in before} == before and linked.is_symlink()
+
+
+def test_a_copy_never_replaces_an_expert_that_it_was_made_from(samed: Trained, tmp_path: Path) -> None:
+    expert = tmp_path / "expert.safetensors"
+    save_tensors(expert, {}, small_card(samed.model.variant))
+    card = replace(read_card(samed.path), parents=(reference_to(expert),))
+    save_tensors(samed.path, load_file(samed.path), card)
+    assert "expert.safetensors' is a file that" in refusal(lambda: merge(samed.path, expert))
+    assert read_card(expert).base is None
+    merge(samed.path, tmp_path / "merged.safetensors")
+    merge(samed.path, tmp_path / "merged.safetensors")  # an earlier copy may be replaced
+
+
+def test_a_copy_is_named_as_checkpoints_are(samed: Trained, tmp_path: Path) -> None:
+    assert "not 'merged.pth'; name the output so" in refusal(lambda: merge(samed.path, tmp_path / "merged.pth"))
+    (tmp_path / "folder.safetensors").mkdir()
+    assert "is a folder" in refusal(lambda: merge(samed.path, tmp_path / "folder.safetensors"))
 
 
 @pytest.mark.parametrize("interruption", [OSError("No space left on device"), KeyboardInterrupt()])
@@ -245,6 +298,13 @@ def test_a_header_that_does_not_fit_its_tensors_is_refused(samed: Trained) -> No
         assert "download or export it again" in refusal(lambda: load_model(samed.path))
 
 
+def test_a_base_is_named_plainly(samed: Trained) -> None:
+    card = read_card(samed.path)
+    for name in ("../base.safetensors", "/etc/base.safetensors", "a/b"):
+        damaged = replace(card, base={"name": name, "sha256": card.base["sha256"]})
+        assert "is no plain file name" in refusal(lambda damaged=damaged: find_base(samed.path, damaged))
+
+
 def test_a_damaged_base_is_refused(samed: Trained) -> None:
     samed.base.write_bytes(samed.base.read_bytes()[:-5])
     assert "its sha256 differs" in refusal(lambda: load_model(samed.path))
@@ -255,6 +315,8 @@ def test_a_damaged_base_is_refused(samed: Trained) -> None:
      "'mask_decoder.iou_token.weight'"),
     (lambda state: state.update(extra=torch.ones(1)), "has unknown 1 tensors of its own variant, first 'extra'"),
     (lambda state: state.update({"mask_decoder.iou_token.weight": torch.ones(1, 5)}), "has another shape for 1"),
+    (lambda state: state.update({key: state[key].int() for key in ["mask_decoder.iou_token.weight"]}),
+     "has integers for 1 tensors of its own variant, first 'mask_decoder.iou_token.weight'"),
 ])
 def test_tensors_that_do_not_fit_the_card_are_named(change: Any, message: str, tmp_path: Path) -> None:
     model, path = small_model("samed"), tmp_path / "m.safetensors"

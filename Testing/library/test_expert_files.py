@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from SAMoraLib.checkpoint import load_experts, load_model, reference_to, save_expert, save_model
+from SAMoraLib.card import read_card
+from SAMoraLib.checkpoint import load_experts, load_model, reference_to, save_expert, save_model, save_tensors
 from SAMoraLib.model import build_model
 from SAMoraLib.parts import expert_keys
 from SAMoraLib.variants import EXPERTS, EncoderSize, get_variant
@@ -81,6 +82,19 @@ def test_a_damaged_expert_is_refused(tmp_path: Path, kept: int) -> None:
     path.write_bytes(path.read_bytes()[:kept])
     message = refusal(lambda: load_experts(model, [path]))
     assert "image.safetensors" in message and message.endswith(("download or export it again.", "size."))
+
+
+@pytest.mark.parametrize(("change", "sentence"), [
+    (lambda value: value * float("nan"), "values that are NaN or infinite as float32, in 1 of its tensors, first"),
+    (lambda value: value.to(torch.complex64), "holds complex numbers (complex64) in"),
+    (lambda value: value.to(torch.int32), "does not fit samora on vit_b")])
+def test_an_expert_of_other_than_finite_numbers_is_refused(change: Any, sentence: str, tmp_path: Path) -> None:
+    path = write_expert(tmp_path, "image")
+    card, state = read_card(path), read_tensors(path)
+    key = next(iter(state))
+    save_tensors(path, state | {key: change(state[key])}, card)
+    message = refusal(lambda: load_experts(build_model(small_variant("samora"), 4, 32), [path]))
+    assert sentence in message and f"'{key}'" in message
 
 
 def test_a_model_without_experts_refuses_them(tmp_path: Path) -> None:

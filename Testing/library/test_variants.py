@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -88,3 +89,21 @@ def test_fields_of_a_newer_version_are_named(inside: str | None) -> None:
     (data if inside is None else data[inside])["gates"] = 2
     with pytest.raises(ValueError, match=r"unknown \w+ fields gates; it was written by a newer version"):
         Variant.from_json(data)
+
+
+def test_fact_may_be_scaled_and_a_card_is_written_as_before_where_it_is_not() -> None:
+    scaled = get_variant("ma_sam", low_rank_scale=0.5)
+    assert Variant.from_json(scaled.to_json()) == scaled and scaled.to_json()["low_rank_scale"] == 0.5
+    assert all("low_rank_scale" not in variant.to_json() for variant in VARIANTS.values())
+    for name, scale in (("samed", 2.0), ("ma_sam", 0.0), ("ma_sam", math.nan), ("ma_sam", math.inf), ("ma_sam", -1.0)):
+        with pytest.raises(ValueError, match="cannot be multiplied by"):
+            get_variant(name, low_rank_scale=scale)
+
+
+def test_widths_of_the_class_attention_go_through_the_card() -> None:
+    narrow = get_variant("h_sam", cm_widths=(28, 16))
+    assert Variant.from_json(json.loads(json.dumps(narrow.to_json()))) == narrow
+    assert all("cm_widths" not in variant.to_json() for variant in VARIANTS.values())
+    for widths in ((1,), (-1, 2), (1.5, 2)):
+        with pytest.raises(ValueError, match="are not two whole numbers from 0"):
+            get_variant("h_sam", cm_widths=widths)

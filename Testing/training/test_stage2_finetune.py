@@ -12,6 +12,7 @@ import torch
 
 from SAMoraLib.card import Card, read_card, reference_to
 from SAMoraLib.checkpoint import load_model, save_expert, save_model
+from SAMoraLib.exchange.convert import import_published, read_published
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.model import SegmentationModel, build_model
 from SAMoraLib.parts import part_of
@@ -146,6 +147,22 @@ def test_a_row_is_given_its_experts_and_no_others(tmp_path: Path, row: str, alon
     else:
         assert refusal(lambda: make_model(settings, LABELS)) == (
             f"The variant '{row}' needs the experts {needed}, got none; give one file of each with --experts.")
+
+
+@pytest.mark.parametrize("row", ["samed", "h_sam"])
+def test_a_plain_lora_of_another_program_starts_a_row(tmp_path: Path, row: str) -> None:
+    """From its file to the first step: imported as an expert, and its pairs are the row's."""
+    base = write_base(tmp_path)
+    pairs = {f"w_{half}_{index:03d}": torch.randn((4, 128) if half == "a" else (128, 4))
+             for index in range(12) for half in "ab"}
+    torch.save({"state_dict": pairs}, tmp_path / "lora.pth")
+    import_published(read_published(tmp_path / "lora.pth", image_size=32), base, tmp_path / "ours.safetensors")
+    settings = config(row, tmp_path, experts=(tmp_path / "ours.safetensors",))
+    qkv = make_model(settings, LABELS).image_encoder.blocks[5].attn.qkv
+    assert torch.equal(qkv.lora["default"]["v"].b, pairs["w_b_011"])
+    import_published(read_published(tmp_path / "lora.pth"), base, tmp_path / "large.safetensors")
+    message = refusal(lambda: make_model(config(row, tmp_path, experts=(tmp_path / "large.safetensors",)), LABELS))
+    assert "slices of 1024 x 1024 pixels, this model takes 32 x 32; import it with --image-size 32." in message
 
 
 def test_what_a_row_trains_requires_a_gradient_and_nothing_else(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -109,7 +109,7 @@ def build_cache(
 
 def _key(manifest: Manifest, case: Case, preprocessing: Preprocessing) -> str:
     label_map = sorted(manifest.label_map.items()) if case.label else None
-    content = [CACHE_VERSION, case.image_sha256, case.label_sha256, label_map, asdict(preprocessing)]
+    content = [CACHE_VERSION, case.image_sha256, case.label_sha256, label_map, preprocessing.to_json()]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 import yaml
 
 from SAMoraLib.system.files import atomic_write, write_text
+from SAMoraLib.weights.tensors import read_plain
 
 STATE = "state.pt"
 LOG = "log.jsonl"
@@ -63,8 +63,8 @@ class Run:
         if not path.exists():
             return None
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:  # torch's, of a damaged file
+            state: dict[str, Any] = read_plain(path)
+        except ValueError as error:
             raise ValueError(f"'{path}' is damaged; delete it to start this run again.") from error
         return state
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from SAMoraLib.preprocessing.settings import Preprocessing
+from SAMoraLib.system.overwriting import refuse_overwriting
 from SAMoraLib.variants import EXPERTS, Fusion
 from Training.data.augment import AugmentPolicy
 from Training.settings.deep_supervision import DeepSupervision
@@ -102,6 +103,7 @@ class Stage1Teacher:
         _refuse_test_cases(self.splits)
         _refuse_grid(self.preprocessing)
         _require_share("mask_ratio", self.mask_ratio)
+        refuse_overwriting(self.output / "teacher.safetensors", [self.weights])
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ class Stage1Expert:
             raise ValueError(f"Unknown supervision '{self.supervision}'; choose from scratch, teacher.")
         if self.supervision == "teacher" and self.level == "pixel":
             raise ValueError("The pixel level has no teacher (table 5); set supervision to scratch.")
+        refuse_overwriting(self.output / "expert.safetensors", [self.base, self.teacher])
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,8 @@ class Stage2:
         encoder: size of the encoder, as in the base file.
         rank: of the low-rank pairs.
         depth: slices per slab, where the row sees slabs; 0 keeps the row's own.
-        experts: the three expert files (samora); empty for variants without experts.
+        experts: the three expert files (samora); empty for variants without experts, or the one file of a LoRA imported
+            from another program that they start from.
         alone: level of the one expert that samora or h_samora is given, and nothing fused (table 5); empty gives all.
         fusion: how the experts become one, where the variant has a fusion.
         trained: parts to train instead of the variant's own, a control, e.g. [transformer, decoder]; empty keeps them.
@@ -228,6 +232,7 @@ class Stage2:
             raise ValueError(f"Unknown level '{self.alone}' in alone; choose from {', '.join(EXPERTS)}.")
         if self.loss_resolution not in ("low", "full"):
             raise ValueError(f"Unknown loss_resolution '{self.loss_resolution}'; choose from low, full.")
+        refuse_overwriting(self.output / "model.safetensors", [self.base, *self.experts])
 
 
 @dataclass(frozen=True)

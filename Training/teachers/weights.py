@@ -10,7 +10,9 @@ from torch import Tensor
 
 from SAMoraLib.card import METADATA_KEY, Card, read_card, read_header
 from SAMoraLib.checkpoint import save_tensors
+from SAMoraLib.weights.finite import require_finite
 from SAMoraLib.weights.tensors import read_plain, read_safetensors
+from SAMoraLib.weights.wrapping import UnclearContent, bare_names, unwrapped
 from Training.teachers import mae, simclr
 
 Teacher = simclr.Simclr | mae.Mae
@@ -82,14 +84,26 @@ def row_of(source: str) -> str | None:
 def _read(source: str, model: Teacher) -> dict[str, Tensor]:
     """Tensors under our names, from wherever ``source`` says."""
     if source.startswith(TIMM):
-        return _renamed(_from_timm(source.removeprefix(TIMM)), model)
+        published = _from_timm(source.removeprefix(TIMM))
+        require_finite(source, published)
+        return _renamed(published, model)
     if not Path(source).is_file():
         raise FileNotFoundError(f"There is no teacher '{source}'; give a file of Training.stage1_teacher, or a "
                                 "published one as docs/stage1.md says.")
     if row_of(source) is not None:
         return read_safetensors(source)
-    published = read_safetensors(source) if source.endswith(".safetensors") else dict(_leaves(read_plain(source)))
+    published = read_safetensors(source) if source.endswith(".safetensors") else _plain(source, model)
+    require_finite(source, published)
     return _renamed(published, model)
+
+
+def _plain(source: str, model: Teacher) -> dict[str, Tensor]:
+    """The tensors of a published ``.pth``: MAE's in one table, wrapped or not; SimCLR's in two."""
+    content = read_plain(source)
+    try:
+        return unwrapped(content) if isinstance(model, mae.Mae) else bare_names(dict(_leaves(content)))
+    except UnclearContent as error:
+        raise ValueError(f"'{source}' {error}.") from error
 
 
 def _renamed(published: Mapping[str, Tensor], model: Teacher) -> dict[str, Tensor]:

@@ -26,6 +26,15 @@ def test_new_factors_change_nothing() -> None:
     assert torch.equal(FacTLinear(linear, SharedFactors(6, 2))(X), linear(X))
 
 
+def test_the_change_is_multiplied_by_the_scale() -> None:
+    linear, shared = nn.Linear(6, 18), SharedFactors(6, 2)
+    once, thrice = FacTLinear(linear, shared).eval(), FacTLinear(linear, shared, 3.0).eval()
+    thrice.fact = once.fact
+    randomise(shared)
+    assert_close(thrice(X) - linear(X), 3 * (once(X) - linear(X)))
+    assert not torch.equal(thrice(X), once(X))
+
+
 def test_q_and_v_get_equation_2_and_k_nothing() -> None:
     fact = layer().eval()
     (shared,) = fact._shared

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from SAMoraLib.decoders.class_attention import LARGEST_SIDE, ClassAttention, attention_heads
 from Testing.closeness import assert_close
+from Testing.refusals import refusal
 from Testing.small import randomise
 
 FEATURES = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -93,3 +94,13 @@ def test_maps_attend_twice_and_the_network_adds_to_what_they_saw() -> None:
     linear = attention.med_sel[0]
     expected = (torch.einsum("nkl,k->nl", x, linear.weight[0]) + linear.bias).relu()
     assert_close(attention(FEATURES)[:, 0].flatten(1), expected)
+
+
+def test_it_may_be_narrower_inside() -> None:
+    attention = ClassAttention(14, 3, 16, 28)
+    assert attention.self_attn.q_proj.weight.shape == attention.self_attn2.v_proj.weight.shape == (28, 196)
+    assert attention(torch.rand(2, 3, 14, 14)).shape == (2, 1, 14, 14)
+    assert ClassAttention(14, 3, 16).self_attn.q_proj.weight.shape == (196, 196)
+    for inner in (27, 30, 49 * 8, 4):
+        assert f"cannot be {inner} wide inside; choose a multiple of 7 that divides 196" in refusal(
+            lambda inner=inner: ClassAttention(14, 3, 16, inner))

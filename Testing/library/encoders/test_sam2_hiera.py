@@ -52,6 +52,19 @@ def test_it_equals_the_package(windows: tuple[int, ...], image_size: int) -> Non
     assert ours.grid == grid and [f.shape[-1] for f in features.skips] == [4 * grid, 2 * grid]
 
 
+@pytest.mark.parametrize("windows", WINDOWS)
+@pytest.mark.parametrize(("height", "width"), [(32, 64), (96, 32), (64, 160)])
+@torch.no_grad()
+def test_it_equals_the_package_on_slices_that_are_not_square(windows: tuple[int, ...], height: int, width: int) -> None:
+    theirs, ours = (encoder.double() for encoder in twins(replace(HIERA, window_spec=windows), 32))
+    image = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(1)).double()
+    for found, stage in zip(ours.trunk(image), theirs.trunk(image), strict=True):
+        assert_close(found, stage)
+    features = ours.features(image, depth=2)
+    for found, level in zip((*features.skips, features.embedding), theirs(image)["backbone_fpn"], strict=True):
+        assert_close(found, level)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("image_size", [224, 256, 512])
 @torch.no_grad()

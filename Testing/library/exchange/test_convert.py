@@ -24,12 +24,12 @@ from SAMoraLib.exchange.convert import (
     import_published,
     read_published,
     same_bytes,
+    told_on_export,
 )
 from SAMoraLib.exchange.systems import SYSTEMS
 from SAMoraLib.model import SegmentationModel, build_model
 from SAMoraLib.system.files import file_sha256
-from SAMoraLib.variants import EncoderSize
-from Testing.closeness import assert_close
+from SAMoraLib.variants import EncoderSize, get_variant
 from Testing.golden import Golden, assert_golden, fixtures
 from Testing.library.exchange import test_h_sam, test_ma_sam, test_samed
 from Testing.published_files import IMAGE_SIZE, WHOLE, adapted_model, published_tensors, write_sam
@@ -125,20 +125,56 @@ def test_ma_sam_gives_the_published_codes_numbers(golden: Golden, tmp_path: Path
     assert_golden(prediction.low_res_logits.transpose(1, 2).flatten(0, 1), golden.io["low_res_logits"])
 
 
+@pytest.mark.parametrize("golden", fixtures("masam"))
+def test_an_ma_sam_of_another_scale_is_one_whose_v_is_that_much_larger(golden: Golden, tmp_path: Path) -> None:
+    """The published numbers, of a file whose V is halved and whose scale is therefore 2."""
+    size, adapters = test_ma_sam.published_model(golden).variant.size, golden.weights("adapt_checkpoint")
+    adapters["image_encoder.FacTv.weight"] = adapters["image_encoder.FacTv.weight"] / 2
+    path, base = write(tmp_path / "halved.pth", adapters), golden.folder / "base_sam_checkpoint.safetensors"
+    found = read_published(path, None, golden.meta["constructor"]["img_size"], size, fact_scale=2.0)
+    assert found.report()["fact_scale"] == 2
+    import_published(found, base, tmp_path / "ours.safetensors")
+    model, card = load_model(tmp_path / "ours.safetensors", base=base)
+    assert card.variant.low_rank_scale == 2
+    with torch.no_grad():
+        prediction = model(golden.io["input_1ch"].transpose(1, 2))
+    assert_golden(prediction.low_res_logits.transpose(1, 2).flatten(0, 1), golden.io["low_res_logits"])
+
+
+def test_an_exported_file_is_the_same_whoever_writes_it_where(base: Path, tmp_path: Path) -> None:
+    found, _ = published("samed", base, tmp_path)
+    shutil.copy(base, tmp_path)
+    import_published(found, tmp_path / base.name, tmp_path / "ours.safetensors")
+    for name in ("a.pth", "b.pth"):
+        export_checkpoint(tmp_path / "ours.safetensors", "samed", tmp_path / name)
+    assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "b.pth").read_bytes()
+
+
+def test_a_scale_is_told_on_the_way_out(base: Path, tmp_path: Path) -> None:
+    _, tensors = published("ma_sam", base, tmp_path)
+    found = read_published(tmp_path / "epoch_159.pth", None, IMAGE_SIZE, SIZE, fact_scale=0.5)
+    import_published(found, base, tmp_path / "ours.safetensors")
+    assert all(same_bytes(value, tensors[key]) for key, value in
+               export_checkpoint(tmp_path / "ours.safetensors", "ma_sam", tmp_path / "out.pth").items())
+    (sentence,) = told_on_export(tmp_path / "ours.safetensors", "ma_sam")
+    assert sentence.endswith("run MA-SAM with s=0.5.")
+    published("samed", base, tmp_path)
+    message = refusal(lambda: read_published(tmp_path / "epoch_159.pth", None, IMAGE_SIZE, SIZE, fact_scale=2.0))
+    assert "SAMed has no FacT that a scale could multiply; leave --fact-scale out." in message
+
+
 @pytest.mark.parametrize("golden", fixtures("hsam"))
 def test_h_sam_gives_the_published_codes_numbers(golden: Golden, tmp_path: Path) -> None:
-    """The fixture's class attention, a no-op, is narrower than published files': it is replaced by one that is not."""
-    reference, adapters = test_h_sam.published_model(golden), golden.weights("lora_checkpoint")
+    """Its class attention, a no-op, is narrower than that of published files."""
+    size = test_h_sam.published_model(golden).variant.size
+    model = imported_golden(golden, golden.weights("lora_checkpoint"), size, tmp_path)
+    assert model.variant.cm_widths == (28, 16)
     with torch.no_grad():
-        whole = build_model(reference.variant, reference.num_classes, reference.image_size)
-    wide = {key: value for key, value in published_tensors("h_sam", whole).items() if key.startswith("mask_decoder2.")}
-    adapters |= {key: value for key, value in wide.items() if adapters[key].shape != value.shape}
-    model, image = imported_golden(golden, adapters, reference.variant.size, tmp_path), golden.io["input_u8"] / 255
-    with torch.no_grad():
-        ours, theirs = model(image.unsqueeze(2)), reference(image.unsqueeze(2))
-    assert_close(ours.low_res_logits, theirs.low_res_logits)
-    classes = ours.low_res_logits.argmax(1).squeeze(1)
+        classes = model((golden.io["input_u8"] / 255).unsqueeze(2)).low_res_logits.argmax(1).squeeze(1)
     assert (classes == golden.io["pred_stage3"]).float().mean() > 0.999
+    theirs = export_checkpoint(tmp_path / "ours.safetensors", "h_sam", tmp_path / "back.pth",
+                               golden.folder / "base_sam_checkpoint.safetensors")
+    assert all(same_bytes(theirs[key], value) for key, value in golden.weights("lora_checkpoint").items())
 
 
 # What is refused.
@@ -178,6 +214,54 @@ def test_another_base_is_refused_and_nothing_written(make: Callable[[Path], Path
     assert sorted(tmp_path.iterdir()) == before
 
 
+@EVERY_SYSTEM
+@pytest.mark.parametrize(("change", "sentence"), [
+    (lambda value: value * float("nan"), "values that are NaN or infinite as float32, in 1 of its tensors, first"),
+    (lambda value: value / 0, "values that are NaN or infinite as float32, in 1 of its tensors, first"),
+    (lambda value: value.to(torch.complex64), "holds complex numbers (complex64) in"),
+    (lambda value: value.to(torch.int64), "holds integers")])
+def test_a_published_file_of_other_than_finite_numbers_is_refused(system: str, change: Callable[[Tensor], Tensor],
+                                                                  sentence: str, base: Path, tmp_path: Path) -> None:
+    _, tensors = published(system, base, tmp_path)
+    key = list(tensors)[1]
+    message = refusal(lambda: read(write(tmp_path / "bad.pth", tensors | {key: change(tensors[key])}), system))
+    assert sentence in message and f"'{key}'" in message
+
+
+def wrapped(tensors: Tensors) -> dict:
+    return {"state_dict": {f"module.{key}": value for key, value in tensors.items()}, "epoch": 159}
+
+
+@EVERY_SYSTEM
+def test_what_a_training_program_wraps_a_file_in_is_taken_off(system: str, base: Path, tmp_path: Path) -> None:
+    _, tensors = published(system, base, tmp_path)
+    for name, content in {"a.pth": wrapped(tensors), "b.pth": tensors | {"epoch": 3}, "c.pth": {"model": tensors},
+                          "d.pth": {f"model._orig_mod.{key}": value for key, value in tensors.items()}}.items():
+        torch.save(content, tmp_path / name)
+        found = read(tmp_path / name, system)
+        assert set(found.tensors) == set(tensors)
+        assert all(same_bytes(found.tensors[key], value) for key, value in tensors.items())
+
+
+@pytest.mark.parametrize(("dtype", "file_dtype"), [
+    (torch.float16, torch.float32), (torch.bfloat16, torch.float32), (torch.float32, torch.float16),
+    (torch.bfloat16, torch.float16), (torch.float64, torch.float32)])
+def test_a_base_in_another_precision_or_wrapped_is_the_base(dtype: torch.dtype, file_dtype: torch.dtype, base: Path,
+                                                            tmp_path: Path) -> None:
+    found, _ = published("samed", base, tmp_path, file_dtype)
+    state = {key: value.to(dtype) for key, value in load_file(base).items()}
+    torch.save(wrapped(state), tmp_path / "half.pth")
+    import_published(found, tmp_path / "half.pth", tmp_path / "ours.safetensors")
+    loaded, _ = load_model(tmp_path / "ours.safetensors")
+    assert all(value.dtype == torch.float32 for value in loaded.state_dict().values())
+    key = "image_encoder.neck.0.weight"
+    assert torch.equal(loaded.state_dict()[key], state[key].float())
+    state[FOURIER] = state[FOURIER] * 1.02
+    torch.save(state, tmp_path / "half.pth")
+    message = refusal(lambda: import_published(found, tmp_path / "half.pth", tmp_path / "ours.safetensors"))
+    assert f"their '{FOURIER}' differs" in message
+
+
 def test_two_versions_of_one_tensor_are_refused(base: Path, tmp_path: Path) -> None:
     _, tensors = published("h_sam", base, tmp_path)
     key = "prompt_encoder2.no_mask_embed.weight"
@@ -192,6 +276,26 @@ def test_an_output_that_cannot_be(output: str, base: Path, tmp_path: Path) -> No
     before = file_sha256(found.path)
     refusal(lambda: import_published(found, base, tmp_path / output))
     assert file_sha256(found.path) == before
+
+
+def test_nothing_that_is_read_is_written_over(base: Path, tmp_path: Path) -> None:
+    found, _ = published("samed", base, tmp_path, ending=".safetensors")
+    own_base = Path(shutil.copy(base, tmp_path))
+    ours = tmp_path / "ours.safetensors"
+    import_published(found, own_base, ours)
+    read = (found.path, own_base, ours)
+    before = [path.read_bytes() for path in read]
+    link = tmp_path / "link.safetensors"
+    for path in read:
+        link.unlink(missing_ok=True)
+        link.symlink_to(path)
+        for output in (path, link, Path(os.path.relpath(path))):
+            message = refusal(lambda output=output: export_checkpoint(ours, "samed", output))
+            assert "would be replaced; name another output." in message
+            if path != ours:
+                message = refusal(lambda output=output: import_published(found, own_base, output))
+                assert "would be replaced; name another output." in message
+    assert [path.read_bytes() for path in read] == before
 
 
 def test_a_checkpoint_of_our_own_training_is_exported_with_what_its_base_has(base: Path, tmp_path: Path) -> None:
@@ -234,7 +338,8 @@ def test_what_a_file_was_recognised_as(base: Path, tmp_path: Path) -> None:
         "file": str(tmp_path / "epoch_159.pth"), "system": "MA-SAM", "variant": "ma_sam", "encoder": "vit_b",
         "rank": 32, "classes": 3, "image_size": IMAGE_SIZE, "image_size_from": "option",
         "labels": ["class_1", "class_2", "class_3"], "preprocessing": "CT, hu_window -200..250",
-        "tensors": len(tensors), "stored_as": ["float16"]}
+        "orientation": "rows to posterior, columns to right",
+        "tensors": len(tensors), "stored_as": ["float16"], "fact_scale": 1}
     pairs, _ = published("sam_lora", base, tmp_path)
     report = pairs.report()
     assert report["labels"] is None and report["preprocessing"] is None and report["classes"] is None
@@ -267,9 +372,30 @@ def test_import_and_export(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert (report["system"], report["encoder"], report["rank"], report["classes"]) == ("SAMed_s", "tiny", 4, 3)
     assert report["stored_as"] == ["float32"]
     assert read_card(ours).preprocessing.image_size == 80
+    capsys.readouterr()
     assert samora("export", ours, back, "--format", "samed_s") == 0
+    assert capsys.readouterr().err == ""
     one, other = (torch.load(path, weights_only=True) for path in (back, tiny / "lora.pth"))
     assert one.keys() == other.keys() and all(same_bytes(one[key], other[key]) for key in one)
+
+
+def test_slices_that_the_published_code_does_not_make_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]
+                                                               ) -> None:
+    model = build_model(get_variant("ma_sam", "tiny"), 4, IMAGE_SIZE)
+    save_model(tmp_path / "ours.safetensors", model, small_card(model.variant))
+    assert samora("export", tmp_path / "ours.safetensors", tmp_path / "out.pth", "--format", "ma_sam") == 0
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "MA-SAM's own preparation does not make: modality CT, not MR;" in said
+    assert "rows posterior, not anterior; columns left, not right;" in said
+
+
+def test_an_output_is_refused_before_anything_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "lora.safetensors").write_bytes(b"not read")
+    lora = tmp_path / "lora.safetensors"
+    assert samora("import", lora, "--output", lora) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1 and "is a file that is read here" in said.err
+    assert lora.read_bytes() == b"not read"
 
 
 def test_the_report_comes_before_the_base_is_asked_for(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:

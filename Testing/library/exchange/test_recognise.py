@@ -112,9 +112,20 @@ def test_what_differs_is_named(samed: Tensors, change: Callable[[Tensors], Tenso
     ({"layer.weight": torch.ones(2)}, "holds 1 tensors, first 'layer.weight', and none is named"),
     ({"image_encoder.blocks.0.norm1.weight": torch.ones(2)}, "give it as --base"),
     ({"sam.blocks.0.norm1.weight": torch.ones(2)}, "TP-Mamba"),
+    ({"sam.image_encoder.blocks.0.attn.qkv.qkv.weight": torch.ones(2)}, "a whole model of SAMed's, H-SAM's or"),
+    ({"image_encoder.ImageEncoderViT.blocks.0.Block.attn.Attention.qkv.qkv.weight": torch.ones(2)}, "a whole model of"),
 ])
 def test_other_files_are_refused(tensors: Tensors, sentence: str) -> None:
     assert sentence in refusal(lambda: recognise(tensors))
+
+
+@pytest.mark.parametrize("name", ["tpmamba_sam_base", "tpmamba_sam_mamba", "tpmamba_sam_ms"])
+def test_tp_mambas_models_are_told(name: str) -> None:
+    assert "named as TP-Mamba's models are" in refusal(lambda: recognise(listed(name)))
+
+
+def test_samed_whole_is_told() -> None:
+    assert "a whole model of SAMed's" in refusal(lambda: recognise(listed("samed_full_state_dict")))
 
 
 def test_an_h_sam_says_its_size_itself() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from SAMoraLib.exchange.systems import META_FILES, SYSTEMS
 from SAMoraLib.labels import get_label_set, numbered_label_set
 from SAMoraLib.preprocessing.settings import Preprocessing
+from SAMoraLib.preprocessing.slices import prepare_volume
 from SAMoraLib.variants import VARIANTS
+from SAMoraLib.volume import Volume, to_canonical
 from Testing.refusals import refusal
 from Testing.small import small_model
 
@@ -39,7 +42,7 @@ def test_preprocessing(system: str, name: str | None, classes: int, expected: tu
 @pytest.mark.parametrize("key", SYSTEMS)
 def test_eight_classes_are_synapses_where_that_is_the_protocol(key: str) -> None:
     labels = SYSTEMS[key].labels(8)
-    expected = numbered_label_set(8) if key in ("ma_sam", "sam_lora") else get_label_set("synapse")
+    expected = numbered_label_set(8) if key in ("ma_sam", "samora", "sam_lora") else get_label_set("synapse")
     assert labels == expected
 
 
@@ -53,18 +56,56 @@ def test_an_unknown_set_is_refused() -> None:
         SYSTEMS["samed"].labels(8, "nowhere")
 
 
-@pytest.mark.parametrize(("key", "window", "rows"), [
-    ("samed", (-125, 275), "anterior"), ("samed_s", (-125, 275), "anterior"), ("h_sam", (-125, 275), "anterior"),
-    ("ma_sam", (-200, 250), "posterior"), ("sam_lora", (-125, 275), "posterior")])
-def test_ct_is_shown_in_the_systems_window(key: str, window: tuple[int, int], rows: str) -> None:
+@pytest.mark.parametrize(("key", "window", "rows", "columns"), [
+    ("samed", (-125, 275), "anterior", "left"), ("samed_s", (-125, 275), "anterior", "left"),
+    ("h_sam", (-125, 275), "anterior", "left"), ("ma_sam", (-200, 250), "posterior", "right"),
+    ("sam_lora", (-125, 275), "posterior", "left")])
+def test_ct_is_shown_in_the_systems_window_and_orientation(key: str, window: tuple[int, int], rows: str, columns: str
+                                                           ) -> None:
     found = SYSTEMS[key].preprocessing(get_label_set("synapse"), 224)
-    assert found == Preprocessing("CT", "hu_window", *window, "none", 224, rows=rows)
+    assert found == Preprocessing("CT", "hu_window", *window, "none", 224, rows=rows, columns=columns)
 
 
 @pytest.mark.parametrize("labels", ["chaos_mr", "left_atrium", "prostate"])
 def test_mr_is_shown_up_to_its_99th_percentile(labels: str) -> None:
     found = SYSTEMS["ma_sam"].preprocessing(get_label_set(labels), 384)
-    assert found == Preprocessing("MR", "percentile", 0, 99, "none", 384)
+    assert found == Preprocessing("MR", "percentile", 0, 99, "none", 384, rows="anterior", columns="right")
+
+
+# The published preparations written out: arrays (i, j, k), as nibabel and pynrrd give them -> (k, rows, columns).
+PUBLISHED = {
+    ("samed", "synapse"): lambda raw: np.transpose(raw, (2, 1, 0)),
+    ("samed_s", "synapse"): lambda raw: np.transpose(raw, (2, 1, 0)),
+    ("h_sam", "synapse"): lambda raw: np.transpose(raw, (2, 1, 0)),
+    ("h_sam", "left_atrium"): lambda raw: np.transpose(raw, (2, 0, 1)),
+    ("h_sam", "prostate"): lambda raw: np.transpose(raw, (2, 1, 0)),  # as SimpleITK gives it
+    ("ma_sam", "btcv12"): lambda raw: np.moveaxis(np.flip(np.rot90(raw, k=1, axes=(0, 1)), axis=1), 2, 0),
+    ("ma_sam", "prostate"): lambda raw: np.moveaxis(np.flip(np.rot90(raw, k=1, axes=(0, 1)), axis=1), 2, 0),
+}
+LAS, LPS = (1.0, 0, 0, 0, -1.0, 0, 0, 0, 1.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0)  # BTCV's files; DICOM's own
+
+
+@pytest.mark.parametrize(("key", "labels"), PUBLISHED)
+def test_a_model_sees_the_slices_that_its_authors_made(key: str, labels: str) -> None:
+    """Array for array, whatever the order in which the same volume is stored."""
+    raw = np.random.default_rng(0).uniform(-100, 200, (20, 20, 3)).astype(np.float32)
+    how = SYSTEMS[key].preprocessing(get_label_set(labels), 20)
+    volume = Volume(raw.transpose(2, 1, 0), (1.0, 1.0, 3.0), (0.0, 0.0, 0.0), LPS if how.modality == "MR" else LAS)
+    expected = PUBLISHED[key, labels](raw)
+    for stored in (volume, to_canonical(volume)[0], to_canonical(volume, "right", "anterior")[0]):
+        prepared = prepare_volume(stored, how)
+        np.testing.assert_array_equal(prepared.array, expected)
+        low, high = prepared.window
+        np.testing.assert_allclose(prepared.slices(0, 3)[:, 0], np.clip((expected - low) / (high - low), 0, 1),
+                                   atol=1e-6)
+
+
+def test_what_samed_and_ma_sam_see_of_one_volume_differs_by_half_a_turn() -> None:
+    raw = np.random.default_rng(0).uniform(-100, 200, (3, 16, 16)).astype(np.float32)
+    volume = Volume(raw, (1.0, 1.0, 3.0), (0.0, 0.0, 0.0), LAS)
+    one, other = (prepare_volume(volume, SYSTEMS[key].preprocessing(numbered_label_set(4), 16)).array
+                  for key in ("samed", "ma_sam"))
+    np.testing.assert_array_equal(one, other[:, ::-1, ::-1])
 
 
 def test_only_files_with_a_decoder_segment() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import permutations, product
 
@@ -40,8 +41,9 @@ class Edges(nn.Module):
         return Prediction(logits[:, :, None], logits.new_zeros(len(logits), 5, 1), tuple(image.shape[-2:]))
 
 
-def predictor(batch_size: int = 3, crop: str = "body", skim: int = 1) -> Predictor:
-    card = Card("model", "edges", get_variant("sam"), 32, get_label_set("chaos_mr"), replace(CT, crop=crop))
+def predictor(batch_size: int = 3, crop: str = "body", skim: int = 1, **orientation: str) -> Predictor:
+    how = replace(CT, crop=crop, **orientation)
+    card = Card("model", "edges", get_variant("sam"), 32, get_label_set("chaos_mr"), how)
     return Predictor(Edges(), card, batch_size=batch_size, skim=skim)
 
 
@@ -64,6 +66,24 @@ def restored_otherwise(volume: Volume, order: tuple[int, ...], signs: tuple[int,
     spacing = tuple(volume.spacing[axis] for axis in order)
     origin = tuple((volume.ijk_to_lps @ first)[:3])
     return Volume(np.ascontiguousarray(array), spacing, origin, tuple(direction.ravel()))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("crop", ["none", "body"])
+@pytest.mark.parametrize(("rows", "columns", "turn"), [
+    ("anterior", "left", lambda array: array[:, ::-1]), ("posterior", "right", lambda array: array[:, :, ::-1]),
+    ("anterior", "right", lambda array: array[:, ::-1, ::-1]),
+    ("left", "posterior", lambda array: array.transpose(0, 2, 1))])
+def test_a_model_of_turned_slices_sees_them_turned_and_its_labels_lie_where_the_organs_do(
+        rows: str, columns: str, turn: Callable[[np.ndarray], np.ndarray], crop: str) -> None:
+    """What another model says of a volume that is itself turned."""
+    volume = body(np.eye(3))
+    across, down, along = volume.spacing
+    spacing = (down, across, along) if rows == "left" else volume.spacing
+    turned = Volume(turn(volume.array).copy(), spacing, volume.origin, volume.direction)
+    expected = predictor(crop=crop).predict(turned)
+    found = predictor(crop=crop, rows=rows, columns=columns).predict(volume)
+    assert_same_labels(turn(found.array).copy(), expected.array)
+    assert len(np.unique(found.array)) > 2
 
 
 @pytest.mark.parametrize("direction", [np.eye(3), ROTATION, -ROTATION], ids=["straight", "oblique", "left-handed"])

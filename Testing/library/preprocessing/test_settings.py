@@ -30,7 +30,10 @@ def test_preprocessing_knows_what_samed_does() -> None:
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"rows": "left"}, "Unknown rows 'left'; choose from posterior, anterior."),
+    ({"rows": "up"}, "Unknown rows 'up'; choose from left, right, posterior, anterior."),
+    ({"columns": "down"}, "Unknown columns 'down'; choose from left, right, posterior, anterior."),
+    ({"rows": "left"}, "Rows that run to left and columns that run to left span no slice; let one of them run to left"),
+    ({"rows": "anterior", "columns": "posterior"}, "Rows that run to anterior and columns that run to posterior span"),
     ({"low": 300}, "The intensity range 300..275 is empty"),
     ({"high": float("nan")}, "The intensity range -125..nan is empty"),
     ({"neighbours": -0.5}, "Neighbouring slices cannot lie -0.5 mm away"),
@@ -46,10 +49,17 @@ def test_what_cannot_be_is_refused_with_what_to_give(change: dict[str, Any], mes
 
 @pytest.mark.parametrize("change", [
     {"low": 274.9}, {"neighbours": 0.0}, {"neighbours": 5.0}, {"spacing": 0.0}, {"spacing": 1.5},
-    {"rows": "anterior", "crop": "none"}, {"modality": "MR", "intensity": "percentile", "low": 0, "high": 99}])
+    {"rows": "anterior", "crop": "none"}, {"columns": "right"}, {"rows": "left", "columns": "posterior"},
+    {"modality": "MR", "intensity": "percentile", "low": 0, "high": 99}])
 def test_what_can_be_goes_through_the_card(change: dict[str, Any]) -> None:
     settings = replace(CT, **change)
-    assert Preprocessing(**asdict(settings)) == settings
+    assert Preprocessing(**asdict(settings)) == Preprocessing(**settings.to_json()) == settings
+
+
+def test_a_card_is_written_as_before_where_columns_run_as_before() -> None:
+    assert "columns" not in CT.to_json() and CT.to_json()["rows"] == "posterior"
+    assert replace(CT, columns="right").to_json()["columns"] == "right"
+    assert CT.orientation == "rows to posterior, columns to left"
 
 
 def test_a_slice_is_one_channel_and_with_its_neighbours_three() -> None:
@@ -58,7 +68,7 @@ def test_a_slice_is_one_channel_and_with_its_neighbours_three() -> None:
 
 
 def test_left_out_slices_are_taken_as_they_lie_and_downwards_is_posterior() -> None:
-    assert (CT.neighbours, CT.spacing, CT.rows) == (0, 0, "posterior")
+    assert (CT.neighbours, CT.spacing, CT.rows, CT.columns) == (0, 0, "posterior", "left")
 
 
 def test_a_grid_is_for_models_that_slide_over_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import permutations, product
 
 import numpy as np
@@ -10,7 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from SAMoraLib.volume import Volume, to_canonical, upside_down
+from SAMoraLib.volume import Volume, to_canonical
+from SAMoraLib.volume.orientation import DIRECTIONS
 
 COPIES = [(list(order), list(signs)) for order in permutations(range(3)) for signs in product((1, -1), repeat=3)]
 angles = st.one_of(st.floats(-180, 180), st.sampled_from([-135.0, -90.0, -45.0, 0.0, 45.0, 90.0, 180.0]))
@@ -110,15 +112,40 @@ def test_rounding_in_a_header_does_not_break_a_tie() -> None:
         assert np.array_equal(found.array, expected.array), (order, signs)
 
 
-@given(angles, angles, angles, st.booleans())
-def test_upside_down_a_voxel_keeps_its_place_and_value(x: float, y: float, z: float, mirrored: bool) -> None:
+# Rows and columns of the canonical slice (rows to posterior, columns to left) -> how the turned one is made of it.
+TURNS = {("posterior", "left"): lambda a: a, ("anterior", "left"): lambda a: a[:, ::-1],
+         ("posterior", "right"): lambda a: a[:, :, ::-1], ("anterior", "right"): lambda a: a[:, ::-1, ::-1],
+         ("left", "posterior"): lambda a: a.transpose(0, 2, 1),
+         ("right", "posterior"): lambda a: a.transpose(0, 2, 1)[:, ::-1],
+         ("left", "anterior"): lambda a: a.transpose(0, 2, 1)[:, :, ::-1],
+         ("right", "anterior"): lambda a: a.transpose(0, 2, 1)[:, ::-1, ::-1]}
+
+
+@pytest.mark.parametrize(("rows", "columns"), TURNS)
+@given(x=angles, y=angles, z=angles, mirrored=st.booleans())
+def test_in_a_turned_slice_a_voxel_keeps_its_place_and_value(rows: str, columns: str, x: float, y: float, z: float,
+                                                             mirrored: bool) -> None:
     volume = make_volume(x, y, z, mirrored)
-    canonical, way = to_canonical(volume)
-    turned, back = upside_down(canonical, way)
-    np.testing.assert_array_equal(turned.array, canonical.array[:, ::-1])
+    canonical, _ = to_canonical(volume)
+    turned, back = to_canonical(volume, rows, columns)
+    np.testing.assert_array_equal(turned.array, TURNS[rows, columns](canonical.array))
     np.testing.assert_array_equal(back.apply(volume.array), turned.array)
     np.testing.assert_array_equal(back.restore(turned.array), volume.array)
-    last = canonical.array.shape[1] - 1
-    for i, j, k in np.ndindex(*canonical.array.shape[::-1]):
-        assert turned.ijk_to_lps @ [i, last - j, k, 1] == pytest.approx(canonical.ijk_to_lps @ [i, j, k, 1])
-    assert upside_down(turned, back)[1] == way
+    places = {canonical.array[k, j, i]: canonical.ijk_to_lps @ [i, j, k, 1] for k, j, i in indexes(canonical)}
+    for k, j, i in indexes(turned):
+        assert turned.ijk_to_lps @ [i, j, k, 1] == pytest.approx(places[turned.array[k, j, i]])
+
+
+def indexes(volume: Volume) -> Iterator[tuple[int, ...]]:
+    """Of every voxel; the small volumes' values differ, each from all others."""
+    assert len(np.unique(volume.array)) == volume.array.size
+    return np.ndindex(*volume.array.shape)
+
+
+def test_directions_are_those_of_lps() -> None:
+    upright = Volume(np.zeros((1, 2, 3)), (1, 1, 1), (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    for rows, columns in TURNS:
+        turned = np.reshape(to_canonical(upright, rows, columns)[0].direction, (3, 3))
+        for word, column in ((columns, 0), (rows, 1)):
+            axis, sign = DIRECTIONS[word]
+            assert turned[axis, column] == sign

@@ -89,7 +89,7 @@ def test_damaged_files_are_refused_with_one_sentence(suffix: str, tmp_path: Path
     assert refused >= 10
 
 
-@pytest.mark.parametrize("content", [{"model": {"a": torch.ones(1)}}, [torch.ones(1)], {"a": 3}, torch.ones(1)])
+@pytest.mark.parametrize("content", [{"model": {"a": 1}}, [torch.ones(1)], {"a": 3}, torch.ones(1)])
 def test_other_contents_are_refused(content: object, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "sam.pth")
     assert "does not hold a flat table of named tensors" in refusal(lambda: read_tensors(tmp_path / "sam.pth"))
@@ -146,6 +146,26 @@ def test_a_missing_tensor_is_named(key: str) -> None:
     state = metas_state()
     del state[key]
     assert f"lacks '{key}'" in refusal(lambda: load_base(fresh(), state))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_base_in_another_precision_is_kept_in_float32(dtype: torch.dtype) -> None:
+    model, state = fresh(), {key: value.to(dtype) for key, value in metas_state().items()}
+    load_base(model, state)
+    as_stored = fresh()
+    load_base(as_stored, {key: value.float() for key, value in state.items()})
+    expected = as_stored.state_dict()
+    for key, value in model.state_dict().items():
+        assert value.dtype == torch.float32 and torch.equal(value, expected[key])
+
+
+@pytest.mark.parametrize(("key", "value", "sentence"), [
+    ("image_encoder.pos_embed", torch.ones(6, 32), "'image_encoder.pos_embed' is (6, 32) in the base file and (1, 4"),
+    ("image_encoder.blocks.1.attn.rel_pos_h", torch.ones(3), "is (3,) in the base file"),
+    ("image_encoder.neck.0.weight", torch.ones(32, 32, 1, 1, dtype=torch.int64), "is (32, 32, 1, 1) of int64 in the"),
+    ("image_encoder.pos_embed", torch.tensor(1.0), "a ViT of 2 blocks of width 0")])
+def test_tables_of_other_kinds_are_named(key: str, value: Tensor, sentence: str) -> None:
+    assert sentence in refusal(lambda: load_base(fresh(), metas_state() | {key: value}))
 
 
 @pytest.mark.parametrize(("size", "message"), [

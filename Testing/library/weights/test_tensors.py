@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import inspect
+import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +45,26 @@ def test_trained_parameters_come_without_their_gradients(tmp_path: Path) -> None
     assert not found.requires_grad and torch.equal(found, torch.ones(2))
 
 
-@pytest.mark.parametrize("content", [[torch.ones(2)], {"model": {"w": torch.ones(2)}}, {"w": torch.ones(2), "n": 3},
+@pytest.mark.parametrize("content", [[torch.ones(2)], {"model": {"w": torch.ones(2)}, "v": torch.ones(2)}, {"n": 3},
                                      torch.ones(2)])
 def test_what_is_no_flat_table_of_tensors_is_refused(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "w.pth")
     assert "w.pth' does not hold a flat table of named tensors" in refusal(lambda: read_tensors(tmp_path / "w.pth"))
+
+
+def test_what_a_training_program_wraps_weights_in_is_taken_off(tmp_path: Path) -> None:
+    wrapped = {f"module.{name}": value for name, value in TENSORS.items()}
+    torch.save({"state_dict": wrapped, "epoch": 3}, tmp_path / "w.pth")
+    assert_same(read_tensors(tmp_path / "w.pth"))
+    save_file(wrapped, tmp_path / "w.safetensors")
+    assert_same(read_tensors(tmp_path / "w.safetensors"))
+    assert set(read_safetensors(tmp_path / "w.safetensors")) == set(wrapped)
+
+
+def test_objects_of_other_programs_are_named(tmp_path: Path) -> None:
+    torch.save({"model": TENSORS, "args": argparse.Namespace(lr=0.1)}, tmp_path / "w.pth")
+    message = refusal(lambda: read_tensors(tmp_path / "w.pth"))
+    assert "carries code or objects of Python's beside its tensors, first 'argparse.Namespace'" in message
 
 
 def test_a_sam_2s_table_is_taken_out_and_renamed(tmp_path: Path) -> None:
@@ -87,3 +106,62 @@ def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
     torch.save({"w": Planted(tmp_path / "planted")}, tmp_path / "w.pth")
     assert "carries code" in refusal(lambda: read_tensors(tmp_path / "w.pth"))
     assert not (tmp_path / "planted").exists()
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".pth"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_refused(ending: str, value: float, tmp_path: Path) -> None:
+    path, tensors = tmp_path / f"w{ending}", TENSORS | {"bad": torch.tensor([1, value, value])}
+    save_file(tensors, path) if ending == ".safetensors" else torch.save(tensors, path)
+    sentence = f"'{path}' holds 2 values that are NaN or infinite as float32, in 1 of its tensors, first 'bad'"
+    assert refusal(lambda: read_tensors(path)).startswith(sentence)
+    if ending == ".safetensors":
+        assert refusal(lambda: read_safetensors(path)).startswith(sentence)
+
+
+def test_damage_that_torch_does_not_see_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save(TENSORS, path)
+    content, numbers = path.read_bytes(), TENSORS["a.weight"].numpy().tobytes()
+    path.write_bytes(content.replace(numbers, numbers[::-1]))
+    assert torch.load(path, weights_only=True)["a.weight"].shape == (2, 3)
+    assert "the checksum of its record" in refusal(lambda: read_tensors(path))
+
+
+def with_header(header: bytes, data: bytes = bytes(8), length: int | None = None) -> bytes:
+    return struct.pack("<Q", len(header) if length is None else length) + header + data
+
+
+ONE = b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"1234567", with_header(b"", length=0), with_header(ONE, length=2**63), with_header(ONE, length=10**8),
+    with_header(ONE[:-1]), with_header(b"[]"), with_header(b"[" * 99_999), with_header(b"\xff" * 9),
+    with_header(ONE, bytes(7)), with_header(ONE, bytes(9)), with_header(ONE.replace(b"[2]", b"[3]")),
+    with_header(ONE.replace(b"[2]", b"[-2]")), with_header(ONE.replace(b"[2]", b"[4611686018427387904,4]")),
+    with_header(ONE.replace(b"[0,8]", b"[8,0]")), with_header(ONE.replace(b"[0,8]", b"[4,12]")),
+    with_header(ONE.replace(b"F32", b"F33")), with_header(ONE.replace(b"F32", b"C64").replace(b"[2]", b"[1]")),
+    with_header(ONE.replace(b"F32", b"F8_E8M0").replace(b"[2]", b"[8]")),
+    with_header(ONE.replace(b"F32", b"F4").replace(b"[2]", b"[16]")),
+    with_header(b'{"__metadata__":{"a":1}}', b""), with_header(b'{"a":1}', b"")])
+def test_impossible_headers_are_refused_in_a_sentence(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(content)
+    for read in (read_safetensors, read_tensors):
+        assert str(path) in refusal(lambda read=read: read(path))
+    path.write_bytes(with_header(ONE))
+    assert read_safetensors(path)["a"].tolist() == [0, 0]
+
+
+def test_tables_that_are_nested_too_deeply_are_refused(tmp_path: Path) -> None:
+    content: Any = {"w": torch.ones(1)}
+    for _ in range(400):
+        content = {"m": content}
+    torch.save(content, tmp_path / "w.pth")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 300)
+    try:
+        assert "nests its tables too deeply" in refusal(lambda: read_tensors(tmp_path / "w.pth"))
+    finally:
+        sys.setrecursionlimit(limit)

@@ -90,6 +90,15 @@ def test_a_damaged_state_is_one_sentence(tmp_path: Path, kept: int) -> None:
     assert "state.pt' is damaged; delete it to start this run again" in refusal(run.load_state)
 
 
+def test_a_state_of_which_a_byte_changed_is_damaged(tmp_path: Path) -> None:
+    run = Run(tmp_path, config())
+    run.save_state({"weights": torch.full((100,), 3.0)})
+    content, numbers = (tmp_path / "state.pt").read_bytes(), torch.full((100,), 3.0).numpy().tobytes()
+    assert numbers in content
+    (tmp_path / "state.pt").write_bytes(content.replace(numbers, numbers[:-4] + bytes(4)))
+    assert "state.pt' is damaged; delete it to start this run again" in refusal(run.load_state)
+
+
 def test_a_log_line_cut_short_takes_no_other_with_it(tmp_path: Path) -> None:
     run = Run(tmp_path, config())
     run.log(step=1, loss=0.5)

@@ -115,3 +115,18 @@ def test_one_expert_alone_is_named_by_its_level() -> None:
 def test_losses_are_taken_at_one_of_two_resolutions() -> None:
     assert [stage2(loss_resolution=name).loss_resolution for name in ("low", "full")] == ["low", "full"]
     assert refusal(lambda: stage2(loss_resolution="mid")) == "Unknown loss_resolution 'mid'; choose from low, full."
+
+
+@pytest.mark.parametrize(("kind", "name", "given"), [
+    (Stage1Teacher, "teacher", lambda path: {"teacher": "mae_tiny", "weights": str(path)}),
+    (Stage1Expert, "expert", lambda path: {"base": path, "level": "image"}),
+    (Stage1Expert, "expert", lambda path: {"base": Path("b"), "level": "image", "teacher": str(path)}),
+    (Stage2, "model", lambda path: {"base": path, "variant": "samed"}),
+    (Stage2, "model", lambda path: {"base": Path("b"), "variant": "samora", "experts": (Path("a"), path)})])
+def test_a_run_does_not_write_over_what_it_reads(kind: Any, name: str, given: Any, tmp_path: Path) -> None:
+    path, link = tmp_path / f"{name}.safetensors", tmp_path / "link.safetensors"
+    path.write_bytes(b"weights")
+    link.symlink_to(path)
+    for read in (path, link):
+        assert "would be replaced" in refusal(lambda read=read: kind(tmp_path, tmp_path / "m", **given(read)))
+    assert kind(tmp_path / "other", tmp_path / "m", **given(path)).output == tmp_path / "other"

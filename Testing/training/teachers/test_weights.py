@@ -110,3 +110,33 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         lambda: load_teacher("mae_tiny", str(tmp_path / "cut.pth"), SIZE))
     save_teacher(tmp_path / "e.safetensors", build_teacher("simclr_tiny", SIZE), Card("teacher", "vit", None, SIZE))
     assert "Unknown teacher 'vit'; choose from simclr_r50_2x_sk" in refusal(lambda: build_teacher("vit", SIZE))
+
+
+@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
+def test_a_teacher_that_is_not_finite_is_refused(ending: str, tmp_path: Path) -> None:
+    path, state = tmp_path / f"mae{ending}", published_encoder(SIZE)
+    key = next(iter(state))
+    state[key] = state[key] * float("inf")
+    save_file(state, path) if ending == ".safetensors" else torch.save({"model": state}, path)
+    message = refusal(lambda: load_teacher("mae_tiny", str(path), SIZE))
+    assert "that are NaN or infinite as float32, in 1 of its tensors, first" in message and key in message
+
+
+def test_a_damaged_teacher_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mae.pth"
+    torch.save({"model": published_encoder(SIZE)}, path)
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(content[:middle] + bytes(255 - byte for byte in content[middle : middle + 64])
+                     + content[middle + 64 :])
+    assert "is damaged" in refusal(lambda: load_teacher("mae_tiny", str(path), SIZE))
+
+
+def test_what_a_training_program_wraps_a_teacher_in_is_taken_off(tmp_path: Path) -> None:
+    path, state = str(tmp_path / "mae.pth"), published_encoder(SIZE)
+    optimiser = {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": []}
+    torch.save({"model": {f"module.{key}": value for key, value in state.items()}, "optimizer": optimiser}, path)
+    loaded = load_teacher("mae_tiny", path, SIZE).state_dict()
+    assert all(torch.equal(loaded[f"encoder.{key}"], value) for key, value in state.items())
+    torch.save({"model": state, "model_ema": state}, path)
+    assert f"'{path}' does not hold a flat table" in refusal(lambda: load_teacher("mae_tiny", path, SIZE))

@@ -1,0 +1,100 @@
+"""Archives of torch's: every damage is seen, and nothing is refused that torch wrote whole."""
+
+from __future__ import annotations
+
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from SAMoraLib.weights.archive import require_whole_archive
+from SAMoraLib.weights.tensors import read_plain
+from Testing.refusals import refusal
+
+TABLE = {"a.weight": torch.arange(200.0), "b": torch.ones(3, dtype=torch.float16), "n": 3}
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Path:
+    torch.save(TABLE, tmp_path / "w.pth")
+    return tmp_path / "w.pth"
+
+
+def test_what_torch_wrote_passes(whole: Path, tmp_path: Path) -> None:
+    require_whole_archive(whole)
+    torch.save(torch.ones(1), tmp_path / "one.pt")
+    require_whole_archive(tmp_path / "one.pt")
+
+
+def test_every_flipped_byte_of_a_record_is_seen(whole: Path) -> None:
+    content = whole.read_bytes()
+    with zipfile.ZipFile(whole) as archive:
+        largest = max(archive.infolist(), key=lambda record: record.file_size)
+    start = content.index(TABLE["a.weight"].numpy().tobytes())
+    for at in range(start, start + largest.file_size, 37):
+        whole.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        message = refusal(lambda: require_whole_archive(whole))
+        assert f"'{whole}' is damaged: the checksum of its record '{largest.filename}' does not fit" in message
+
+
+def test_a_file_that_is_cut_short_is_refused(whole: Path) -> None:
+    content = whole.read_bytes()
+    for length in range(0, len(content), 61):
+        whole.write_bytes(content[:length])
+        assert str(whole) in refusal(lambda: require_whole_archive(whole))
+
+
+def flips(content: bytes) -> Iterator[bytes]:
+    for at in range(0, len(content), 3):
+        yield content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :]
+
+
+def test_any_other_damage_is_one_sentence_or_none(whole: Path) -> None:
+    """Bytes between the records hold nothing; those that torch alone looks at, torch refuses."""
+    expected, refused = read_plain(whole), 0
+    for content in flips(whole.read_bytes()):
+        whole.write_bytes(content)
+        try:
+            found = read_plain(whole)
+        except ValueError as error:
+            assert str(whole) in str(error) and "\n" not in str(error)
+            refused += 1
+        else:
+            assert torch.equal(found["a.weight"], expected["a.weight"]) and found["n"] == 3
+    assert refused > 100
+
+
+def test_files_without_checksums_are_refused(tmp_path: Path) -> None:
+    torch.save(TABLE, tmp_path / "legacy.pth", _use_new_zipfile_serialization=False)
+    assert "that torch wrote before 1.6" in refusal(lambda: require_whole_archive(tmp_path / "legacy.pth"))
+    with tarfile.open(tmp_path / "older.pth", "w") as archive:
+        archive.add(tmp_path / "legacy.pth", "storages")
+    assert "that torch wrote before 1.6" in refusal(lambda: require_whole_archive(tmp_path / "older.pth"))
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    torch.save(TABLE, tmp_path / "none.pth")
+    torch.serialization.set_crc32_options(before)
+    assert "was written without checksums" in refusal(lambda: require_whole_archive(tmp_path / "none.pth"))
+
+
+def test_a_packed_weights_file_is_to_be_unpacked(whole: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "w.pth.zip", "w") as archive:
+        archive.write(whole, "weights/w.pth")
+    message = refusal(lambda: require_whole_archive(tmp_path / "w.pth.zip"))
+    assert "an archive of 1 files, first 'weights/w.pth'" in message and "unpack it" in message
+
+
+def test_an_archive_that_unpacks_to_more_than_it_holds_is_refused_unread(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb/data.pkl", b"")
+        archive.writestr("bomb/data/0", bytes(10_000_000))
+    assert "unpacks to more than it holds" in refusal(lambda: require_whole_archive(tmp_path / "bomb.pth"))
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80", b"garbage " * 99, b"PK\x03\x04 cut", b"PK\x05\x06" + bytes(18)])
+def test_other_files(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "w.pth").write_bytes(content)
+    assert "w.pth'" in refusal(lambda: require_whole_archive(tmp_path / "w.pth"))
