@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from SAMoraLib.system.numeric_locale import decimal_point
 from SAMoraLib.volume.right_angles import ORTHOGONAL, are_perpendicular, sheared
 
 POSITION, ORIENTATION = "0020|0032", "0020|0037"
@@ -30,6 +31,7 @@ def read_series(folder: Path) -> Any:
     return read_slices(folder.name, sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
 
 
+@decimal_point()
 def read_slices(folder: str, names: Sequence[str]) -> Any:
     """Files of one slice each, in the order of their positions, as a SimpleITK image; ``folder`` is for messages.
 
@@ -48,6 +50,7 @@ def read_slices(folder: str, names: Sequence[str]) -> Any:
         raise ValueError(_damaged(folder)) from error
 
 
+@decimal_point()
 def order_of_slices(folder: str, names: Sequence[str]) -> list[int]:
     """Indexes that sort files of one slice each along the normal of the first, as GDCM sorts a series.
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from SAMoraLib.labels import Label, LabelSet
 from SAMoraLib.system.files import atomic_write
+from SAMoraLib.system.numeric_locale import decimal_point
 from SAMoraLib.volume import Volume
 from SAMoraLib.volume.dicom import read_series
 from SAMoraLib.volume.nifti import check_nifti
@@ -24,6 +25,7 @@ LABEL_FORMATS = (".seg.nrrd", ".nii.gz", ".nrrd", ".mha")  # that a program offe
 NIFTI = (".nii", ".nii.gz")
 
 
+@decimal_point()
 def read_volume(path: str | Path) -> Volume:
     """Read a scalar 3D volume, or a folder that holds one DICOM series.
 
@@ -40,6 +42,7 @@ def read_volume(path: str | Path) -> Volume:
     return _to_volume(image, path)
 
 
+@decimal_point()
 def stored_bytes(path: Path) -> int:
     """What a volume's voxels take, by its header alone; 0 where that cannot be read, which ``read_volume`` refuses."""
     import SimpleITK as sitk
@@ -105,6 +108,7 @@ def _check(volume: Volume, path: Path) -> None:
                          "background value.")
 
 
+@decimal_point()
 def write_volume(volume: Volume, path: str | Path, metadata: dict[str, str] | None = None,
                  compressed: bool = True) -> None:
     """Write a volume; the file appears under its name only when it is complete.
