@@ -23,6 +23,7 @@ from SAMoraLib.system.allocator import keep_freed_memory
 from SAMoraLib.system.garbage import without_collector
 from SAMoraLib.system.parent import INTERRUPTED, end_with_parent
 from SAMoraLib.system.ranks import rank_and_world, share_of
+from SAMoraLib.system.streams import lost_output, unfailing_streams
 from SAMoraLib.volume.io import LABEL_FORMATS
 
 DONE, REFUSED = 0, 1
@@ -30,9 +31,19 @@ CT_ABDOMEN = Path(__file__).with_name("checkpoints") / "ct_abdomen.safetensors"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
-    options = make_parser().parse_args(arguments)
-    end_with_parent()
+    """Run one command and return its exit code, which says what was done, whatever became of what was printed."""
+    with unfailing_streams():
+        options = make_parser().parse_args(arguments)
+        end_with_parent()
+        code = _run(options)
+        if why := lost_output():
+            print(f"samora: Standard output could not be written ({why}), which result files do not depend on; make "
+                  "room, or send it elsewhere.", file=sys.stderr)
+            return REFUSED if options.command is _info else code  # which does nothing else
+        return code
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         return int(options.command(options))
     except (ValueError, OSError) as error:

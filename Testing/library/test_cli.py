@@ -326,6 +326,17 @@ def test_info_prints_the_card(checkpoint: Path, capsys: pytest.CaptureFixture[st
     assert text.startswith('{\n  "'), "a field a line"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_card_that_could_not_be_printed_is_a_refusal(checkpoint: Path, monkeypatch: pytest.MonkeyPatch,
+                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        assert main(["info", str(checkpoint)]) == 1
+        monkeypatch.undo()
+    assert capsys.readouterr().err == ("samora: Standard output could not be written (No space left on device), which "
+                                       "result files do not depend on; make room, or send it elsewhere.\n")
+
+
 def test_merge_halves_the_file(checkpoint: Path, tmp_path: Path) -> None:
     assert main(["merge", str(checkpoint), "--half", "--output", str(tmp_path / "half.safetensors")]) == 0
     assert (tmp_path / "half.safetensors").stat().st_size < 0.6 * checkpoint.stat().st_size
