@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from SAMoraLib.system.numeric_locale import decimal_point
+from SAMoraLib.system.text_path import text_path
 from SAMoraLib.volume.right_angles import ORTHOGONAL, are_perpendicular, sheared
 
 POSITION, ORIENTATION = "0020|0032", "0020|0037"
@@ -24,11 +25,12 @@ def read_series(folder: Path) -> Any:
     """
     import SimpleITK as sitk
 
-    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if len(series) != 1:
-        found = f"holds {len(series)} DICOM series" if series else "holds no DICOM series"
-        raise ValueError(f"The folder '{folder.name}' {found}; give a folder with exactly one.")
-    return read_slices(folder.name, sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    with text_path(folder) as name:
+        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(name))
+        if len(series) != 1:
+            found = f"holds {len(series)} DICOM series" if series else "holds no DICOM series"
+            raise ValueError(f"The folder '{folder.name}' {found}; give a folder with exactly one.")
+        return read_slices(folder.name, sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(name), series[0]))
 
 
 @decimal_point()

@@ -14,6 +14,7 @@ import numpy as np
 from SAMoraLib.labels import Label, LabelSet
 from SAMoraLib.system.files import atomic_write
 from SAMoraLib.system.numeric_locale import decimal_point
+from SAMoraLib.system.text_path import text_path
 from SAMoraLib.volume import Volume
 from SAMoraLib.volume.dicom import read_series
 from SAMoraLib.volume.nifti import check_nifti
@@ -47,13 +48,14 @@ def stored_bytes(path: Path) -> int:
     """What a volume's voxels take, by its header alone; 0 where that cannot be read, which ``read_volume`` refuses."""
     import SimpleITK as sitk
 
-    files = [str(path)] if path.is_file() else sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path))
     reader = sitk.ImageFileReader()
-    try:
-        reader.SetFileName(next(iter(files), ""))
-        reader.ReadImageInformation()
-    except RuntimeError:
-        return 0
+    with text_path(path) as name:
+        files = [str(name)] if path.is_file() else sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(name))
+        try:
+            reader.SetFileName(next(iter(files), ""))
+            reader.ReadImageInformation()
+        except RuntimeError:
+            return 0
     components = reader.GetNumberOfComponents()
     one = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID(), components)
     return math.prod(reader.GetSize()) * len(files) * components * one.GetSizeOfPixelComponent()
@@ -68,7 +70,8 @@ def _read_file(path: Path) -> Any:
     if path.name.lower().endswith(NIFTI):
         check_nifti(path)
     try:
-        return sitk.ReadImage(str(path))
+        with text_path(path) as name:
+            return sitk.ReadImage(str(name))
     except RuntimeError as error:
         if "orthonormal" in str(error):
             raise ValueError(sheared(path.name)) from error
@@ -136,7 +139,8 @@ def write_volume(volume: Volume, path: str | Path, metadata: dict[str, str] | No
 
     with atomic_write(path, ending) as unfinished:
         try:
-            sitk.WriteImage(image, str(unfinished), useCompression=compressed)
+            with text_path(unfinished) as name:
+                sitk.WriteImage(image, str(name), useCompression=compressed)
             if ending in NIFTI:
                 check_nifti(unfinished)  # ITK does not notice a full disk here
         except (RuntimeError, ValueError) as error:
