@@ -110,7 +110,10 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
                         "int8: 8 bits, on a CPU; faster, and a few voxels differ (default: %(default)s)")
     parser.add_argument("--max-memory", type=gibibytes, metavar="GIB", help="the most that the program may take "
                         "(default: what is free)")
-    parser.add_argument("--resume", action="store_true", help="leave out volumes whose result is there already")
+    parser.add_argument("--assume-hu", action="store_true", help="take the values for HU, also where they do not look "
+                        "like it")
+    parser.add_argument("--resume", action="store_true", help="leave out volumes whose result, a whole label "
+                        "volume, is there already")
     parser.add_argument("--json", action="store_true", help="progress and results as JSON lines on standard output")
     parser.set_defaults(command=_predict, wrong_use=parser.error)
 
@@ -124,7 +127,9 @@ def _predict(options: argparse.Namespace) -> int:
     request = Request.read(options.request) if options.request else _request(options)
     jobs = share_of(request.jobs, *rank_and_world())
     if options.resume:
-        jobs = [job for job in jobs if not job.output.exists()]
+        from SAMoraLib.volume.label_file import is_label_volume
+
+        jobs = [job for job in jobs if not is_label_volume(job.output)]
     if not jobs:
         print("Nothing is left to do for this process.", file=sys.stderr)
         return DONE
@@ -153,7 +158,7 @@ def start_computing() -> None:
 def _request(options: argparse.Namespace) -> Request:
     jobs = plan_jobs(options.inputs, options.output, options.format, options.region, dict(options.boxes))
     how = Options(options.organs, options.device, options.batch_size, options.skim, options.max_memory,
-                  options.precision)
+                  options.precision, options.assume_hu)
     return Request(jobs, options.model or CT_ABDOMEN, options.base, how)
 
 

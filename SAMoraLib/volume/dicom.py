@@ -14,6 +14,7 @@ from SAMoraLib.volume.right_angles import ORTHOGONAL, are_perpendicular, sheared
 
 POSITION, ORIENTATION = "0020|0032", "0020|0037"
 ROUNDED_MM = 0.06  # positions are text, often with one decimal
+MARK, MARK_AT = b"DICM", 128  # of a DICOM file, behind its preamble
 UNEVEN = 0.1  # of the slice distance: how far a slice may lie off the even grid
 
 
@@ -31,6 +32,18 @@ def read_series(folder: Path) -> Any:
             found = f"holds {len(series)} DICOM series" if series else "holds no DICOM series"
             raise ValueError(f"The folder '{folder.name}' {found}; give a folder with exactly one.")
         return read_slices(folder.name, sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(name), series[0]))
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether there is a file with DICOM's mark."""
+    if not path.is_file():  # a pipe would wait for ever
+        return False
+    try:
+        with path.open("rb") as file:
+            file.seek(MARK_AT)
+            return file.read(len(MARK)) == MARK
+    except OSError:
+        return False
 
 
 @decimal_point()

@@ -107,14 +107,23 @@ def test_resume_leaves_out_what_is_there_already(checkpoint: Path, tmp_path: Pat
         write_volume(ct(seed), path)
     done, missing = (out / f"{path.stem}_segmentation.nrrd" for path in inputs)
     out.mkdir()
-    done.write_bytes(b"done before")
+    write_volume(ct().with_array(np.ones(ct().array.shape, np.uint8)), done)
+    before = done.read_bytes()
     options = ["--output", out, "--format", ".nrrd"]
     assert predict(checkpoint, *inputs, *options, "--resume") == 0
-    assert done.read_bytes() == b"done before" and missing.stat().st_size > 200
+    assert done.read_bytes() == before and missing.stat().st_size > 200
     assert predict(checkpoint, *inputs, *options, "--resume") == 0
     assert "Nothing is left to do" in capsys.readouterr().err
     assert predict(checkpoint, *inputs, *options) == 0
-    assert done.read_bytes() != b"done before"
+    assert done.read_bytes() != before
+
+
+@pytest.mark.parametrize("content", [b"", b"done before"])
+def test_what_is_no_result_is_not_taken_for_one(checkpoint: Path, volume: Path, tmp_path: Path, content: bytes) -> None:
+    output = tmp_path / "labels.nrrd"
+    output.write_bytes(content)
+    assert predict(checkpoint, volume, "--output", output, "--resume") == 0
+    assert read_volume(output).array.dtype == np.uint8
 
 
 @pytest.mark.parametrize("folder", ["plain", "with space", "Übung é", "患者フォルダ"])
@@ -275,12 +284,13 @@ def test_a_full_memory_is_told_step_by_step(checkpoint: Path, volume: Path, tmp_
     assert error["volume"] == str(volume) and "does not fit into memory" in error["message"]
 
 
-def test_inputs_of_the_same_name_are_refused(checkpoint: Path, tmp_path: Path,
-                                             capsys: pytest.CaptureFixture[str]) -> None:
+def test_inputs_of_one_name_are_told_apart_by_their_folders(checkpoint: Path, tmp_path: Path,
+                                                            capsys: pytest.CaptureFixture[str]) -> None:
     for folder in "ab":
         write_volume(ct(), tmp_path / folder / "ct.nrrd")
-    assert predict(checkpoint, tmp_path / "a/ct.nrrd", tmp_path / "b/ct.nrrd", "--output", tmp_path / "out") == 1
-    assert "overwrite each other" in capsys.readouterr().err
+    assert predict(checkpoint, tmp_path / "a/ct.nrrd", tmp_path / "b/ct.nrrd", "--output", tmp_path / "out") == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a_ct_segmentation.seg.nrrd",
+                                                                    "b_ct_segmentation.seg.nrrd"}
     assert predict(checkpoint, tmp_path / "a/ct.nrrd", tmp_path / "b/ct.nrrd", "--output", tmp_path / "o.nrrd") == 1
     assert "names one file for 2 inputs" in capsys.readouterr().err
 
