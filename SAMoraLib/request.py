@@ -229,9 +229,10 @@ def plan_jobs(inputs: Sequence[Path], output: Path, ending: str = ".seg.nrrd", r
         ending: file format in an output folder.
 
     Raises:
-        ValueError: one file is named for several inputs, a file of no format that can be written, or an input is given
-            twice.
+        ValueError: one file is named for several inputs, a file of no format that can be written, a name that is too
+            long, or an input is given twice.
     """
+    require_room_for_name(output)
     if output.is_dir() or not _names_a_file(output):
         outputs = label_paths(inputs, output, ending)
     elif not output.name.lower().endswith(WRITABLE):

@@ -80,7 +80,7 @@ def require_room_for_name(path: Path) -> None:
 def _place(path: Path) -> tuple[Path, str]:
     """The innermost folder (or what stands in its place) that is there, and the rest of the path."""
     path = path.absolute()
-    folder = next(folder for folder in path.parents if identity(folder) is not None or folder == folder.parent)
+    folder = next((folder for folder in path.parents if identity(folder) is not None), Path(path.anchor))
     return folder, os.path.normpath(path.relative_to(folder))
 
 
