@@ -83,7 +83,8 @@ def test_a_folder_without_letters_tells_nothing(tmp_path: Path) -> None:
     assert not ignores_capitals(tmp_path / "1") and not ignores_capitals(tmp_path / "none")
 
 
-@pytest.mark.parametrize("name", ["a" * 251 + ".mha", "é" * 125 + ".mha", f"{'a' * 255}/b.mha", "real/ct.nrrd", "", "/"])
+@pytest.mark.parametrize("name", ["a" * 251 + ".mha", "é" * 125 + ".mha", f"{'a' * 255}/b.mha", "real/ct.nrrd", "",
+                                  "/"])
 def test_what_fits_is_left_alone(folder: Path, name: str) -> None:
     require_room_for_name(folder / name)
     assert not (folder / ("a" * 255)).exists()
