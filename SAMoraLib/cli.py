@@ -23,6 +23,7 @@ from SAMoraLib.system.allocator import keep_freed_memory
 from SAMoraLib.system.garbage import without_collector
 from SAMoraLib.system.parent import INTERRUPTED, end_with_parent
 from SAMoraLib.system.ranks import rank_and_world, share_of
+from SAMoraLib.system.streams import lost_output, unfailing_streams
 from SAMoraLib.variants import EXPERTS
 from SAMoraLib.volume.io import LABEL_FORMATS
 
@@ -31,9 +32,19 @@ CT_ABDOMEN = Path(__file__).with_name("checkpoints") / "ct_abdomen.safetensors"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
-    options = make_parser().parse_args(arguments)
-    end_with_parent()
+    """Run one command and return its exit code, which says what was done, whatever became of what was printed."""
+    with unfailing_streams():
+        options = make_parser().parse_args(arguments)
+        end_with_parent()
+        code = _run(options)
+        if why := lost_output():
+            print(f"samora: Standard output could not be written ({why}), which result files do not depend on; make "
+                  "room, or send it elsewhere.", file=sys.stderr)
+            return REFUSED if options.command is _info else code  # which does nothing else
+        return code
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         return int(options.command(options))
     except (ValueError, OSError) as error:
@@ -100,7 +111,10 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
                         "int8: 8 bits, on a CPU; faster, and a few voxels differ (default: %(default)s)")
     parser.add_argument("--max-memory", type=gibibytes, metavar="GIB", help="the most that the program may take "
                         "(default: what is free)")
-    parser.add_argument("--resume", action="store_true", help="leave out volumes whose result is there already")
+    parser.add_argument("--assume-hu", action="store_true", help="take the values for HU, also where they do not look "
+                        "like it")
+    parser.add_argument("--resume", action="store_true", help="leave out volumes whose result, a whole label "
+                        "volume, is there already")
     parser.add_argument("--json", action="store_true", help="progress and results as JSON lines on standard output")
     parser.set_defaults(command=_predict, wrong_use=parser.error)
 
@@ -114,7 +128,9 @@ def _predict(options: argparse.Namespace) -> int:
     request = Request.read(options.request) if options.request else _request(options)
     jobs = share_of(request.jobs, *rank_and_world())
     if options.resume:
-        jobs = [job for job in jobs if not job.output.exists()]
+        from SAMoraLib.volume.label_file import is_label_volume
+
+        jobs = [job for job in jobs if not is_label_volume(job.output)]
     if not jobs:
         print("Nothing is left to do for this process.", file=sys.stderr)
         return DONE
@@ -143,7 +159,7 @@ def start_computing() -> None:
 def _request(options: argparse.Namespace) -> Request:
     jobs = plan_jobs(options.inputs, options.output, options.format, options.region, dict(options.boxes))
     how = Options(options.organs, options.device, options.batch_size, options.skim, options.max_memory,
-                  options.precision)
+                  options.precision, options.assume_hu)
     return Request(jobs, options.model or CT_ABDOMEN, options.base, how)
 
 

@@ -7,7 +7,8 @@ A label set's organs are what a model segments; ``Training.datasets`` says which
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -114,7 +115,30 @@ class LabelSet:
         for label in self.labels:
             if label.name == name:
                 return label
-        raise ValueError(f"'{name}' is not an organ of this model; choose from {', '.join(self.names)}.")
+        raise ValueError(f"'{name}' is not an organ of this model{_did_you_mean(name, self._spellings())}; choose from "
+                         f"{', '.join(self.names)}.")
+
+    def find(self, text: str) -> Label:
+        """The label that a person means: its name or title, in any case, with blanks, hyphens or nothing between words.
+
+        Raises:
+            ValueError: the set has no such organ.
+        """
+        name = text if text in self.names else self._spellings().get(_letters(text), text)
+        return self.by_name(name)
+
+    def names_of(self, texts: Iterable[str]) -> tuple[str, ...]:
+        """The names of the organs that a person means, each once, in the order given.
+
+        Raises:
+            ValueError: the set lacks one.
+        """
+        return tuple(dict.fromkeys(self.find(text).name for text in texts))
+
+    def _spellings(self) -> dict[str, str]:
+        """Letters -> name; a name counts before another organ's title."""
+        titles = {_letters(label.title): label.name for label in self.labels}
+        return titles | {_letters(label.name): label.name for label in self.labels}
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "organs": [asdict(label.organ) for label in self.labels]}
@@ -122,6 +146,18 @@ class LabelSet:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> LabelSet:
         return make_label_set(data["name"], [_organ_from_json(organ) for organ in data["organs"]])
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[\W_]+", "", text.casefold())
+
+
+def _did_you_mean(text: str, spellings: Mapping[str, str]) -> str:
+    """A bracket with the likeliest names, or nothing."""
+    from difflib import get_close_matches
+
+    likely = dict.fromkeys(spellings[found] for found in get_close_matches(_letters(text), spellings))
+    return f" (did you mean {' or '.join(likely)}?)" if likely else ""
 
 
 def _organ_from_json(data: dict[str, Any]) -> Organ:
@@ -187,5 +223,6 @@ def get_label_set(name: str) -> LabelSet:
         ValueError: no such label set.
     """
     if name not in LABEL_SETS:
-        raise ValueError(f"Unknown label set '{name}'; choose from {', '.join(LABEL_SETS)}.")
+        likely = _did_you_mean(name, {_letters(known): known for known in LABEL_SETS})
+        raise ValueError(f"Unknown label set '{name}'{likely}; choose from {', '.join(LABEL_SETS)}.")
     return LABEL_SETS[name]

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from SAMoraLib.system.files import atomic_write
+from SAMoraLib.system.places import identity, paths_to_one_place, require_room_for_name
 from SAMoraLib.volume import Region
-from SAMoraLib.volume.io import READABLE, WRITABLE
+from SAMoraLib.volume.dicom_header import looks_like_dicom
+from SAMoraLib.volume.io import WRITABLE
+from SAMoraLib.volume.label_names import label_paths
 
 PRECISIONS = ("full", "half", "int8")
 
@@ -47,6 +50,7 @@ class Options:
         skim: look at every so many slices first, and at the others only next to one that shows an organ.
         max_memory: GiB that the program may take; None: what is free.
         precision: "full", float32; "half" or, on a CPU, "int8", which are faster and differ in a few voxels.
+        assume_hu: take a volume's values for HU, whatever they look like.
 
     Raises:
         ValueError: no organ, a batch of nothing, or steps, memory or a precision that cannot be.
@@ -58,6 +62,7 @@ class Options:
     skim: int = 1
     max_memory: float | None = None
     precision: str = "full"
+    assume_hu: bool = False
 
     def __post_init__(self) -> None:
         if self.organs is not None and not self.organs:
@@ -69,6 +74,8 @@ class Options:
             raise ValueError(f"The largest memory is {self.max_memory} GiB; give a number above 0, or leave it out.")
         if self.precision not in PRECISIONS:
             raise ValueError(f"Unknown precision '{self.precision}'; choose from {', '.join(PRECISIONS)}.")
+        if not isinstance(self.assume_hu, bool):
+            raise ValueError(f"To assume HU is {self.assume_hu!r}; give true or false.")
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Options:
@@ -107,8 +114,7 @@ class Request:
         base: base weights; None: beside the checkpoint, if it needs any.
 
     Raises:
-        ValueError: no volume, an output of no known format, one that would overwrite an input, or two that are the
-            same.
+        ValueError: no volume, or outputs as ``check_outputs`` refuses them.
     """
 
     jobs: tuple[Job, ...]
@@ -119,12 +125,16 @@ class Request:
     def __post_init__(self) -> None:
         if not self.jobs:
             raise ValueError("The request names no volume; give at least one.")
-        _check_outputs(self.jobs)
+        check_outputs(self.jobs, {self.model: "checkpoint"} | ({self.base: "base"} if self.base else {}))
 
     def to_json(self) -> dict[str, Any]:
-        """Options stand beside the other fields, as they always have."""
+        """Options stand beside the other fields, as they always have; ``assume_hu`` only where it is asked for, because
+        versions that do not know it refuse it.
+        """
         data = asdict(self)
         flat = data | data.pop("options")
+        if not self.options.assume_hu:
+            del flat["assume_hu"]
         return json.loads(json.dumps(flat, default=str))  # paths as text, tuples as lists
 
     @classmethod
@@ -151,7 +161,9 @@ class Request:
             OSError: the file cannot be written.
         """
         with atomic_write(path) as unfinished:
-            unfinished.write_text(json.dumps(self.to_json(), ensure_ascii=False), encoding="utf-8")
+            text = json.dumps(self.to_json(), ensure_ascii=False)
+            # What is no text in a name becomes \\udcff, which is JSON's own way to write it.
+            unfinished.write_bytes(text.encode(errors="backslashreplace"))
 
     @classmethod
     def read(cls, path: str | Path) -> Request:
@@ -168,19 +180,44 @@ class Request:
             data = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"The request '{path.name}' is not JSON ({error}); write it again.") from error
-        return cls.from_json(data)
+        request = cls.from_json(data)
+        check_outputs(request.jobs, {path: "request"})
+        return request
 
 
-def _check_outputs(jobs: Sequence[Job]) -> None:
+def check_outputs(jobs: Sequence[Job], read: Mapping[Path, str]) -> None:
+    """Refuse results that cannot be written, or would replace what is read, before any work.
+
+    Args:
+        read: the files beside the inputs that the run reads, and what each is.
+
+    Raises:
+        ValueError: of no known format, a folder, too long a name, two results in one place, or in an input's.
+    """
     for job in jobs:
         if not job.output.name.lower().endswith(WRITABLE):
             raise ValueError(f"'{job.output.name}' is not of a format that can be written; choose from "
                              f"{', '.join(WRITABLE)}.")
-        if job.output.resolve() == job.input.resolve():
-            raise ValueError(f"The result would overwrite the input '{job.input}'; choose another output.")
-    if len({job.output for job in jobs}) < len(jobs):
-        raise ValueError("Several inputs have the same name and would overwrite each other's result; "
-                         "segment them into different folders.")
+        require_room_for_name(job.output)
+        if job.output.is_dir():
+            raise ValueError(f"'{job.output}' is a folder; name the file to write.")
+    _refuse_overwriting(jobs, {job.input: "input" for job in jobs} | dict(read))
+    if pair := paths_to_one_place([job.output for job in jobs]):
+        raise ValueError(f"Two results would be written to one file, '{pair[0]}'; segment their inputs into different "
+                         "folders, or give each input once.")
+
+
+def _refuse_overwriting(jobs: Sequence[Job], read: Mapping[Path, str]) -> None:
+    """By what the disk says, which knows a file by all of its paths; by the path where nothing is there."""
+    files = {identity(path): path for path in read} | {path.absolute(): path for path in read}
+    for job in jobs:
+        found = files.get(identity(job.output) or job.output.absolute())
+        if found is not None:
+            raise ValueError(f"The result of '{job.input}' would overwrite the {read[found]} '{found}'; choose another "
+                             "output.")
+        if looks_like_dicom(job.output):  # of an input folder, or of whatever series
+            raise ValueError(f"The result of '{job.input}' would overwrite the DICOM file '{job.output}'; choose "
+                             "another output.")
 
 
 def plan_jobs(inputs: Sequence[Path], output: Path, ending: str = ".seg.nrrd", region: Region | None = None,
@@ -192,19 +229,22 @@ def plan_jobs(inputs: Sequence[Path], output: Path, ending: str = ".seg.nrrd", r
         ending: file format in an output folder.
 
     Raises:
-        ValueError: one file is named for several inputs.
+        ValueError: one file is named for several inputs, a file of no format that can be written, a name that is too
+            long, or an input is given twice.
     """
-    names_a_file = output.name.lower().endswith(WRITABLE)
-    if names_a_file and len(inputs) == 1:
-        return (Job(inputs[0], output, region, boxes or {}),)
-    if names_a_file or output.is_file():
+    require_room_for_name(output)
+    if output.is_dir() or not _names_a_file(output):
+        outputs = label_paths(inputs, output, ending)
+    elif not output.name.lower().endswith(WRITABLE):
+        raise ValueError(f"'{output.name}' is not of a format that can be written; choose from {', '.join(WRITABLE)}, "
+                         "or, if it is to be a folder, make it first.")
+    elif len(inputs) > 1:
         raise ValueError(f"'{output}' names one file for {len(inputs)} inputs; give a folder.")
-    return tuple(Job(source, output / f"{stem(source)}_segmentation{ending}", region, boxes or {})
-                 for source in inputs)
+    else:
+        outputs = [output]
+    return tuple(Job(source, label, region, boxes or {}) for source, label in zip(inputs, outputs, strict=True))
 
 
-def stem(path: Path) -> str:
-    """File name without its volume ending; a folder's own name."""
-    name = path.resolve().name
-    ending = next((ending for ending in sorted(READABLE, key=len, reverse=True) if name.lower().endswith(ending)), "")
-    return name[:len(name) - len(ending)]
+def _names_a_file(output: Path) -> bool:
+    """By what is there, or an ending that begins with a letter: results.2024 and .cache are names of folders."""
+    return output.is_file() or output.suffix[1:2].isalpha()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
-from SAMoraLib.card import read_card
+from SAMoraLib.card import Card, read_card
 from SAMoraLib.checkpoint import load_model
 from SAMoraLib.inference.device import check_precision, choose_device
 from SAMoraLib.inference.fallback import is_out_of_memory, move_within_memory, predict_within_memory
@@ -12,7 +13,9 @@ from SAMoraLib.inference.memory import check_reading, fitted_batch
 from SAMoraLib.inference.organ_table import organ_table
 from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.inference.reporter import Reporter
-from SAMoraLib.request import Job, Options, Request
+from SAMoraLib.labels import LabelSet
+from SAMoraLib.request import Job, Options, Request, check_outputs
+from SAMoraLib.volume import Region
 from SAMoraLib.volume.io import read_volume, write_segmentation
 
 
@@ -26,11 +29,11 @@ def predict_files(request: Request, as_json: bool = False) -> int:
         ValueError, FileNotFoundError: before any work, a request that cannot be carried out: model, device, precision
             or organs.
     """
-    card, options = read_card(request.model), request.options
-    boxed = {name for job in request.jobs for name in job.boxes}
-    for organ in (*(options.organs or ()), *sorted(boxed)):
-        if card.labels is not None:
-            card.labels.by_name(organ)
+    card = read_card(request.model)
+    request = named_as_the_model_does(request, card)
+    options = request.options
+    if request.base is None and card.base is not None:
+        check_outputs(request.jobs, {request.model.with_name(card.base["name"]): "base"})
     device = choose_device(options.device)
     check_precision(options.precision, device)
     model, card = load_model(request.model, base=request.base)
@@ -47,6 +50,27 @@ def predict_files(request: Request, as_json: bool = False) -> int:
             reporter.failure(str(job.input), refusal(error, job))
             refused += 1
     return refused
+
+
+def named_as_the_model_does(request: Request, card: Card) -> Request:
+    """The request with the card's own names of the organs, which people spell in other ways.
+
+    Raises:
+        ValueError: an organ that the model does not know, or two boxes for one.
+    """
+    if card.labels is None:
+        return request
+    organs = request.options.organs
+    options = replace(request.options, organs=organs and card.labels.names_of(organs))
+    jobs = tuple(replace(job, boxes=_named_boxes(job, card.labels)) for job in request.jobs)
+    return replace(request, jobs=jobs, options=options)
+
+
+def _named_boxes(job: Job, labels: LabelSet) -> dict[str, Region]:
+    boxes = {labels.find(name).name: box for name, box in job.boxes.items()}
+    if len(boxes) < len(job.boxes):
+        raise ValueError(f"Several boxes are given for one organ ({', '.join(job.boxes)}); give one box per organ.")
+    return boxes
 
 
 def refusal(error: Exception, job: Job) -> str:

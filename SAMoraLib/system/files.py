@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +22,7 @@ def atomic_write(path: str | Path, ending: str = ".tmp") -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}{ending}")
+    unfinished = path.with_name(f".samora_{secrets.token_hex(8)}{ending}")  # short, whatever the length of its own name
     try:
         yield unfinished
         unfinished.replace(path)

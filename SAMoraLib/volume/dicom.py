@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from SAMoraLib.system.text_path import text_path
 from SAMoraLib.volume.dicom_frames import Damaged, Frame, Header, read_header
 from SAMoraLib.volume.dicom_header import looks_like_dicom
 from SAMoraLib.volume.dicom_pixels import scale_frames
@@ -123,14 +124,18 @@ def stored_bytes(folder: Path) -> int:
 
 
 def _folder_of_series(folder: Path) -> Path:
-    if any(looks_like_dicom(path) for path in _files(folder)):
+    if holds_dicom(folder):
         return folder
-    below = list(_folders_below(folder, DEEP))
-    holding = [path for path in below if any(looks_like_dicom(file) for file in _files(path))]
+    holding = [path for path in _folders_below(folder, DEEP) if holds_dicom(path)]
     if len(holding) > 1:
         raise ValueError(f"The folder '{folder.name}' holds {len(holding)} folders with DICOM files; give one of them, "
                          f"e.g. '{holding[0].relative_to(folder)}'.")
     return holding[0] if holding else folder
+
+
+def holds_dicom(folder: Path) -> bool:
+    """Whether a DICOM file lies in the folder itself."""
+    return any(looks_like_dicom(path) for path in _files(folder))
 
 
 def _folders_below(folder: Path, levels: int) -> Iterator[Path]:
@@ -186,12 +191,12 @@ def _check_values(name: str, headers: Sequence[Header]) -> None:
         raise ValueError(f"The grey values in '{name}' are coded by {how}, which is not read; export the series with "
                          "plain values (MONOCHROME2).")
     frames = [frame for header in headers for frame in header.frames]
-    for values in zip(*(frame.rescale for frame in frames), strict=True):
-        missing = int(np.isnan(values).sum())
+    rescales = np.array([frame.rescale for frame in frames])
+    for missing in np.isnan(rescales).sum(axis=0).tolist():
         if 0 < missing < len(frames):
             raise ValueError(f"{missing} of {len(frames)} slices in '{name}' do not say how their pixels become grey "
                              "values (RescaleSlope, RescaleIntercept); export the original series again.")
-    if any(slope == 0 or np.isinf(slope) or np.isinf(offset) for slope, offset in (frame.rescale for frame in frames)):
+    if np.isinf(rescales).any() or not rescales[:, 0].all():
         raise ValueError(f"The slices in '{name}' are scaled by 0 or by infinity; export the original series again.")
     if len({header.modality for header in headers}) > 1:
         raise ValueError(f"The files in '{name}' are of several modalities; give a folder with one series.")
@@ -244,7 +249,7 @@ def _thickness(name: str, frame: Frame) -> float:
 def _voxels(name: str, frames: Sequence[Frame], headers: Mapping[Path, Header]) -> np.ndarray:
     """(D, H, W), of a type that holds the values of every slice."""
     try:
-        files = {file: _pixels(headers[file]) for file in dict.fromkeys(frame.file for frame in frames)}
+        files = {file: _pixels(header) for file, header in headers.items()}
     except RuntimeError as error:
         raise ValueError(f"The DICOM series in '{name}' cannot be read: files are damaged or incomplete, or differ in "
                          "size, or are compressed in a way that is not known; export the series again.") from error
@@ -265,8 +270,9 @@ def _pixels(header: Header) -> np.ndarray:
         return scale_frames(header)
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(header.file))
-    array = sitk.GetArrayFromImage(reader.Execute())
+    with text_path(header.file) as name:
+        reader.SetFileName(str(name))
+        array = sitk.GetArrayFromImage(reader.Execute())
     return array if array.ndim == 3 else array[None]
 
 

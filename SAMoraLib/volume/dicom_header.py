@@ -8,11 +8,13 @@ GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")  # of the first el
 
 
 def looks_like_dicom(path: Path) -> bool:
-    """Whether the file begins as DICOM does, with or without a preamble.
+    """Whether a plain file begins as DICOM does, with or without a preamble.
 
     Raises:
         OSError: it cannot be read.
     """
+    if not path.is_file():  # a FIFO would wait for ever
+        return False
     with path.open("rb") as file:
         start = file.read(132)
     if start[128:] == b"DICM":

@@ -14,6 +14,8 @@ import numpy as np
 
 from SAMoraLib.labels import Label, LabelSet
 from SAMoraLib.system.files import atomic_write
+from SAMoraLib.system.numeric_locale import decimal_point
+from SAMoraLib.system.text_path import text_path
 from SAMoraLib.volume import Volume, dicom, nifti
 from SAMoraLib.volume.dicom import read_series
 from SAMoraLib.volume.nifti import Tell, read_nifti, read_voxels
@@ -29,9 +31,10 @@ NIFTI = (".nii", ".nii.gz")
 
 def warn(message: str) -> None:
     """Tell of what was taken for granted where nobody else does."""
-    warnings.warn(message, stacklevel=3)
+    warnings.warn(message.encode("utf-8", "backslashreplace").decode(), stacklevel=3)  # names may be no text
 
 
+@decimal_point()
 def read_volume(path: str | Path, tell: Tell = warn) -> Volume:
     """Read a scalar 3D volume, or a folder that holds one DICOM series. CT series come in HU.
 
@@ -55,6 +58,7 @@ def read_volume(path: str | Path, tell: Tell = warn) -> Volume:
     return volume
 
 
+@decimal_point()
 def stored_bytes(path: Path) -> int:
     """What a volume's voxels take, by its header alone; 0 where that cannot be read, which ``read_volume`` refuses."""
     try:
@@ -69,8 +73,9 @@ def _itk_bytes(path: Path) -> int:
     import SimpleITK as sitk
 
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
+    with text_path(path) as name:
+        reader.SetFileName(str(name))
+        reader.ReadImageInformation()
     components = reader.GetNumberOfComponents()
     one = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID(), components)
     return math.prod(reader.GetSize()) * components * one.GetSizeOfPixelComponent()
@@ -88,7 +93,8 @@ def _read_by_itk(path: Path, tell: Tell) -> Volume:
 
     factor = millimetres(path, tell)
     try:
-        image = sitk.ReadImage(str(path))
+        with text_path(path) as name:
+            image = sitk.ReadImage(str(name))
     except RuntimeError as error:
         if "orthonormal" in str(error):
             raise ValueError(sheared(path.name)) from error
@@ -134,6 +140,7 @@ def _refuse_not_finite(array: np.ndarray, path: Path) -> None:
                          "background value.")
 
 
+@decimal_point()
 def write_volume(volume: Volume, path: str | Path, metadata: dict[str, str] | None = None,
                  compressed: bool = True) -> None:
     """Write a volume; the file appears under its name only when it is complete.
@@ -161,7 +168,8 @@ def write_volume(volume: Volume, path: str | Path, metadata: dict[str, str] | No
 
     with atomic_write(path, ending) as unfinished:
         try:
-            sitk.WriteImage(image, str(unfinished), useCompression=compressed)
+            with text_path(unfinished) as name:
+                sitk.WriteImage(image, str(name), useCompression=compressed)
             _require_written(volume.array, unfinished)  # ITK does not notice a full disk in every format
         except (RuntimeError, ValueError) as error:
             raise OSError(f"'{path}' could not be written; check that the disk has room and the folder may be written "
@@ -179,7 +187,8 @@ def _require_written(array: np.ndarray, path: Path) -> None:
     if path.name.lower().endswith(NIFTI):
         found = read_voxels(path)
     else:
-        found = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+        with text_path(path) as name:
+            found = sitk.GetArrayFromImage(sitk.ReadImage(str(name)))
     if not np.array_equal(found, array, equal_nan=np.issubdtype(array.dtype, np.inexact)):
         raise ValueError(f"'{path.name}' holds other voxels than were written.")
 

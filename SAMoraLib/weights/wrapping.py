@@ -78,7 +78,10 @@ def bare_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _of_all(names: Any) -> str:
     """The prefix that every name with a dot has, if there is one."""
     dotted = [name for name in names if "." in name]
-    return next((prefix for prefix in PREFIXES if dotted and all(name.startswith(prefix) for name in dotted)), "")
+    for prefix in PREFIXES:
+        if dotted and all(name.startswith(prefix) for name in dotted):
+            return prefix
+    return ""
 
 
 def _holds_weights(value: Any, seen: dict[int, bool]) -> bool:

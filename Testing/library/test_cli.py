@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -21,6 +24,7 @@ from SAMoraLib.model import Prediction, SegmentationModel
 from SAMoraLib.request import Job, Options, Request
 from SAMoraLib.volume import Region, Volume
 from SAMoraLib.volume.io import read_volume, write_volume
+from Testing.folders import ROOT
 from Testing.small import small_card, small_model
 
 TILTED = (0.0, -1.0, 0.0, 0.8, 0.0, -0.6, 0.6, 0.0, 0.8)  # oblique, with exchanged axes
@@ -88,7 +92,7 @@ def test_json_lines_tell_progress_and_result(checkpoint: Path, volume: Path, tmp
 
 def test_without_options_the_command_line_asks_for_what_a_request_does() -> None:
     found, asked = make_parser().parse_args(["predict", "ct.nrrd"]), Options()
-    for name in ("organs", "device", "batch_size", "skim", "max_memory", "precision"):
+    for name in ("organs", "device", "batch_size", "skim", "max_memory", "precision", "assume_hu"):
         assert getattr(found, name) == getattr(asked, name), name
     assert (found.format, found.output, found.region, found.boxes) == (".seg.nrrd", Path(), None, [])
     assert not found.json and not found.resume
@@ -107,14 +111,23 @@ def test_resume_leaves_out_what_is_there_already(checkpoint: Path, tmp_path: Pat
         write_volume(ct(seed), path)
     done, missing = (out / f"{path.stem}_segmentation.nrrd" for path in inputs)
     out.mkdir()
-    done.write_bytes(b"done before")
+    write_volume(ct().with_array(np.ones(ct().array.shape, np.uint8)), done)
+    before = done.read_bytes()
     options = ["--output", out, "--format", ".nrrd"]
     assert predict(checkpoint, *inputs, *options, "--resume") == 0
-    assert done.read_bytes() == b"done before" and missing.stat().st_size > 200
+    assert done.read_bytes() == before and missing.stat().st_size > 200
     assert predict(checkpoint, *inputs, *options, "--resume") == 0
     assert "Nothing is left to do" in capsys.readouterr().err
     assert predict(checkpoint, *inputs, *options) == 0
-    assert done.read_bytes() != b"done before"
+    assert done.read_bytes() != before
+
+
+@pytest.mark.parametrize("content", [b"", b"done before"])
+def test_what_is_no_result_is_not_taken_for_one(checkpoint: Path, volume: Path, tmp_path: Path, content: bytes) -> None:
+    output = tmp_path / "labels.nrrd"
+    output.write_bytes(content)
+    assert predict(checkpoint, volume, "--output", output, "--resume") == 0
+    assert read_volume(output).array.dtype == np.uint8
 
 
 @pytest.mark.parametrize("folder", ["plain", "with space", "Übung é", "患者フォルダ"])
@@ -183,12 +196,15 @@ def test_the_toolkit_adds_nothing_to_the_sentence(checkpoint: Path, tmp_path: Pa
     (["--model", "nowhere.safetensors"], "There is no checkpoint 'nowhere.safetensors'"),
     (["--region", "900,901,0,1,0,1"], "does not meet the volume"),
     (["--output", "{input}"], "would overwrite the input"),
+    (["--output", "labels.dcm"], "'labels.dcm' is not of a format that can be written; choose from .nii.gz"),
+    (["--output", "{input}/out"], "ct.nii.gz' is not a folder; choose another output"),
+    (["--format", ".mha", "--output", "{long}"], "and the file system allows 255"),
 ])
 def test_refusals_are_one_sentence_and_write_nothing(checkpoint: Path, volume: Path, tmp_path: Path,
                                                      arguments: list[str], message: str,
                                                      capsys: pytest.CaptureFixture[str]) -> None:
     before = volume.read_bytes()
-    arguments = [argument.format(input=volume) for argument in arguments]
+    arguments = [argument.format(input=volume, long="a" * 260) for argument in arguments]
     defaults = ["predict", str(volume), "--model", str(checkpoint), "--output", str(tmp_path / "out")]
     assert main([*defaults, *arguments]) == 1
     said = capsys.readouterr().err.strip().splitlines()
@@ -275,12 +291,13 @@ def test_a_full_memory_is_told_step_by_step(checkpoint: Path, volume: Path, tmp_
     assert error["volume"] == str(volume) and "does not fit into memory" in error["message"]
 
 
-def test_inputs_of_the_same_name_are_refused(checkpoint: Path, tmp_path: Path,
-                                             capsys: pytest.CaptureFixture[str]) -> None:
+def test_inputs_of_one_name_are_told_apart_by_their_folders(checkpoint: Path, tmp_path: Path,
+                                                            capsys: pytest.CaptureFixture[str]) -> None:
     for folder in "ab":
         write_volume(ct(), tmp_path / folder / "ct.nrrd")
-    assert predict(checkpoint, tmp_path / "a/ct.nrrd", tmp_path / "b/ct.nrrd", "--output", tmp_path / "out") == 1
-    assert "overwrite each other" in capsys.readouterr().err
+    assert predict(checkpoint, tmp_path / "a/ct.nrrd", tmp_path / "b/ct.nrrd", "--output", tmp_path / "out") == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a_ct_segmentation.seg.nrrd",
+                                                                    "b_ct_segmentation.seg.nrrd"}
     assert predict(checkpoint, tmp_path / "a/ct.nrrd", tmp_path / "b/ct.nrrd", "--output", tmp_path / "o.nrrd") == 1
     assert "names one file for 2 inputs" in capsys.readouterr().err
 
@@ -316,6 +333,54 @@ def test_an_interruption_ends_with_130_and_no_file(checkpoint: Path, volume: Pat
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("redirection", ["--json > /dev/full 2> /dev/full", ">&- 2>&-", "| head -1"])
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of Unix redirects")
+def test_what_becomes_of_lines_decides_nothing(checkpoint: Path, tmp_path: Path, redirection: str) -> None:
+    """In a process of its own: a name that no code page holds, and streams that take nothing."""
+    if "full" in redirection and not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    odd = os.fsdecode(b"\xff") if sys.platform == "linux" else ""
+    path = tmp_path / f"患者{odd}" / f"患者{odd}.nii.gz"
+    write_volume(ct(), path)
+    command = ["predict", path, "--output", path.parent, "--model", checkpoint, "--device", "cpu"]
+    line = " ".join(shlex.quote(str(word)) for word in (sys.executable, "-m", "SAMoraLib", *command))
+    found = subprocess.run(["bash", "-c", f"{line} {redirection}; exit ${{PIPESTATUS[0]}}"], cwd=ROOT, check=False,
+                           env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, timeout=120)
+    assert found.returncode == 0, found.stderr
+    assert b"Traceback" not in found.stderr and b"Exception" not in found.stderr
+    assert read_volume(path.with_name(f"患者{odd}_segmentation.seg.nrrd")).array.any()
+
+
+def test_organs_are_understood_as_the_table_prints_them(checkpoint: Path, volume: Path, tmp_path: Path,
+                                                        capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--output", tmp_path / "labels.nrrd", "--json", "--organs"]
+    assert predict(checkpoint, volume, *options, " LEFT kidney, Spleen ,spleen") == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [organ["name"] for organ in result["organs"]] == ["left_kidney", "spleen"]
+    assert set(np.unique(read_volume(tmp_path / "labels.nrrd").array)) <= {0, 3, 4}
+    assert predict(checkpoint, volume, *options, "kidney") == 1
+    assert "(did you mean left_kidney or right_kidney?)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_input_that_has_a_results_name_is_kept(checkpoint: Path, volume: Path, order: int,
+                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    folder = volume.parent
+    write_volume(ct(1), folder / "ct_segmentation.nii.gz")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    inputs = [volume, folder / "ct_segmentation.nii.gz"][::order]
+    assert predict(checkpoint, *inputs, "--output", folder, "--format", ".nii.gz") == 1
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    said, = capsys.readouterr().err.splitlines()
+    assert "would overwrite the input" in said and "ct_segmentation.nii.gz'; choose another output." in said
+
+
+def test_a_result_is_named_after_the_link(checkpoint: Path, volume: Path, tmp_path: Path) -> None:
+    (tmp_path / "sub-01_ct.nii.gz").symlink_to(volume.rename(tmp_path / "MD5E-aabbcc"))
+    assert predict(checkpoint, tmp_path / "sub-01_ct.nii.gz", "--output", tmp_path / "out") == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["sub-01_ct_segmentation.seg.nrrd"]
+
+
 def test_info_prints_the_card(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(checkpoint)]) == 0
     text = capsys.readouterr().out
@@ -324,6 +389,17 @@ def test_info_prints_the_card(checkpoint: Path, capsys: pytest.CaptureFixture[st
     text = capsys.readouterr().out
     assert json.loads(text) == json.loads(json.dumps(read_card(checkpoint).to_json()))
     assert text.startswith('{\n  "'), "a field a line"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_card_that_could_not_be_printed_is_a_refusal(checkpoint: Path, monkeypatch: pytest.MonkeyPatch,
+                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        assert main(["info", str(checkpoint)]) == 1
+        monkeypatch.undo()
+    assert capsys.readouterr().err == ("samora: Standard output could not be written (No space left on device), which "
+                                       "result files do not depend on; make room, or send it elsewhere.\n")
 
 
 def test_merge_halves_the_file(checkpoint: Path, tmp_path: Path) -> None:

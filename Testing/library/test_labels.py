@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from SAMoraLib.labels import LABEL_SETS, ORGANS, LabelSet, get_label_set, make_label_set, numbered_label_set
+from SAMoraLib.labels import LABEL_SETS, ORGANS, LabelSet, Organ, get_label_set, make_label_set, numbered_label_set
 from SAMoraLib.volume.io import terminology
 
 
@@ -53,6 +53,44 @@ def test_unknown_names_are_answered_with_the_choices() -> None:
         get_label_set("chaos_mr").by_name("spine")
     with pytest.raises(ValueError, match=r"'btcv'.*synapse, chaos_mr"):
         get_label_set("btcv")
+
+
+@pytest.mark.parametrize("text", ["left_kidney", "Left kidney", "LEFT KIDNEY", "left-kidney", "leftkidney",
+                                  " Left  Kidney "])
+def test_an_organ_is_found_as_people_type_it(text: str) -> None:
+    assert get_label_set("chaos_mr").find(text).name == "left_kidney"
+
+
+@pytest.mark.parametrize("labels", LABEL_SETS.values(), ids=LABEL_SETS)
+def test_every_title_of_the_table_is_understood(labels: LabelSet) -> None:
+    titles = [label.title for label in labels]
+    for spelling in (titles, [title.upper() for title in titles], list(labels.names)):
+        assert labels.names_of(spelling) == labels.names
+
+
+def test_an_organ_that_is_named_twice_counts_once() -> None:
+    assert get_label_set("chaos_mr").names_of(["spleen", "Liver", "LIVER", "liver"]) == ("spleen", "liver")
+
+
+@pytest.mark.parametrize(("text", "likely"), [
+    ("livr", " (did you mean liver?)"), ("kidney", " (did you mean left_kidney or right_kidney?)"),
+    ("Kidney left", " (did you mean left_kidney?)"), ("spine", ""), ("", ""), ("\udcff", "")])
+def test_an_unknown_organ_is_answered_with_the_likely_ones(text: str, likely: str) -> None:
+    for look_up in (get_label_set("chaos_mr").find, get_label_set("chaos_mr").by_name):
+        with pytest.raises(ValueError) as error:
+            look_up(text)
+        assert str(error.value) == (f"'{text}' is not an organ of this model{likely}; choose from liver, right_kidney, "
+                                    "left_kidney, spleen.")
+
+
+def test_names_that_programs_use_are_exact() -> None:
+    with pytest.raises(ValueError, match=r"'Liver' .*did you mean liver\?"):
+        get_label_set("chaos_mr").by_name("Liver")
+
+
+def test_a_name_counts_before_another_organs_title() -> None:
+    labels = make_label_set("odd", [Organ("a", "B", (0, 0, 0), "1", "A"), Organ("b", "A", (0, 0, 0), "1", "B")])
+    assert [labels.find(text).name for text in ("a", "b", "A", "B")] == ["a", "b", "a", "b"]
 
 
 def test_own_organs_are_numbered_in_order() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +40,11 @@ def test_what_is_left_out_has_defaults() -> None:
     ({"jobs": [JOB | {"region": {"centre": [0, 0, 0], "edges": [0] * 9}}]}, "The region is flat"),
     ({"jobs": [JOB | {"boxes": ["liver"]}]}, "The request is damaged"),
     ({"jobs": [JOB | {"output": "b.txt"}]}, "'b.txt' is not of a format that can be written; choose from"),
-    ({"jobs": [JOB | {"output": "a.nrrd"}]}, "The result would overwrite the input 'a.nrrd'"),
-    ({"jobs": [JOB, JOB | {"input": "c.nrrd"}]}, "Several inputs have the same name"),
+    ({"jobs": [JOB | {"output": "a.nrrd"}]}, "The result of 'a.nrrd' would overwrite the input 'a.nrrd'"),
+    ({"jobs": [JOB, {"input": "c.nrrd", "output": "a.nrrd"}]}, "The result of 'c.nrrd' would overwrite the input"),
+    ({"jobs": [JOB, JOB | {"input": "c.nrrd"}]}, "Two results would be written to one file, 'b.nrrd'"),
+    ({"jobs": [JOB | {"output": f"{'b' * 251}.nrrd"}]}, "The name 'bbb"),
+    ({"assume_hu": "yes"}, "To assume HU is 'yes'; give true or false."),
     ({"model": None}, "The request is damaged"),
     ({"organs": []}, "No organ is chosen; choose at least one"),
     ({"organs": "liver"}, "The request is damaged (organs are 'liver', not a list of names)"),
@@ -85,3 +90,136 @@ def test_boxes_go_through_the_file_and_to_every_job(tmp_path: Path) -> None:
     request.write(tmp_path / "r.json")
     assert Request.read(tmp_path / "r.json") == request
     assert [dict(job.boxes) for job in request.jobs] == [{"liver": REGION}] * 2
+
+
+def by_path(path: Path) -> Path:
+    return path
+
+
+def by_link(path: Path) -> Path:
+    (path.parent / "link.nii.gz").symlink_to(path.name)
+    return path.parent / "link.nii.gz"
+
+
+def by_hard_link(path: Path) -> Path:
+    (path.parent / "hard.nii.gz").hardlink_to(path)
+    return path.parent / "hard.nii.gz"
+
+
+def by_linked_folder(path: Path) -> Path:
+    (path.parent.parent / "linked").symlink_to(path.parent)
+    return path.parent.parent / "linked" / path.name
+
+
+def by_a_detour(path: Path) -> Path:
+    return path.parent / ".." / path.parent.name / path.name
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Two volumes, a checkpoint and its base, all with endings that results may have."""
+    (tmp_path / "in").mkdir()
+    for name in ("a.nii.gz", "b.nii.gz", "model.nii.gz", "base.nii.gz"):
+        (tmp_path / "in" / name).write_bytes(name.encode())
+    return tmp_path / "in"
+
+
+@pytest.mark.parametrize("name", [by_path, by_link, by_hard_link, by_linked_folder, by_a_detour])
+@pytest.mark.parametrize(("read", "kind"), [("a", "input"), ("b", "input"), ("model", "checkpoint"), ("base", "base")])
+@pytest.mark.parametrize("first", [True, False])
+def test_no_result_replaces_what_is_read(files: Path, name: Callable[[Path], Path], read: str, kind: str, first: bool
+                                         ) -> None:
+    output = name(files / f"{read}.nii.gz")
+    jobs = [Job(files / "a.nii.gz", output), Job(files / "b.nii.gz", files / "new.nii.gz")][::1 if first else -1]
+    said = refusal(lambda: Request(tuple(jobs), files / "model.nii.gz", files / "base.nii.gz"))
+    assert f"would overwrite the {kind} '{files / read}" in said
+
+
+def test_a_linked_inputs_target_is_not_replaced_either(files: Path) -> None:
+    (files / "ct.nii.gz").symlink_to("b.nii.gz")
+    jobs = (Job(files / "ct.nii.gz", files / "b.nii.gz"),)
+    assert "would overwrite the input" in refusal(lambda: Request(jobs, files / "model.nii.gz"))
+
+
+def test_a_request_is_not_replaced_by_its_own_result(files: Path) -> None:
+    path = files / "request.nrrd"
+    Request((Job(files / "a.nii.gz", path),), files / "m").write(path)
+    before = path.read_bytes()
+    assert "would overwrite the request" in refusal(lambda: Request.read(path))
+    assert path.read_bytes() == before
+
+
+def test_a_slice_of_a_series_is_not_replaced(files: Path) -> None:
+    (files / "series").mkdir()
+    (files / "series/1.nrrd").write_bytes(bytes(128) + b"DICM")
+    (files / "series/old_segmentation.nrrd").write_bytes(b"NRRD0004")
+    for output, is_refused in (("1.nrrd", True), ("old_segmentation.nrrd", False), ("new.nrrd", False)):
+        job = Job(files / "series", files / "series" / output)
+        if is_refused:
+            assert "would overwrite the DICOM file" in refusal(lambda job=job: Request((job,), files / "m"))
+        else:
+            Request((job,), files / "m")
+
+
+def test_an_earlier_result_may_be_replaced_also_where_it_is_a_link(files: Path) -> None:
+    (files / "old.nii.gz").write_bytes(b"old")
+    (files / "linked.nii.gz").symlink_to("old.nii.gz")
+    Request((Job(files / "a.nii.gz", files / "old.nii.gz"), Job(files / "b.nii.gz", files / "linked.nii.gz")),
+            files / "m")
+
+
+@pytest.mark.parametrize("other", ["out/x.nii.gz", "out/../out/x.nii.gz", "linked/x.nii.gz"])
+def test_two_results_are_not_written_to_one_place(files: Path, other: str) -> None:
+    (files / "out").mkdir()
+    (files / "linked").symlink_to("out")
+    jobs = (Job(files / "a.nii.gz", files / "out/x.nii.gz"), Job(files / "b.nii.gz", files / other))
+    assert refusal(lambda: Request(jobs, files / "m")).startswith("Two results would be written to one file, '")
+
+
+def test_a_result_is_no_folder_and_stands_in_one(files: Path) -> None:
+    (files / "folder.nrrd").mkdir()
+    for output, message in (("folder.nrrd", "is a folder; name the file"), ("b.nii.gz/x.nrrd", "is not a folder")):
+        job = Job(files / "a.nii.gz", files / output)
+        assert message in refusal(lambda job=job: Request((job,), files / "m"))
+
+
+@pytest.mark.parametrize("name", ["labels.dcm", "labels.nhdr", "labels.txt", "labels.nii.zip", "labels.DCM", "l.mgz"])
+def test_an_ending_that_cannot_be_written_is_no_folder(files: Path, name: str) -> None:
+    for inputs in (["a.nii.gz"], ["a.nii.gz", "b.nii.gz"]):
+        said = refusal(lambda inputs=inputs: plan_jobs([files / name for name in inputs], files / name))
+        assert said.startswith(f"'{name}' is not of a format that can be written; choose from .nii.gz")
+
+
+@pytest.mark.parametrize("name", ["results", "results.2024", "1.5mm", ".cache", "v1.2.3", "2024.05.12"])
+def test_a_folder_may_have_a_dot_in_its_name(files: Path, name: str) -> None:
+    job, = plan_jobs([files / "a.nii.gz"], files / name)
+    assert job.output == files / name / "a_segmentation.seg.nrrd"
+
+
+@pytest.mark.parametrize("name", ["labels.dcm", "labels.nrrd", "x.nii.gz"])
+def test_a_folder_that_is_there_is_one_whatever_its_ending(files: Path, name: str) -> None:
+    (files / name).mkdir()
+    job, = plan_jobs([files / "a.nii.gz"], files / name)
+    assert job.output == files / name / "a_segmentation.seg.nrrd"
+
+
+@pytest.mark.parametrize("name", ["LICENSE", "notes.txt"])
+def test_a_file_that_is_no_label_volume_is_not_replaced(files: Path, name: str) -> None:
+    (files / name).write_bytes(b"text")
+    assert "is not of a format that can be written" in refusal(lambda: plan_jobs([files / "a.nii.gz"], files / name))
+
+
+def test_names_that_are_no_text_go_through_the_file(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"M\xfcller \\udcfc \xe4")
+    request = Request((Job(tmp_path / odd / "ct.nrrd", tmp_path / f"{odd}.nrrd"),), Path("m"))
+    request.write(tmp_path / "r.json")
+    (tmp_path / "r.json").read_text(encoding="utf-8")
+    assert Request.read(tmp_path / "r.json") == request
+
+
+def test_that_hu_are_assumed_is_written_only_where_it_is_asked_for(tmp_path: Path) -> None:
+    for assumed in (True, False):
+        request = Request((Job(Path("a.nrrd"), Path("b.nrrd")),), Path("m"), options=Options(assume_hu=assumed))
+        request.write(tmp_path / "r.json")
+        assert Request.read(tmp_path / "r.json") == request
+        assert ("assume_hu" in json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))) == assumed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,22 @@ def test_a_box_names_the_organs_of_the_table(tmp_path: Path, capsys: pytest.Capt
     refused, events = run([job], save(tmp_path, "ma_sam_box"), capsys)
     assert refused == 0
     assert [organ["name"] for organ in events[-1]["organs"]] == ["spleen"]
+
+
+def test_two_boxes_for_one_organ_are_refused(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    box = Region.between((0, 0, 0), (10, 10, 10))
+    with pytest.raises(ValueError, match=r"Several boxes are given for one organ \(spleen, Spleen\)"):
+        run([Job(JOB.input, JOB.output, boxes={"spleen": box, "Spleen": box})], checkpoint, capsys)
+
+
+def test_the_base_beside_the_checkpoint_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = small_model("samed")
+    card = replace(small_card(model.variant), base={"name": "base.nrrd", "sha256": "0" * 64})
+    save_model(tmp_path / "model.safetensors", model, card)
+    (tmp_path / "base.nrrd").write_bytes(b"weights")
+    with pytest.raises(ValueError, match=r"would overwrite the base '.*base\.nrrd'"):
+        run([Job(write_ct(tmp_path / "a.nrrd"), tmp_path / "base.nrrd")], tmp_path / "model.safetensors", capsys)
+    assert (tmp_path / "base.nrrd").read_bytes() == b"weights"
 
 
 def test_that_fewer_slices_run_at_once_is_told(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],

@@ -19,6 +19,21 @@ def test_the_file_appears_at_the_end_of_the_block(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
+    path = tmp_path / ("a" * 246 + ".seg.nrrd")
+    for text in ("first", "second"):
+        with atomic_write(path, ".nrrd") as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
+        assert path.read_text(encoding="utf-8") == text
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / "a") as one, atomic_write(tmp_path / "a") as other:
+        one.write_bytes(b"1")
+        other.write_bytes(b"2")
+    assert (tmp_path / "a").read_bytes() == b"1" and len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     with pytest.raises(OSError, match=r"No space left on device: '.*a\.txt'"), atomic_write(path):

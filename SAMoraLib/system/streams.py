@@ -1,0 +1,107 @@
+"""Standard output and standard error that never decide what is done: whatever becomes of a line, the work goes on.
+
+A terminal's code page may lack a name's letters, whoever reads may end early or have closed the stream before, the disk
+behind it may be full. None of this is a fault of the work (torch-free).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+STANDARD = {"stdin": 0, "stdout": 1, "stderr": 2}
+READER_LEFT = (errno.EPIPE, errno.EBADF)  # nobody wants the rest, and nobody needs to be told
+
+
+class UnfailingStream:
+    """A text stream whose writing never raises: letters that it cannot say are written as ``\\xe9`` or ``\\u60a3``, and
+    what it does not take any more is dropped.
+
+    Attributes:
+        lost: why a line was dropped, once one was.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.lost: OSError | ValueError | None = None
+
+    def write(self, text: str) -> int:
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        self._try("write", text.encode(encoding, "backslashreplace").decode(encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try("flush")
+
+    def _try(self, name: str, *arguments: Any) -> None:
+        if self.lost is None:
+            try:
+                getattr(self._stream, name)(*arguments)
+            except (OSError, ValueError) as error:  # ValueError: it was closed
+                self.lost = error
+                self._let_the_rest_go()
+
+    def _let_the_rest_go(self) -> None:
+        """What Python still holds, and flushes when it ends, would fail again there, with a message and code 120."""
+        try:
+            number, nowhere = self._stream.fileno(), os.open(os.devnull, os.O_WRONLY)
+        except (OSError, ValueError, AttributeError):
+            return  # not one of the process's own: an application's console, or a test's
+        os.dup2(nowhere, number)
+        os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def unfailing_streams() -> Iterator[None]:
+    """Inside, ``print`` to standard output and standard error never raises; for programs, which call it first.
+
+    Closed streams become open ones that lead nowhere: else the next file that is opened would take their number, and
+    a library's warnings would be written into it.
+    """
+    _fill_closed_numbers()
+    before = sys.stdout, sys.stderr
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if not isinstance(stream, UnfailingStream):
+            setattr(sys, name, UnfailingStream(stream or _nowhere()))
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        sys.stdout, sys.stderr = before
+
+
+def lost_output() -> str | None:
+    """Why what was printed on standard output did not get anywhere, in the system's words; None where it did, or where
+    its reader had read enough.
+    """
+    sys.stdout.flush()
+    error = getattr(sys.stdout, "lost", None)
+    if error is None or not isinstance(error, OSError) or error.errno in READER_LEFT:
+        return None
+    return error.strerror or str(error)
+
+
+def _fill_closed_numbers() -> None:
+    for number in STANDARD.values():
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: mostly this one
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            os.set_inheritable(number, True)
+
+
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")

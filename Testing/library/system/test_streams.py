@@ -1,0 +1,122 @@
+"""What becomes of printed lines decides nothing: other letters, readers that leave, full disks, closed streams."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from SAMoraLib.system.streams import UnfailingStream, lost_output, unfailing_streams
+from Testing.folders import ROOT
+
+FULL = Path("/dev/full")
+PROGRAM = """
+import sys
+from pathlib import Path
+from SAMoraLib.system.streams import lost_output, unfailing_streams
+with unfailing_streams():
+    done = open(sys.argv[1], "w", encoding="utf-8")
+    for number in range(2000):
+        print(f"line {number} of \\u60a3\\u8005 \\udcff", flush=number % 2 == 0)
+        print(f"warning {number} of \\u60a3", file=sys.stderr)
+    print(lost_output(), end="", file=done)
+    done.close()
+sys.exit(3)
+"""
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    (tmp_path / "program.py").write_text(PROGRAM, encoding="utf-8")
+    return tmp_path / "program.py"
+
+
+def run(program: Path, redirection: str, **environment: str) -> tuple[int, str, str, str]:
+    """Exit code, standard output, standard error, and what the program wrote into its file."""
+    done = program.with_name("done")
+    line = f'"{sys.executable}" "{program}" "{done}" {redirection}'
+    found = subprocess.run(["bash", "-c", f"{line}; echo ${{PIPESTATUS[0]}}"], cwd=ROOT, capture_output=True,
+                           env=os.environ | {"PYTHONPATH": str(ROOT)} | environment, timeout=60, check=False)
+    *lines, code = found.stdout.decode(errors="replace").splitlines()
+    return int(code), "\n".join(lines), found.stderr.decode(), done.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("redirection", "lost"), [
+    ("", "None"), ("| head -1", "None"), (">&-", "None"), ("2>&-", "None"), (">&- 2>&- <&-", "None"),
+    ("2> /dev/full", "None"), ("> /dev/full", "No space left on device"),
+    ("> /dev/full 2> /dev/full", "No space left on device")])
+def test_the_work_goes_on_and_the_exit_code_is_its_own(program: Path, redirection: str, lost: str) -> None:
+    if "full" in redirection and not FULL.exists():
+        pytest.skip("this system has no /dev/full")
+    code, _, error, done = run(program, redirection)
+    assert (code, done) == (3, lost)
+    assert "Traceback" not in error and "Exception ignored" not in error
+
+
+def test_a_closed_streams_number_goes_to_no_file(program: Path) -> None:
+    """A library's own warnings would be written into the first file that is opened."""
+    program.write_text(PROGRAM.replace("done.close()", "os.write(1, b'warning'); os.write(2, b'warning'); done.close()"
+                                       ).replace("import sys", "import os, sys"), encoding="utf-8")
+    assert run(program, ">&- 2>&-")[3] == "None"
+
+
+@pytest.mark.parametrize(("encoding", "name"), [("ascii", r"\u60a3\u8005 \udcff"), ("cp1252", r"\u60a3\u8005 \udcff"),
+                                                ("utf-8", "\u60a3\u8005 \\udcff")])
+def test_letters_that_the_code_page_lacks_are_spelt_out(program: Path, encoding: str, name: str) -> None:
+    code, text, _, _ = run(program, "", PYTHONIOENCODING=encoding)
+    assert code == 3 and text.splitlines()[0] == f"line 0 of {name}" and len(text.splitlines()) == 2000
+
+
+class Failing(io.StringIO):
+    """A stream that takes two lines."""
+
+    encoding = "ascii"
+    error: Exception = OSError(errno.ENOSPC, "No space left on device")
+
+    def write(self, text: str) -> int:
+        if self.getvalue().count("\n") == 2:
+            raise self.error
+        return super().write(text)
+
+
+def replaced(monkeypatch: pytest.MonkeyPatch) -> Failing:
+    """Standard output; not by a fixture, because pytest sets its own again afterwards."""
+    stream = Failing()
+    monkeypatch.setattr(sys, "stdout", stream)
+    return stream
+
+
+@pytest.mark.parametrize(("error", "why"), [
+    (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+    (BrokenPipeError(errno.EPIPE, "Broken pipe"), None), (ValueError("I/O operation on closed file."), None)])
+def test_what_is_lost_is_known_unless_nobody_wants_it(monkeypatch: pytest.MonkeyPatch, error: Exception,
+                                                          why: str | None) -> None:
+    stdout = replaced(monkeypatch)
+    stdout.error = error
+    with unfailing_streams():
+        print("one\ntwo é")
+        assert lost_output() is None
+        print("three")
+        print("four")
+        assert lost_output() == why
+    assert stdout.getvalue() == "one\ntwo \\xe9\n" and sys.stdout is stdout
+
+
+def test_inside_each_other_they_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    stdout = replaced(monkeypatch)
+    with unfailing_streams():
+        outer = sys.stdout
+        with unfailing_streams():
+            assert sys.stdout is outer
+        assert sys.stdout is outer
+    assert sys.stdout is stdout
+
+
+def test_a_stream_is_asked_for_everything_else() -> None:
+    stream = UnfailingStream(Failing())
+    assert stream.encoding == "ascii" and not stream.isatty() and stream.write("é") == 1
