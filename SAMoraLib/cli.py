@@ -37,8 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         end_with_parent()
         code = _run(options)
         if why := lost_output():
-            print(f"samora: Standard output could not be written ({why}), which result files do not depend on; make "
-                  "room, or send it elsewhere.", file=sys.stderr)
+            print(f"samora: {why}", file=sys.stderr)
             return REFUSED if options.command is _info else code  # which does nothing else
         return code
 
