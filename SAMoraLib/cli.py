@@ -23,7 +23,7 @@ from SAMoraLib.system.allocator import keep_freed_memory
 from SAMoraLib.system.garbage import without_collector
 from SAMoraLib.system.parent import INTERRUPTED, end_with_parent
 from SAMoraLib.system.ranks import rank_and_world, share_of
-from SAMoraLib.system.streams import lost_output, unfailing_streams
+from SAMoraLib.system.streams import lost_output, one_line, unfailing_streams
 from SAMoraLib.volume.io import LABEL_FORMATS
 
 DONE, REFUSED = 0, 1
@@ -58,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _refuse(options: argparse.Namespace, message: str) -> None:
-    print(f"samora: {message}", file=sys.stderr)
+    print(f"samora: {one_line(message)}", file=sys.stderr)
     if options.command is _predict and options.json:
         print(json.dumps({"event": "error", "volume": None, "message": message}), flush=True)
 

@@ -98,6 +98,11 @@ def lost_output() -> str | None:
             "make room, or send it elsewhere.")
 
 
+def one_line(text: str) -> str:
+    """Text with names in it, on a line of its own: what would end the line, or steer the terminal, is spelt out."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
 def _fill_closed_numbers() -> None:
     for number in STANDARD.values():
         try:

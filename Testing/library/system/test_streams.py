@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from SAMoraLib.system.streams import UnfailingStream, lost_output, unfailing_streams
+from SAMoraLib.system.streams import UnfailingStream, lost_output, one_line, unfailing_streams
 from Testing.folders import ROOT
 
 FULL = Path("/dev/full")
@@ -140,3 +140,10 @@ def test_inside_each_other_they_are_one(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_stream_is_asked_for_everything_else() -> None:
     stream = UnfailingStream(Failing())
     assert stream.encoding == "ascii" and not stream.isatty() and stream.write("é") == 1
+
+
+@pytest.mark.parametrize(("text", "line"), [
+    ("'患者 é.nrrd' is damaged.", "'患者 é.nrrd' is damaged."), ("a\nb\r\tc", r"a\nb\r\tc"),
+    ("\x1b[31mred", r"\x1b[31mred"), ("\udcff", r"\udcff"), ("a\u2028b", r"a\u2028b")])
+def test_a_name_stays_on_its_line(text: str, line: str) -> None:
+    assert one_line(text) == line

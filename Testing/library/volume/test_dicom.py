@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,8 +12,9 @@ import pytest
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from SAMoraLib.volume.dicom import order_of_slices
-from SAMoraLib.volume.io import read_volume
+from SAMoraLib.volume.dicom import is_dicom, order_of_slices
+from SAMoraLib.volume.io import read_volume, stored_bytes
+from Testing.comma_locale import comma_locale
 from Testing.refusals import refusal
 
 STRAIGHT = np.eye(3)
@@ -156,3 +159,32 @@ def test_a_note_beside_the_slices_is_ignored(tmp_path: Path) -> None:
     write_slices(tmp_path / "ct", straight)
     (tmp_path / "ct/note.txt").write_text("text", encoding="utf-8")
     assert read_volume(tmp_path / "ct").array.shape == HU.shape
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
+@pytest.mark.parametrize("odd", ["folder", "files", "both"])
+def test_a_series_whose_names_are_no_text_is_read(tmp_path: Path, odd: str) -> None:
+    name = os.fsdecode(b"M\xfcller")
+    folder = write_slices(tmp_path / "ct", straight)
+    if odd != "folder":
+        for path in list(folder.iterdir()):
+            path.rename(folder / f"{name} {path.name}")
+    if odd != "files":
+        folder = folder.rename(tmp_path / name)
+    assert np.array_equal(read_volume(folder).array, HU)
+    assert stored_bytes(folder) >= HU.nbytes and len(list(folder.iterdir())) == len(HU)
+
+
+def test_a_decimal_comma_of_the_process_changes_nothing(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+                                                        ) -> None:
+    folder = write_slices(tmp_path / "ct", straight)
+    with comma_locale(tmp_path_factory.mktemp("locales")):
+        found = read_volume(folder)
+    assert np.allclose(found.spacing, (0.8, 0.9, STEP)) and np.array_equal(found.array, HU)
+
+
+def test_a_dicom_file_is_known_by_its_mark(tmp_path: Path) -> None:
+    folder = write_slices(tmp_path / "ct", straight)
+    (tmp_path / "text.dcm").write_text("DICM", encoding="utf-8")
+    assert is_dicom(folder / "0.dcm")
+    assert not any(map(is_dicom, (tmp_path / "text.dcm", folder, tmp_path / "none.dcm")))
