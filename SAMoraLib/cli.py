@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from SAMoraLib import __version__
-from SAMoraLib.arguments import gibibytes, lps_region, organ_box, organ_names, seed_number, whole_number
+from SAMoraLib.arguments import (
+    gibibytes,
+    lps_region,
+    organ_box,
+    organ_names,
+    seed_number,
+    whole_number,
+    with_lists_whole,
+)
 from SAMoraLib.card import Card, read_card
 from SAMoraLib.request import PRECISIONS, Options, Request, plan_jobs
 from SAMoraLib.system.allocator import keep_freed_memory
@@ -33,7 +41,7 @@ CT_ABDOMEN = Path(__file__).with_name("checkpoints") / "ct_abdomen.safetensors"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code, which says what was done, whatever became of what was printed."""
     with unfailing_streams():
-        options = make_parser().parse_args(arguments)
+        options = make_parser().parse_args(with_lists_whole(sys.argv[1:] if arguments is None else arguments))
         end_with_parent()
         code = _run(options)
         if why := lost_output():
