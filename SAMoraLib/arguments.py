@@ -44,7 +44,7 @@ def organ_names(text: str) -> tuple[str, ...]:
 
 
 def with_lists_whole(arguments: Sequence[str], option: str = "--organs") -> list[str]:
-    """A command line where ``--organs liver, spleen`` is one value: a comma at the end of a word says that more comes."""
+    """A command line where ``--organs liver, spleen`` is one value: a comma at a word's end says that more comes."""
     whole: list[str] = []
     listed = False  # whether the last word is the option's value
     for word in arguments:
