@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import operator
+from collections.abc import Sequence
 
 from SAMoraLib.volume import Region
 
@@ -51,6 +52,19 @@ def organ_names(text: str) -> tuple[str, ...]:
     if not names:
         raise argparse.ArgumentTypeError("no organ is named; give e.g. liver,spleen or leave the option out")
     return names
+
+
+def with_lists_whole(arguments: Sequence[str], option: str = "--organs") -> list[str]:
+    """A command line where ``--organs liver, spleen`` is one value: a comma at a word's end says that more comes."""
+    whole: list[str] = []
+    listed = False  # whether the last word is the option's value
+    for word in arguments:
+        if listed and (whole[-1].endswith(",") or word.startswith(",")) and not word.startswith("-"):
+            whole[-1] += word
+            continue
+        listed = word.startswith(f"{option}=") or (bool(whole) and whole[-1] == option)
+        whole.append(word)
+    return whole
 
 
 def organ_box(text: str) -> tuple[str, Region]:

@@ -125,3 +125,14 @@ def read_card(path: str | Path) -> Card:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"The checkpoint's card is damaged ({error}); export the checkpoint again.") from error
     return Card.from_json(data)
+
+
+def cards_in(folder: Path) -> dict[Path, Card]:
+    """The cards of all checkpoints in a folder; files that have none are passed over."""
+    cards: dict[Path, Card] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            cards[path] = read_card(path)
+        except (ValueError, OSError):
+            continue
+    return cards

@@ -16,14 +16,23 @@ from pathlib import Path
 from typing import Any
 
 from SAMoraLib import __version__
-from SAMoraLib.arguments import gibibytes, lps_region, organ_box, organ_names, scale_number, seed_number, whole_number
+from SAMoraLib.arguments import (
+    gibibytes,
+    lps_region,
+    organ_box,
+    organ_names,
+    scale_number,
+    seed_number,
+    whole_number,
+    with_lists_whole,
+)
 from SAMoraLib.card import Card, read_card
 from SAMoraLib.request import PRECISIONS, Options, Request, plan_jobs
 from SAMoraLib.system.allocator import keep_freed_memory
 from SAMoraLib.system.garbage import without_collector
 from SAMoraLib.system.parent import INTERRUPTED, end_with_parent
 from SAMoraLib.system.ranks import rank_and_world, share_of
-from SAMoraLib.system.streams import lost_output, unfailing_streams
+from SAMoraLib.system.streams import lost_output, one_line, unfailing_streams
 from SAMoraLib.variants import EXPERTS
 from SAMoraLib.volume.io import LABEL_FORMATS
 
@@ -34,12 +43,11 @@ CT_ABDOMEN = Path(__file__).with_name("checkpoints") / "ct_abdomen.safetensors"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code, which says what was done, whatever became of what was printed."""
     with unfailing_streams():
-        options = make_parser().parse_args(arguments)
+        options = make_parser().parse_args(with_lists_whole(sys.argv[1:] if arguments is None else arguments))
         end_with_parent()
         code = _run(options)
         if why := lost_output():
-            print(f"samora: Standard output could not be written ({why}), which result files do not depend on; make "
-                  "room, or send it elsewhere.", file=sys.stderr)
+            print(f"samora: {why}", file=sys.stderr)
             return REFUSED if options.command is _info else code  # which does nothing else
         return code
 
@@ -60,7 +68,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _refuse(options: argparse.Namespace, message: str) -> None:
-    print(f"samora: {message}", file=sys.stderr)
+    print(f"samora: {one_line(message)}", file=sys.stderr)
     if options.command is _predict and options.json:
         print(json.dumps({"event": "error", "volume": None, "message": message}), flush=True)
 

@@ -161,9 +161,8 @@ class Request:
             OSError: the file cannot be written.
         """
         with atomic_write(path) as unfinished:
-            text = json.dumps(self.to_json(), ensure_ascii=False)
-            # What is no text in a name becomes \\udcff, which is JSON's own way to write it.
-            unfinished.write_bytes(text.encode(errors="backslashreplace"))
+            # What is no text in a name becomes \udcff, which is JSON's own way to write it.
+            unfinished.write_text(json.dumps(self.to_json(), ensure_ascii=False), "utf-8", errors="backslashreplace")
 
     @classmethod
     def read(cls, path: str | Path) -> Request:

@@ -28,6 +28,7 @@ from SAMoraLib.labels import LabelSet
 from SAMoraLib.system.allocator import keep_freed_memory
 from SAMoraLib.system.files import file_sha256, write_json
 from SAMoraLib.system.ranks import rank_and_world, share_of
+from SAMoraLib.system.streams import unfailing_streams
 from SAMoraLib.volume import Volume
 from SAMoraLib.volume.io import read_volume, write_volume
 from Training.data.boxes import boxes_around
@@ -195,6 +196,7 @@ def run(args: argparse.Namespace) -> Result | None:
     return write_results(args.output, results, about)
 
 
+@unfailing_streams()
 def main(arguments: Sequence[str] | None = None) -> None:
     args = parser().parse_args(arguments)
     keep_freed_memory()

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from SAMoraLib.system.files import write_text
+from SAMoraLib.system.streams import unfailing_streams
 from Training.compare import compare
 from Training.evaluate import parser as evaluate_parser
 from Training.grids.plan import Grid, PlannedRun, plan, read_grid
@@ -108,6 +109,7 @@ def slots(jobs: int | None, device_list: str) -> list[str | None]:
     return [devices[number % len(devices)] for number in range(jobs)]
 
 
+@unfailing_streams()
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # ends the children, too

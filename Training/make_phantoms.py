@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from SAMoraLib.demo.phantom import make_phantom
+from SAMoraLib.system.streams import unfailing_streams
 from SAMoraLib.volume.io import write_volume
 
 
@@ -38,6 +39,7 @@ def _write_phantom(job: tuple[Path, int]) -> None:
     write_volume(phantom.ct, image)
 
 
+@unfailing_streams()
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m Training.make_phantoms",
                                      description="Write phantom CTs with labels as a data set.")

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from SAMoraLib.labels import LABEL_SETS, LabelSet, get_label_set
 from SAMoraLib.preprocessing.settings import Preprocessing
+from SAMoraLib.system.streams import unfailing_streams
 from Training.data.few_shot import read_slice_list
 from Training.data.manifest import SPLITS, Case, Manifest, write_manifest
 from Training.datasets.cases import Checked, read_case
@@ -193,6 +194,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+@unfailing_streams()
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser()
     args = options.parse_args(arguments)

@@ -26,6 +26,7 @@ from SAMoraLib.checkpoint import load_experts
 from SAMoraLib.model import SegmentationModel, as_rgb_slices, build_model
 from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.system.files import write_json
+from SAMoraLib.system.streams import unfailing_streams
 from SAMoraLib.variants import Variant, get_variant
 from SAMoraLib.weights.sam import load_base
 from SAMoraLib.weights.tensors import read_tensors
@@ -136,6 +137,7 @@ def _described(card: Card, path: Path) -> tuple[Preprocessing, Variant, int]:
     return card.preprocessing, card.variant, card.image_size
 
 
+@unfailing_streams()
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--manifest", type=Path, required=True)

@@ -12,6 +12,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from SAMoraLib.system.streams import unfailing_streams
 from Training.data.manifest import read_manifest, write_manifest
 from Training.data.unlabelled import sample_slices
 
@@ -28,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+@unfailing_streams()
 def main(arguments: Sequence[str] | None = None) -> None:
     args = parser().parse_args(arguments)
     try:

@@ -213,9 +213,8 @@ def _describe_run(model: Path, options: Options, ending: str) -> dict[str, Any]:
     if card.labels is None:
         raise ValueError(f"'{model.name}' is a checkpoint of kind '{card.kind}', which cannot segment by itself; give "
                          "a trained model.")
-    for organ in options.organs or ():
-        card.labels.by_name(organ)
-    kept = [name for name in card.labels.names if options.organs is None or name in options.organs]
+    organs = card.labels.names_of(options.organs or card.labels.names)
+    kept = [name for name in card.labels.names if name in organs]
     return {"model": f"{card.name} {file_sha256(model)[:16]}", "organs": ",".join(kept), "format": ending,
             "precision": options.precision, "skim": options.skim}
 

@@ -31,7 +31,10 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # as a cluster or a container ends a job
     try:
         _make_importable()
-        return _run(_options(arguments))
+        from SAMoraLib.system.streams import unfailing_streams
+
+        with unfailing_streams():  # no name, reader or full disk behind a line ends the run
+            return _run(_options(arguments))
     except SystemExit as stop:  # argparse: --help, or a wrong option; or SIGTERM
         return int(stop.code or DONE)
     except KeyboardInterrupt:
@@ -139,11 +142,7 @@ def _model_file(name: str) -> Path:
 
 
 def _say(line: str, stream: TextIO | None = None) -> None:
-    stream = stream or sys.stdout
-    try:
-        print(line, file=stream, flush=True)
-    except UnicodeEncodeError:  # a name in a script that the terminal does not know must not end the run
-        print(ascii(line), file=stream, flush=True)
+    print(line, file=stream or sys.stdout, flush=True)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
-from SAMoraLib.card import Card, read_card
+from SAMoraLib.card import Card, cards_in, read_card
 from SAMoraLib.checkpoint import load_model
 from SAMoraLib.inference.device import check_precision, choose_device
 from SAMoraLib.inference.fallback import is_out_of_memory, move_within_memory, predict_within_memory
@@ -14,6 +15,7 @@ from SAMoraLib.inference.organ_table import organ_table
 from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.inference.reporter import Reporter
 from SAMoraLib.labels import LabelSet
+from SAMoraLib.preprocessing.input_check import WrongInput, check_input
 from SAMoraLib.request import Job, Options, Request, check_outputs
 from SAMoraLib.volume import Region
 from SAMoraLib.volume.io import read_volume, write_segmentation
@@ -39,6 +41,7 @@ def predict_files(request: Request, as_json: bool = False) -> int:
     model, card = load_model(request.model, base=request.base)
     predictor = Predictor(model, card, batch_size=options.batch_size, skim=options.skim)
     predictor.compute_in(options.precision)
+    kept = request.model.parent
     reporter = Reporter(as_json)
     move_within_memory(predictor, device, reporter.notice)
     reporter.event("ready", model=card.name, device=str(predictor.device), volumes=len(request.jobs))
@@ -46,6 +49,9 @@ def predict_files(request: Request, as_json: bool = False) -> int:
     for job in request.jobs:
         try:
             _predict_one(predictor, options, job, reporter)
+        except WrongInput as error:
+            reporter.failure(str(job.input), f"{error}{suggestion(error.looks_like, kept)}")
+            refused += 1
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             reporter.failure(str(job.input), refusal(error, job))
             refused += 1
@@ -73,6 +79,13 @@ def _named_boxes(job: Job, labels: LabelSet) -> dict[str, Region]:
     return boxes
 
 
+def suggestion(modality: str, folder: Path) -> str:
+    """Which models in a folder are for a modality, as one more sentence; empty where none is, or it is not known."""
+    names = [card.name for card in cards_in(folder).values()
+             if card.kind == "model" and card.preprocessing and card.preprocessing.modality == modality]
+    return f" For {modality} there is the model '{names[0]}'." if names else ""
+
+
 def refusal(error: Exception, job: Job) -> str:
     """Why a volume was not segmented, in one sentence."""
     if is_out_of_memory(error):
@@ -89,7 +102,8 @@ def _predict_one(predictor: Predictor, options: Options, job: Job, reporter: Rep
     name = str(job.input)
     reporter.progress(name, 0.0, "reading")
     check_reading(job.input, options.max_memory)
-    volume = read_volume(job.input)
+    volume = read_volume(job.input, reporter.notice)
+    check_input(volume, job.input.name, predictor.preprocessing, reporter.notice, options.assume_hu)
     with fitted_batch(predictor, volume, options.max_memory) as fewer:
         if fewer:
             reporter.notice(f"'{job.input.name}' runs with {predictor.batch_size} slices at once, which is what fits "
@@ -98,5 +112,8 @@ def _predict_one(predictor: Predictor, options: Options, job: Job, reporter: Rep
             predictor, volume, job, options.organs,
             lambda fraction, stage: reporter.progress(name, fraction, stage), reporter.notice)
     write_segmentation(segmentation, predictor.labels, job.output)
+    if not segmentation.array.any():
+        reporter.notice(f"Nothing was found in '{job.input.name}': it shows none of the organs looked for, or is not "
+                        "what the model was made for.")
     rows = organ_table(segmentation, predictor.labels, volume, options.organs or tuple(job.boxes) or None, confidence)
     reporter.result(name, job.output, rows, time.monotonic() - started)

@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from SAMoraLib.inference.organ_table import OrganRow
+from SAMoraLib.system.streams import one_line
 
 
 class Reporter:
@@ -41,7 +42,7 @@ class Reporter:
         organs = [asdict(row) | {"found": row.found} for row in rows]
         self.event("result", volume=volume, output=str(output), seconds=round(seconds, 2), organs=organs)
         if not self.as_json:
-            print(f"{volume} -> {output} ({seconds:.1f} s)\n{format_table(rows)}", flush=True)
+            print(f"{one_line(f'{volume} -> {output}')} ({seconds:.1f} s)\n{format_table(rows)}", flush=True)
 
     def notice(self, message: str) -> None:
         """Something that whoever waits should know; the work goes on."""
@@ -54,7 +55,7 @@ class Reporter:
     def _tell(self, name: str, **values: Any) -> None:
         self._close()
         self.event(name, **values)
-        print(f"samora: {values['message']}", file=sys.stderr, flush=True)
+        print(f"samora: {one_line(values['message'])}", file=sys.stderr, flush=True)
 
     def _close(self) -> None:
         if self.bar is not None:

@@ -24,7 +24,7 @@ SOFT_HU = (-250, 350)  # fat to enhanced vessels: most of every body
 NORMALISED = 20.0  # values of a span below this are no HU, whatever their mean
 BYTE = 255
 FEW_LABELS = 256
-SMALL_MM = 80.0
+SMALL_MM = 60.0
 NAMES = {"PT": "PET", "NM": "a scintigram", "US": "ultrasound", "MR": "MR", "CT": "CT", "SEG": "a segmentation"}
 
 

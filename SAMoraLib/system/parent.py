@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from SAMoraLib.system.streams import unfailing_streams
+
 VARIABLE = "SAMORA_END_WITH_PARENT"  # set by a parent that holds the other end of standard input as long as it lives
 STANDARD_INPUT = 0
 GRACE_SECONDS = 2.0  # to remove half files
@@ -17,11 +19,12 @@ INTERRUPTED = 130
 
 def run_as_child(program: Callable[[], int]) -> int:
     """Run a program that ends with its parent: its own exit code, or ``INTERRUPTED`` where it was told to stop."""
-    end_with_parent()
-    try:
-        return program()
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    with unfailing_streams():
+        end_with_parent()
+        try:
+            return program()
+        except KeyboardInterrupt:
+            return INTERRUPTED
 
 
 def end_with_parent() -> None:

@@ -60,11 +60,15 @@ class UnfailingStream:
 
 
 @contextmanager
-def unfailing_streams() -> Iterator[None]:
-    """Inside, ``print`` to standard output and standard error never raises; for programs, which call it first.
+def unfailing_streams(printing_is_all: bool = False) -> Iterator[None]:
+    """Inside, ``print`` to standard output and standard error never raises; for programs, which call it first, or
+    decorate their ``main``.
 
     Closed streams become open ones that lead nowhere: else the next file that is opened would take their number, and
     a library's warnings would be written into it.
+
+    Args:
+        printing_is_all: of a program whose result is what it prints: where that is lost, it ends with exit code 1.
     """
     _fill_closed_numbers()
     before = sys.stdout, sys.stderr
@@ -74,6 +78,8 @@ def unfailing_streams() -> Iterator[None]:
             setattr(sys, name, UnfailingStream(stream or _nowhere()))
     try:
         yield
+        if printing_is_all and (why := lost_output()):
+            raise SystemExit(why)
     finally:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
@@ -81,14 +87,20 @@ def unfailing_streams() -> Iterator[None]:
 
 
 def lost_output() -> str | None:
-    """Why what was printed on standard output did not get anywhere, in the system's words; None where it did, or where
-    its reader had read enough.
+    """A sentence about standard output that could not be written; None where it could, or where its reader had read
+    enough.
     """
     sys.stdout.flush()
     error = getattr(sys.stdout, "lost", None)
-    if error is None or not isinstance(error, OSError) or error.errno in READER_LEFT:
+    if not isinstance(error, OSError) or error.errno in READER_LEFT:
         return None
-    return error.strerror or str(error)
+    return (f"Standard output could not be written ({error.strerror or error}), which result files do not depend on; "
+            "make room, or send it elsewhere.")
+
+
+def one_line(text: str) -> str:
+    """Text with names in it, on a line of its own: what would end the line, or steer the terminal, is spelt out."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def _fill_closed_numbers() -> None:

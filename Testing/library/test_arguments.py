@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from SAMoraLib.arguments import gibibytes, lps_region, organ_box, organ_names, scale_number, seed_number, whole_number
+from SAMoraLib.arguments import (
+    gibibytes,
+    lps_region,
+    organ_box,
+    organ_names,
+    scale_number,
+    seed_number,
+    whole_number,
+    with_lists_whole,
+)
 from SAMoraLib.volume import Region
 
 
@@ -55,3 +64,15 @@ def test_what_is_no_region_is_refused(text: str) -> None:
 
 def test_a_box_is_an_organ_and_a_region() -> None:
     assert organ_box("left_kidney=0,10,0,20,0,30") == ("left_kidney", Region.between((0, 0, 0), (10, 20, 30)))
+
+
+@pytest.mark.parametrize(("words", "whole"), [
+    ("ct.nrrd --organs liver, spleen", ["ct.nrrd", "--organs", "liver,spleen"]),
+    ("--organs liver, spleen , aorta ct.nrrd", ["--organs", "liver,spleen,aorta", "ct.nrrd"]),
+    ("--organs=liver, spleen ct.nrrd", ["--organs=liver,spleen", "ct.nrrd"]),
+    ("--organs liver ,spleen", ["--organs", "liver,spleen"]),
+    ("--organs liver, --json", ["--organs", "liver,", "--json"]),
+    ("--organs liver ct.nrrd a, b", ["--organs", "liver", "ct.nrrd", "a,", "b"]),
+    ("a, b --output c, d", ["a,", "b", "--output", "c,", "d"]), ("--organs", ["--organs"]), ("", [])])
+def test_a_list_of_organs_may_have_blanks(words: str, whole: list[str]) -> None:
+    assert with_lists_whole(words.split()) == whole

@@ -103,7 +103,8 @@ def done_before(run: Run, *names: str) -> None:
 
 
 @pytest.mark.parametrize(("organs", "kept"), [(None, ",".join(get_label_set("synapse").names)),
-                                              (("liver", "spleen"), "spleen,liver")])
+                                              (("liver", "spleen"), "spleen,liver"),
+                                              (("Liver", "LEFT kidney"), "left_kidney,liver")])
 def test_results_are_comparable_by_model_organs_format_and_speed(run: Run, organs: Any, kept: str) -> None:
     run.add("a")
     made = run.make(options=Options(organs, precision="half", skim=2), ending=".nii.gz")

@@ -7,6 +7,8 @@ from typing import TypeVar
 
 import jsonargparse
 
+from SAMoraLib.system.streams import unfailing_streams
+
 Config = TypeVar("Config")
 
 
@@ -30,7 +32,11 @@ def from_command_line(config: Callable[..., Config], arguments: Sequence[str] | 
 def command(train: Callable[[Config], object], config: Callable[..., Config],
             arguments: Sequence[str] | None = None) -> None:
     """Train as the command line says; what is refused ends the program with exit code 1 and its one sentence."""
-    settings = from_command_line(config, arguments)
+    with unfailing_streams():  # days of training do not end because nobody reads on
+        _train(train, from_command_line(config, arguments))
+
+
+def _train(train: Callable[[Config], object], settings: Config) -> None:
     try:
         train(settings)
     except (ValueError, OSError) as error:

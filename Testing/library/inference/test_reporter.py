@@ -66,6 +66,15 @@ def test_notices_and_failures_go_to_standard_error_for_both(capsys: pytest.Captu
         assert capsys.readouterr().err == "samora: Memory ran out.\nsamora: It is broken.\n"
 
 
+def test_a_name_does_not_break_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    reporter = Reporter(as_json=False)
+    reporter.failure("a\nb.nrrd", "'a\nb.nrrd' is broken.")
+    reporter.result("a\nb.nrrd", Path("a\nb_segmentation.nrrd"), [], 1.0)
+    said = capsys.readouterr()
+    assert said.err == "samora: 'a\\nb.nrrd' is broken.\n"
+    assert said.out.splitlines()[0] == "a\\nb.nrrd -> a\\nb_segmentation.nrrd (1.0 s)"
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_where_nobody_watches_there_is_no_bar(as_json: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Standard error of a file, or lines for a program."""

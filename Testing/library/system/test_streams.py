@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from SAMoraLib.system.streams import UnfailingStream, lost_output, unfailing_streams
+from SAMoraLib.system.streams import UnfailingStream, lost_output, one_line, unfailing_streams
 from Testing.folders import ROOT
 
 FULL = Path("/dev/full")
+LOST = ("Standard output could not be written (No space left on device), which result files do not depend on; make "
+        "room, or send it elsewhere.")
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -48,8 +50,7 @@ def run(program: Path, redirection: str, **environment: str) -> tuple[int, str, 
 
 @pytest.mark.parametrize(("redirection", "lost"), [
     ("", "None"), ("| head -1", "None"), (">&-", "None"), ("2>&-", "None"), (">&- 2>&- <&-", "None"),
-    ("2> /dev/full", "None"), ("> /dev/full", "No space left on device"),
-    ("> /dev/full 2> /dev/full", "No space left on device")])
+    ("2> /dev/full", "None"), ("> /dev/full", LOST), ("> /dev/full 2> /dev/full", LOST)])
 def test_the_work_goes_on_and_the_exit_code_is_its_own(program: Path, redirection: str, lost: str) -> None:
     if "full" in redirection and not FULL.exists():
         pytest.skip("this system has no /dev/full")
@@ -92,7 +93,7 @@ def replaced(monkeypatch: pytest.MonkeyPatch) -> Failing:
 
 
 @pytest.mark.parametrize(("error", "why"), [
-    (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+    (OSError(errno.ENOSPC, "No space left on device"), LOST),
     (BrokenPipeError(errno.EPIPE, "Broken pipe"), None), (ValueError("I/O operation on closed file."), None)])
 def test_what_is_lost_is_known_unless_nobody_wants_it(monkeypatch: pytest.MonkeyPatch, error: Exception,
                                                           why: str | None) -> None:
@@ -105,6 +106,25 @@ def test_what_is_lost_is_known_unless_nobody_wants_it(monkeypatch: pytest.Monkey
         print("four")
         assert lost_output() == why
     assert stdout.getvalue() == "one\ntwo \\xe9\n" and sys.stdout is stdout
+
+
+@pytest.mark.parametrize(("error", "ends"), [(OSError(errno.ENOSPC, "No space left on device"), True),
+                                             (BrokenPipeError(errno.EPIPE, "Broken pipe"), False)])
+def test_a_program_that_does_nothing_but_print_says_that_it_failed(monkeypatch: pytest.MonkeyPatch, error: Exception,
+                                                                   ends: bool) -> None:
+    @unfailing_streams(printing_is_all=True)
+    def program() -> int:
+        print("one\ntwo")
+        print("three")
+        return 5
+
+    replaced(monkeypatch).error = error
+    if ends:
+        with pytest.raises(SystemExit) as end:
+            program()
+        assert end.value.code == LOST
+    else:
+        assert program() == 5
 
 
 def test_inside_each_other_they_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,3 +140,10 @@ def test_inside_each_other_they_are_one(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_stream_is_asked_for_everything_else() -> None:
     stream = UnfailingStream(Failing())
     assert stream.encoding == "ascii" and not stream.isatty() and stream.write("é") == 1
+
+
+@pytest.mark.parametrize(("text", "line"), [
+    ("'患者 é.nrrd' is damaged.", "'患者 é.nrrd' is damaged."), ("a\nb\r\tc", r"a\nb\r\tc"),
+    ("\x1b[31mred", r"\x1b[31mred"), ("\udcff", r"\udcff"), ("a\u2028b", r"a\u2028b")])
+def test_a_name_stays_on_its_line(text: str, line: str) -> None:
+    assert one_line(text) == line

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,8 @@ from pydicom.uid import (
 from scipy.spatial.transform import Rotation
 
 from SAMoraLib.volume.dicom import headers_of, in_order
-from SAMoraLib.volume.io import read_volume
+from SAMoraLib.volume.io import read_volume, stored_bytes
+from Testing.comma_locale import comma_locale
 from Testing.library.volume import dicom_files as files
 from Testing.refusals import refusal
 
@@ -442,3 +445,25 @@ def test_a_series_a_level_down_is_found(tmp_path: Path) -> None:
     files.series(tmp_path / "study/1/3")
     message = refusal(lambda: read_volume(tmp_path / "study"))
     assert "holds 2 folders with DICOM files; give one of them, e.g. '1/2'" in message.replace("\\", "/")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
+@pytest.mark.parametrize("odd", ["folder", "files", "both"])
+def test_a_series_whose_names_are_no_text_is_read(tmp_path: Path, odd: str) -> None:
+    name = os.fsdecode(b"M\xfcller")
+    folder = write_slices(tmp_path / "ct", straight)
+    if odd != "folder":
+        for path in list(folder.iterdir()):
+            path.rename(folder / f"{name} {path.name}")
+    if odd != "files":
+        folder = folder.rename(tmp_path / name)
+    assert np.array_equal(read_volume(folder).array, HU)
+    assert stored_bytes(folder) >= HU.nbytes and len(list(folder.iterdir())) == len(HU)
+
+
+def test_a_decimal_comma_of_the_process_changes_nothing(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+                                                        ) -> None:
+    folder = write_slices(tmp_path / "ct", straight)
+    with comma_locale(tmp_path_factory.mktemp("locales")):
+        found = read_volume(folder)
+    assert np.allclose(found.spacing, (0.8, 0.9, STEP)) and np.array_equal(found.array, HU)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,3 +106,20 @@ def test_a_fault_of_the_program_itself_is_not_made_a_sentence() -> None:
 
     with pytest.raises(KeyError):
         command(fail, Recipe, ["--output", "o"])
+
+
+def test_a_line_that_nobody_takes_does_not_end_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Left(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    steps: list[int] = []
+
+    def train(recipe: Recipe) -> None:
+        for step in range(recipe.eggs):
+            print(f"step {step}")
+            steps.append(step)
+
+    monkeypatch.setattr("sys.stdout", Left())
+    command(train, Recipe, ["--output", "o", "--eggs", "3"])
+    assert steps == [0, 1, 2]

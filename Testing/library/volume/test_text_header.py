@@ -1,0 +1,128 @@
+"""NRRD and MetaImage: size, unit and orientation are said, or refused or told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from SAMoraLib.volume import Volume
+from SAMoraLib.volume.io import read_volume
+from SAMoraLib.volume.text_header import millimetres, read_fields
+from Testing.refusals import refusal
+
+VOXELS = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+PLACE = {"space": "left-posterior-superior", "space directions": "(2,0,0) (0,3,0) (0,0,5)",
+         "space origin": "(10,20,30)", "kinds": "domain domain domain"}
+META_PLACE = {"TransformMatrix": "1 0 0 0 1 0 0 0 1", "Offset": "10 20 30", "ElementSpacing": "2 3 5"}
+
+
+def nrrd(path: Path, **fields: str | None) -> Path:
+    """A NRRD; a field of None is left out, and "_" in a name stands for a blank."""
+    changed = {name.replace("_", " "): value for name, value in fields.items()}
+    lines = {"type": "short", "dimension": "3", "sizes": "5 4 3", "endian": "little", "encoding": "raw"}
+    lines |= changed | PLACE | changed  # the dimension of the space comes before what is said in it
+    text = "\n".join(f"{name}: {value}" for name, value in lines.items() if value is not None)
+    path.write_bytes(f"NRRD0004\n# a comment: spacings\n{text}\nkey:=space units\n\n".encode() + VOXELS.tobytes())
+    return path
+
+
+def meta(path: Path, **fields: str | None) -> Path:
+    lines = {"ObjectType": "Image", "NDims": "3", "DimSize": "5 4 3"} | META_PLACE | fields
+    text = "\n".join(f"{name} = {value}" for name, value in lines.items() if value is not None)
+    path.write_bytes(f"{text}\nElementType = MET_SHORT\nElementDataFile = LOCAL\n".encode() + VOXELS.tobytes())
+    return path
+
+
+def told(path: Path) -> tuple[Volume, list[str]]:
+    messages: list[str] = []
+    return read_volume(path, messages.append), messages
+
+
+def test_a_plain_file_is_read_without_a_word(tmp_path: Path) -> None:
+    for path in (nrrd(tmp_path / "v.nrrd"), meta(tmp_path / "v.mha")):
+        found, messages = told(path)
+        assert (found.spacing, found.origin, messages) == ((2, 3, 5), (10, 20, 30), [])
+        assert np.array_equal(found.array, VOXELS)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("mm", 1), ("um", 0.001), ("cm", 10), ("m", 1000), ("micron", 0.001),
+                                              ("µm", 0.001), ("", 1), ("???", 1)])
+def test_lengths_have_a_unit(tmp_path: Path, unit: str, factor: float) -> None:
+    directions = " ".join(f"({','.join(map(repr, row))})" for row in (np.diag([2.0, 3, 5]) / factor).tolist())
+    origin = f"({10 / factor!r},{20 / factor!r},{30 / factor!r})"
+    path = nrrd(tmp_path / "v.nrrd", space_units=" ".join([f'"{unit}"'] * 3), space_directions=directions,
+                space_origin=origin)
+    path.write_bytes(path.read_bytes().replace("µ".encode(), "µ".encode("latin-1")))
+    found, messages = told(path)
+    assert found.spacing == pytest.approx((2, 3, 5)) and found.origin == pytest.approx((10, 20, 30)) and not messages
+
+
+def test_a_unit_by_axis_counts_too(tmp_path: Path) -> None:
+    path = nrrd(tmp_path / "v.nrrd", space_directions=None, space=None, space_origin=None, spacings="2000 3000 5000",
+                units='"um" "um" "um"')
+    assert told(path)[0].spacing == pytest.approx((2, 3, 5))
+    path = meta(tmp_path / "v.mha", ElementSpacing="2000 3000 5000", DistanceUnits="um")
+    assert told(path)[0].spacing == pytest.approx((2, 3, 5))
+
+
+@pytest.mark.parametrize(("units", "message"), [('"furlong" "furlong" "furlong"', "'furlong', which is not known"),
+                                                ('"mm" "mm" "um"', "several units (mm, um)")])
+def test_other_units_are_refused(tmp_path: Path, units: str, message: str) -> None:
+    path = nrrd(tmp_path / "v.nrrd", space_units=units)
+    assert message in refusal(lambda: read_volume(path))
+
+
+@pytest.mark.parametrize("fields", [
+    {"space directions": None}, {"space directions": None, "spacings": "2 3"},
+    {"space directions": None, "spacings": "2 nan 5"}, {"space directions": None, "spacings": "nan nan nan"},
+    {"space directions": "(2,0,0) none (0,0,5)"}, {"space directions": "(2,0,0) (0,nan,0) (0,0,5)"}])
+def test_a_nrrd_without_a_voxel_size_is_refused(tmp_path: Path, fields: dict[str, str | None]) -> None:
+    path = nrrd(tmp_path / "v.nrrd", **fields)
+    assert "how large its voxels are" in refusal(lambda: millimetres(path, lambda _: None))
+
+
+@pytest.mark.parametrize("spacing", [None, "2 3", "2 3 nan", "2 3 0", "a b c"])
+def test_a_metaimage_without_a_voxel_size_is_refused(tmp_path: Path, spacing: str | None) -> None:
+    path = meta(tmp_path / "v.mha", ElementSpacing=spacing)
+    assert "how large its voxels are" in refusal(lambda: read_volume(path))
+
+
+def test_the_size_of_an_element_is_one(tmp_path: Path) -> None:
+    assert told(meta(tmp_path / "v.mha", ElementSpacing=None, ElementSize="2 3 5"))[0].spacing == (2, 3, 5)
+
+
+def test_an_image_of_two_dimensions_is_refused(tmp_path: Path) -> None:
+    path = nrrd(tmp_path / "v.nrrd", dimension="2", sizes="20 3", space=None, space_directions=None, space_origin=None,
+                kinds=None, spacings="2 3")
+    assert "2 dimensions, and nothing says how thick" in refusal(lambda: read_volume(path))
+    path = meta(tmp_path / "v.mha", NDims="2", DimSize="20 3", ElementSpacing="2 3", TransformMatrix="1 0 0 1",
+                Offset="0 0")
+    assert "2 dimensions, and nothing says how thick" in refusal(lambda: read_volume(path))
+
+
+@pytest.mark.parametrize("make", [
+    lambda folder: nrrd(folder / "v.nrrd", space=None, **{"space directions": None, "space origin": None},
+                        spacings="2 3 5"),
+    lambda folder: nrrd(folder / "v.nrrd", space=None, **{"space dimension": "3"}),
+    lambda folder: nrrd(folder / "v.nrrd", space="scanner-xyz"),
+    lambda folder: meta(folder / "v.mha", TransformMatrix=None)], ids=["spacings", "dimension", "scanner", "meta"])
+def test_an_orientation_that_is_not_said_is_told(tmp_path: Path, make) -> None:
+    found, messages = told(make(tmp_path))
+    assert found.spacing == (2, 3, 5) and len(messages) == 1 and "left and right may be exchanged" in messages[0]
+
+
+@pytest.mark.parametrize("space", ["right-anterior-superior", "RAS", "LPS", "left-anterior-superior"])
+def test_other_names_of_the_patients_axes_are_known(tmp_path: Path, space: str) -> None:
+    assert told(nrrd(tmp_path / "v.nrrd", space=space))[1] == []
+
+
+def test_fields_end_where_the_voxels_begin(tmp_path: Path) -> None:
+    path = nrrd(tmp_path / "v.nrrd")
+    path.write_bytes(path.read_bytes() + b"\nspace units: x\n")
+    fields = read_fields(path)
+    assert "spaceunits" not in fields and fields["sizes"] == "5 4 3" and "key" not in fields
+    path = meta(tmp_path / "v.mha")
+    path.write_bytes(path.read_bytes() + b"\nDistanceUnits = x\n")
+    assert "distanceunits" not in read_fields(path)
