@@ -1,19 +1,10 @@
 from __future__ import annotations
 
-from collections import Counter
-from pathlib import Path
-
-import numpy as np
 import pytest
 
-from SAMoraLib.labels import get_label_set
 from SAMoraLib.volume import Volume
-from SAMoraLib.volume.io import write_volume
 from Testing.folders import SHARED
 from Training.data.manifest import read_manifest
-from Training.datasets.folder import find_sources, parse_label_map
-from Training.datasets.protocol import Source
-from Training.datasets.splits import parse_splits, random_splits
 from Training.prepare import main
 
 CHAOS = SHARED / "data" / "chaos_mr_t2"
@@ -35,17 +26,6 @@ def test_from_folders_to_manifest(cases, tmp_path, capsys):
     assert case.spacing == pytest.approx((1.5, 1.5, 5.0))
     assert manifest.label_map == {1: 1, 2: 2, 3: 3, 4: 4}
     assert "2 train, 1 validation, 1 left out" in capsys.readouterr().out
-
-
-def test_nnunet_layout(cases, tmp_path):
-    image, label = cases.add("x")
-    for folder, name, volume in [("imagesTr", "liver_1_0000", image), ("labelsTr", "liver_1", label)]:
-        (tmp_path / "nn" / folder).mkdir(parents=True)
-        write_volume(volume, tmp_path / "nn" / folder / f"{name}.nii.gz")
-    (tmp_path / "nn" / "imagesTr" / "._liver_1_0000.nii.gz").touch()
-    (source,) = find_sources(tmp_path / "nn", "", "")
-    assert source == Source("liver_1", tmp_path / "nn" / "imagesTr" / "liver_1_0000.nii.gz",
-                            tmp_path / "nn" / "labelsTr" / "liver_1.nii.gz")
 
 
 def test_numbers_of_other_data_sets(cases, tmp_path):
@@ -77,59 +57,14 @@ def test_finds_a_reoriented_copy_in_another_split(cases, tmp_path):
         cases.manifest(tmp_path / "out", train="a", test="b")
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (lambda v: Volume(v.array[1:], v.spacing, v.origin, v.direction), "resample the label"),
-    (lambda v: Volume(v.array, (1.5, 1.5, 4.9), v.origin, v.direction), "the spacing of the label"),
-    (lambda v: Volume(v.array, v.spacing, (11.0, -20.0, 30.0), v.direction), "the origin of the label"),
-    (lambda v: Volume(v.array, v.spacing, v.origin, (-1, 0, 0, 0, -1, 0, 0, 0, 1)), "the direction of the label"),
-    (lambda v: v.with_array(v.array * np.float32(0.5)), "no label numbers"),
-])
-def test_refuses_a_label_that_does_not_fit(cases, tmp_path, change, message):
-    image, label = cases.add("a")
-    cases.write("b", image.with_array(image.array + 1), change(label))
-    with pytest.raises(ValueError, match=f"Case 'b'.*{message}"):
-        cases.manifest(tmp_path / "out", train="a,b")
-
-
 def test_says_which_cases_and_folders_are_missing(cases, tmp_path):
     cases.add("a")
     with pytest.raises(SystemExit, match="name z but the folder holds a"):
         main(_command(tmp_path, "--split", "train=a,z"))
     with pytest.raises(SystemExit, match=r"neither sub-folders with 'ct\.nii\.gz'"):
         main(_command(tmp_path, "--image", "ct.nii.gz"))
-    with pytest.raises(FileNotFoundError, match="no folder"):
-        find_sources(tmp_path / "none", "", "")
-
-
-def test_split_lists():
-    assert parse_splits(["train=1,2", "test=3"]) == {"1": "train", "2": "train", "3": "test"}
-    with pytest.raises(ValueError, match="list it once"):
-        parse_splits(["train=1", "test=1"])
-    with pytest.raises(ValueError, match="Unknown split in 'dev=1'"):
-        parse_splits(["dev=1"])
-
-
-def test_random_splits_are_seeded_and_keep_their_shares():
-    sources = [Source(f"{n:02d}", Path("i"), Path("l") if n < 20 else None) for n in range(23)]
-    split_of = random_splits(sources, (0.7, 0.15, 0.15), seed=3)
-    assert Counter(split_of.values()) == {"train": 14, "validation": 3, "test": 3, "unlabelled": 3}
-    assert split_of == random_splits(sources[::-1], (0.7, 0.15, 0.15), seed=3)
-    assert split_of != random_splits(sources, (0.7, 0.15, 0.15), seed=4)
-    assert sorted(random_splits(sources[:3], (0.7, 0.15, 0.15), 0).values()) == ["test", "train", "validation"]
-    assert set(random_splits(sources[:1], (1.0, 0.0, 0.0), 0).values()) == {"train"}
-    with pytest.raises(ValueError, match="too few"):
-        random_splits(sources[:2], (0.7, 0.15, 0.15), 0)
-    with pytest.raises(ValueError, match="shares of 1"):
-        random_splits(sources, (0.7, 0.1, 0.1), 0)
-
-
-def test_label_maps():
-    labels = get_label_set("chaos_mr")
-    assert parse_label_map("", labels) == {1: 1, 2: 2, 3: 3, 4: 4}
-    assert parse_label_map("6=liver,12=spleen", labels) == {6: 1, 12: 4}
-    for text, message in [("liver", "NUMBER=ORGAN"), ("0=liver", "NUMBER=ORGAN"), ("1=heart", "'heart' is not")]:
-        with pytest.raises(ValueError, match=message):
-            parse_label_map(text, labels)
+    with pytest.raises(SystemExit, match="no folder"):
+        main([*_command(tmp_path), "--input", str(tmp_path / "none")])
 
 
 @pytest.mark.skipif(not CHAOS.is_dir(), reason="needs ../shared/data/chaos_mr_t2, which is not part of the repository")
