@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from SAMoraLib.demo.phantom import make_phantom
-from SAMoraLib.demo.tissues import LABEL_OF_STRUCTURE, STRUCTURE
+from SAMoraLib.demo.tissues import LABEL_OF_STRUCTURE, STRUCTURE, STRUCTURES
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.volume.io import read_volume, write_volume
-from Training.make_painted import main, make_copy, read_patient
+from Testing.closeness import assert_close
+from Training import make_painted
+from Training.make_painted import Patient, _sample_points, main, make_copy, read_patient, structures_of
 
 IDS = {"spleen": 1, "right_kidney": 2, "left_kidney": 3, "gallbladder": 4, "liver": 5, "stomach": 6, "pancreas": 7,
        "aorta": 52}
@@ -39,6 +41,85 @@ def test_every_organ_keeps_its_place_and_the_rest_is_told_apart_by_hu(files: tup
     assert patient.hu[patient.structures == STRUCTURE["air"]].mean() < -500
     cortex, medulla = (patient.structures == STRUCTURE[f"left_kidney_{part}"] for part in ("cortex", "medulla"))
     assert cortex.sum() > 100 and medulla.sum() > 100
+
+
+SIDE = 25
+BLOCK = slice(3, 22)  # 19 voxels along each axis, in the middle
+
+
+def body_of(hu: float) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and HU (SIDE, SIDE, SIDE) of a body without organs in air."""
+    array = np.full((SIDE,) * 3, -1000.0)
+    array[:, 1:-1, 1:-1] = hu
+    return np.zeros(array.shape, int), array
+
+
+@pytest.mark.parametrize(("number", "hu", "expected"), [
+    (0, -300, "visceral_fat"), (0, -301, "bowel_gas"), (0, -31, "visceral_fat"), (0, -30, "muscle"), (0, 300, "muscle"),
+    (0, 301, "bone_cortex"), (25, 300, "bone_marrow"), (25, 301, "bone_cortex"), (10, -400, "lung"),
+    (10, -399, "lung_vessel"), (1, 900, "spleen"),
+])
+def test_what_the_labels_leave_together_is_told_apart_by_its_hu(number: int, hu: float, expected: str) -> None:
+    ids, array = body_of(50)
+    ids[12, 12, 12], array[12, 12, 12] = number, hu
+    structures = structures_of(ids, array, (1.0, 1.0, 1.0))
+    assert STRUCTURES[structures[12, 12, 12]] == expected
+    assert STRUCTURES[structures[12, 5, 5]] == "muscle" and STRUCTURES[structures[12, 0, 5]] == "air"
+
+
+def test_the_body_is_the_largest_part_brighter_than_its_border() -> None:
+    ids, array = body_of(-1000)
+    array[:, 2:9, 2:9], array[:, 14:23, 14:23] = -249, -249  # a couch, and the body
+    array[:, 14, :] = -250
+    structures = structures_of(ids, array, (1.0, 1.0, 1.0))
+    assert {STRUCTURES[number] for number in np.unique(structures)} == {"air", "visceral_fat"}
+    assert np.array_equal(structures != STRUCTURE["air"], (array == -249) & (np.arange(SIDE) > 12))
+
+
+@pytest.mark.parametrize(("number", "side"), [(2, "right"), (3, "left")])
+def test_a_kidneys_cortex_is_seven_millimetres_thick(number: int, side: str) -> None:
+    ids, array = body_of(50)
+    ids[BLOCK, BLOCK, BLOCK] = number
+    structures = structures_of(ids, array, (1.0, 1.0, 2.0))
+    found = np.argwhere(structures == STRUCTURE[f"{side}_kidney_medulla"])
+    assert found.min(axis=0).tolist() == [6, 10, 10] and found.max(axis=0).tolist() == [18, 14, 14]
+    assert len(found) == 13 * 5 * 5
+    assert (structures == STRUCTURE[f"{side}_kidney_cortex"]).sum() == 19**3 - len(found)
+
+
+@pytest.mark.parametrize(("number", "gut"), [(6, "stomach"), (18, "bowel")])
+def test_a_wall_is_four_millimetres_thick_where_there_is_no_gas(number: int, gut: str) -> None:
+    ids, array = body_of(50)
+    ids[BLOCK, BLOCK, BLOCK] = number
+    array[12, 12, 3:7], array[12, 11, 3:7] = -300, -301
+    structures = structures_of(ids, array, (1.0, 1.0, 1.0))
+    assert [STRUCTURES[number] for number in structures[12, 5, 12:18]] == [f"{gut}_wall"] * 6
+    assert [STRUCTURES[number] for number in structures[12, 14, 3:8]] == [f"{gut}_wall"] * 3 + [f"{gut}_content"] * 2
+    assert [STRUCTURES[number] for number in structures[12, 12, 3:7]] == [f"{gut}_content"] * 4
+    assert [STRUCTURES[number] for number in structures[12, 11, 3:7]] == [f"{gut}_gas"] * 4
+
+
+@pytest.mark.parametrize("size", [1.0, 0.5])
+def test_a_copy_is_turned_and_sized_about_its_middle(monkeypatch: pytest.MonkeyPatch, size: float) -> None:
+    """Without turn and bend, the patient's own voxels; a part along z, all of the other axes."""
+    for name, value in (("TURN", 0.0), ("SIZE", (size, size)), ("BEND_MM", 0.0)):
+        monkeypatch.setattr(make_painted, name, value)
+    array = np.zeros((20, 30, 40))
+    z, y, x = _sample_points(Patient(array, array, (2.0, 2.0, 5.0)), (2.0, 2.0, 2.5), np.random.default_rng(3))
+    assert z.shape[1:] == (30, 40) and 0.6 * 40 - 1 < z.shape[0] <= 40
+    assert_close(y[0, :, 0], 14.5 + size * (np.arange(30) - 14.5), tolerance=1e-5)
+    assert_close(x[0, 0], 19.5 + size * (np.arange(40) - 19.5), tolerance=1e-5)
+    assert_close(np.diff(z[:, 0, 0]), np.full(len(z) - 1, size / 2), tolerance=1e-5)
+    assert z.min() > -0.5 and z.max() < 19.5 and z.std() > 0
+
+
+def test_a_copy_bends_about_as_far_as_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("TURN", 0.0), ("SIZE", (1.0, 1.0))):
+        monkeypatch.setattr(make_painted, name, value)
+    array = np.zeros((30, 30, 30))
+    points = _sample_points(Patient(array, array, (10.0, 10.0, 10.0)), (10.0, 10.0, 10.0), np.random.default_rng(3))
+    bent = 10 * (points[2] - np.arange(30))
+    assert 4 < bent.std() < 10 and abs(bent.mean()) < 4
 
 
 @pytest.mark.parametrize("painted", [False, True])

@@ -14,7 +14,7 @@ from SAMoraLib.volume import Volume
 from Testing.folders import SHARED
 from Testing.training.unlabelled_volumes import data_set, tissue
 from Training.data.manifest import Manifest
-from Training.data.unlabelled import NEAR, WORDS, Seen, fingerprint, sample_slices
+from Training.data.unlabelled import NEAR, STEP, WORDS, Seen, fingerprint, sample_slices
 from Training.datasets.protocol import Source
 from Training.prepare import prepare
 
@@ -101,6 +101,13 @@ def test_finds_every_fingerprint_within_the_distance(bits: int) -> None:
 def test_a_fingerprint_is_where_brightness_rises() -> None:
     ramp = np.tile(np.linspace(0, 1, 17, dtype=np.float32), (1, 17, 1))
     assert fingerprint(ramp).tolist() == [[2**32 - 1] * WORDS] and fingerprint(1 - ramp).tolist() == [[0] * WORDS]
+
+
+def test_a_rise_counts_if_it_is_more_than_noise() -> None:
+    flat = np.zeros((1, 17, 17), np.float32)
+    for rise, expected in ((STEP, 0), (1.001 * STEP, 2**32 - 1), (0.5, 2**32 - 1), (-0.5, 0)):
+        steep = flat + np.float32(rise) * np.arange(17, dtype=np.float32)
+        assert fingerprint(steep).tolist() == [[expected] * WORDS], rise
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data, which is not part of the repository")

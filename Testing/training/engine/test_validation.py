@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,6 +92,15 @@ def test_a_slab_is_one_slice_if_nothing_else_is_said(tmp_path: Path) -> None:
     cache, model = random_cases(tmp_path, a=(3, 4, 4)), Reader()
     assert [index for index, _ in slab_by_slab(model, cache)] == [0, 1, 2]
     assert model.seen == [(3, 1, 1, 4, 4)]
+
+
+@pytest.mark.parametrize(("measure", "shape"), [(slab_by_slab, (17, 4, 4)), (windowed, (1, 4, 36))])
+def test_eight_slabs_are_in_memory_at_once_if_nothing_else_is_said(tmp_path: Path, measure: Any,
+                                                                   shape: tuple[int, int, int]) -> None:
+    """Seventeen slices, and seventeen windows of one."""
+    cache, model = random_cases(tmp_path, a=shape), Reader()
+    assert len(list(measure(model, cache))) == len(cache)
+    assert [shape[0] for shape in model.seen] == [8, 8, 1]
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])

@@ -76,7 +76,7 @@ def test_seeds_of_other_cases_or_organs_make_no_row(tmp_path: Path, other: list[
 
 def test_rows_share_their_organs() -> None:
     other = Row("other", (), ((result("x", (0.5,), ("liver",)),),))
-    assert require_same_organs([TWO_SEEDS, TWO_SEEDS]) == ORGANS
+    assert require_same_organs([TWO_SEEDS]) == require_same_organs([TWO_SEEDS, TWO_SEEDS]) == ORGANS
     assert "tested on different organs" in refusal(lambda: require_same_organs([TWO_SEEDS, other]))
 
 
