@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from Testing.small import CT, small_model
 from Testing.training.conftest import Cases
 from Testing.training.small_cache import CLASSES, cache_of, random_cases
 from Training.data.slices import build_cache
+from Training.engine import validation
 from Training.engine.validation import dice_validation, mean_case_dice, slab_by_slab, windowed
 from Training.settings.optimisation import Optimisation
 
@@ -94,13 +94,13 @@ def test_a_slab_is_one_slice_if_nothing_else_is_said(tmp_path: Path) -> None:
     assert model.seen == [(3, 1, 1, 4, 4)]
 
 
-@pytest.mark.parametrize(("measure", "shape"), [(slab_by_slab, (17, 4, 4)), (windowed, (1, 4, 36))])
-def test_eight_slabs_are_in_memory_at_once_if_nothing_else_is_said(tmp_path: Path, measure: Any,
-                                                                   shape: tuple[int, int, int]) -> None:
-    """Seventeen slices, and seventeen windows of one."""
-    cache, model = random_cases(tmp_path, a=shape), Reader()
-    assert len(list(measure(model, cache))) == len(cache)
+def test_eight_slices_are_in_memory_at_once_if_nothing_else_is_said(tmp_path: Path,
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, model, asked = random_cases(tmp_path, a=(17, 4, 4)), Reader(), []
+    assert len(list(slab_by_slab(model, cache))) == 17
     assert [shape[0] for shape in model.seen] == [8, 8, 1]
+    monkeypatch.setattr(validation, "sliding_window", lambda windows, *part: asked.append(windows.batch_size) or [])
+    assert not list(windowed(model, cache)) and asked == [8]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
