@@ -14,7 +14,7 @@ from Training.data.augment import two_views
 from Training.data.manifest import Manifest, read_manifest
 from Training.data.slices import ViewDataset, build_cache
 from Training.data.unlabelled import Sample
-from Training.sample_unlabelled import main
+from Training.sample_unlabelled import main, parser
 
 
 def test_stage_1_reads_the_drawn_slices_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,3 +66,7 @@ def test_what_cannot_be_drawn_is_one_sentence_and_no_file(tmp_path: Path, count:
         main(["--manifest", str(tmp_path / "a" / "manifest.json"), "--count", count, "--output",
               str(tmp_path / "out.json"), "--cache", str(tmp_path / "cache")])
     assert not (tmp_path / "out.json").exists()
+
+
+def test_help_begins_with_what_the_command_does() -> None:
+    assert parser().description == "Draw the unlabelled slices of stage 1 from several data sets."
