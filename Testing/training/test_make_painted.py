@@ -122,6 +122,21 @@ def test_a_copy_bends_about_as_far_as_is_said(monkeypatch: pytest.MonkeyPatch) -
     assert 4 < bent.std() < 10 and abs(bent.mean()) < 4
 
 
+def test_copies_differ_in_resolution_noise_and_contrast_medium(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1.5 to 2.4 mm in the plane, slices of 2 to 6 mm, noise of 1 to 12 HU, contrast medium in six of ten."""
+    given: list[int] = []
+    monkeypatch.setattr(make_painted, "contrast_medium", lambda structures, *_: given.append(1) or 0 * structures)
+    flat = Patient(np.full((12, 16, 16), 100), np.full((12, 16, 16), STRUCTURE["liver"], np.uint8), (5.0, 5.0, 5.0))
+    copies = [make_copy(flat, seed, painted=False)[0] for seed in range(60)]
+    in_plane, same, between = np.array([copy.spacing for copy in copies]).T
+    assert np.array_equal(in_plane, same)
+    assert 1.5 <= in_plane.min() < 1.6 and 2.3 < in_plane.max() <= 2.4
+    assert 2 <= between.min() < 2.5 and 5.5 < between.max() <= 6
+    noise = [1.4826 * np.median(np.abs(copy.array[copy.array > 30] - 100)) for copy in copies]
+    assert 0.9 < min(noise) < 3 and 10 < max(noise) < 12.5
+    assert 25 < len(given) < 47
+
+
 @pytest.mark.parametrize("painted", [False, True])
 def test_a_copy_is_another_patient_whose_labels_fit_its_image(files: tuple[Path, Path], painted: bool) -> None:
     patient = read_patient(*files)

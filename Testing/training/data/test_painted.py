@@ -87,3 +87,18 @@ def test_a_phantoms_maps_stay_what_they_were(monkeypatch: pytest.MonkeyPatch, tm
     thickness = 4.0 + 4.0 * np.random.default_rng(7).random()
     assert asked == [(7, (1.8, 1.8, pytest.approx(thickness)), False)]
     assert np.load(tmp_path / "maps.npy").shape[1:] == (64, 64)
+
+
+def test_the_pixels_of_a_painted_ct_are_those_of_a_body_in_its_box(monkeypatch: pytest.MonkeyPatch,
+                                                                   phantoms: list[np.ndarray]) -> None:
+    """350 to 450 mm wide, on 64 pixels; slices 4 to 8 mm thick: how coarse the texture looks depends on both."""
+    asked: list[tuple[float, ...]] = []
+    paint = painted.paint_ct
+    monkeypatch.setattr(painted, "paint_ct", lambda structures, spacing, rng: asked.append(spacing) or paint(
+        structures, spacing, rng))
+    both = slices(phantoms, ct=1.0)
+    for epoch in range(12):
+        _ = both[epoch, 12]
+    x, y, z = np.array(asked).T
+    assert np.array_equal(x, y) and 350 / 64 <= x.min() < 375 / 64 and 425 / 64 < x.max() <= 450 / 64
+    assert 4 <= z.min() < 5 and 7 < z.max() <= 8
