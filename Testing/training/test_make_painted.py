@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from SAMoraLib.demo.tissues import LABEL_OF_STRUCTURE, STRUCTURE, STRUCTURES
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.volume.io import read_volume, write_volume
 from Testing.closeness import assert_close
+from Testing.training.in_process import InProcess
 from Training import make_painted
 from Training.make_painted import Patient, _sample_points, main, make_copy, read_patient, structures_of
 
@@ -170,6 +172,21 @@ def test_the_command_writes_both_kinds_and_keeps_what_is_there(files: tuple[Path
     main(command)
     assert [path.stat().st_mtime_ns for path in written] == stamps
     assert read_volume(written[0]).array.shape == read_volume(tmp_path / "labelsTr" / written[0].name).array.shape
+
+
+def test_two_in_five_copies_keep_the_patients_own_hu_however_many_there_are(
+        files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(make_painted, "_write_copy", jobs.append)
+    monkeypatch.setattr(make_painted, "ProcessPoolExecutor", InProcess)
+    command = ["--image", str(files[0]), "--label", str(files[1]), "--output", str(tmp_path)]
+    main(command)
+    assert [(folder, seed) for _, folder, seed, _ in jobs] == [(tmp_path, seed) for seed in range(30_000, 30_100)]
+    assert InProcess.workers == 2 and not jobs[0][3]
+    del jobs[:]
+    main([*command, "--first-seed", "7", "--count", "1000"])
+    own = np.cumsum([not painted for _, _, _, painted in jobs])
+    assert own[-1] == 400 and np.abs(own - 0.4 * np.arange(1, 1001)).max() < 1.5
 
 
 def test_labels_on_another_grid_and_labels_without_organs_are_refused(

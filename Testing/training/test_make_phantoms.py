@@ -9,26 +9,12 @@ import pytest
 
 from SAMoraLib.demo.phantom import Phantom, make_phantom
 from SAMoraLib.volume.io import read_volume, write_volume
+from Testing.training.in_process import InProcess
 from Training import make_phantoms
 from Training.make_phantoms import main
 
 SEED = 20_013
 asked: list[tuple[int, tuple[float, ...], bool]] = []
-
-
-class InProcess:
-    """In place of the pool: what is patched holds in this process alone."""
-
-    def __init__(self, workers: int) -> None:
-        asked.append((workers, (), True))
-
-    def __enter__(self) -> InProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    map = staticmethod(map)
 
 
 @pytest.fixture
@@ -56,8 +42,8 @@ def test_a_file_of_each_kind_for_every_seed(small: None, tmp_path: Path) -> None
 def test_the_voxels_of_a_seed_stay_what_they_were(small: None, tmp_path: Path) -> None:
     """Square in the plane, of 1.6 to 2.4 mm, in slices of 4 to 6 mm; the organs of some patients were removed."""
     main(["--output", str(tmp_path), "--first-seed", str(SEED), "--count", "1"])
-    workers, (seed, spacing, all_organs) = asked
-    assert workers[0] == 2 and seed == SEED and not all_organs
+    ((seed, spacing, all_organs),) = asked
+    assert InProcess.workers == 2 and seed == SEED and not all_organs
     rng = np.random.default_rng(SEED)
     in_plane, between = 1.6 + 0.8 * rng.random(), 4 + 2 * rng.random()
     assert spacing == pytest.approx((in_plane, in_plane, between))
