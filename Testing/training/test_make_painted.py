@@ -115,6 +115,19 @@ def test_a_copy_is_turned_and_sized_about_its_middle(monkeypatch: pytest.MonkeyP
     assert z.min() > -0.5 and z.max() < 19.5 and z.std() > 0
 
 
+def test_a_copy_turns_about_as_far_as_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of TURN is each angle's standard deviation; two of the three move an axis."""
+    for name, value in (("SIZE", (1.0, 1.0)), ("BEND_MM", 0.0)):
+        monkeypatch.setattr(make_painted, name, value)
+    patient = Patient(np.zeros((4, 5, 6)), np.zeros((4, 5, 6), np.uint8), (10.0, 10.0, 10.0))
+    squares = []
+    for seed in range(100):
+        points = _sample_points(patient, (10.0, 10.0, 10.0), np.random.default_rng(seed))
+        along = points[:, 0, 0, 1] - points[:, 0, 0, 0]
+        squares.append(np.degrees(np.arccos(np.clip(along[2] / np.linalg.norm(along), -1, 1))) ** 2)
+    assert np.mean(squares) ** 0.5 == pytest.approx(8 / 2 * 2**0.5, rel=0.2)
+
+
 def test_a_copy_bends_about_as_far_as_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("TURN", 0.0), ("SIZE", (1.0, 1.0))):
         monkeypatch.setattr(make_painted, name, value)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 
 
 def saved_figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
@@ -23,5 +22,7 @@ def saved_figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def text_sizes(figure: Figure) -> dict[str, float]:
-    """Every text of a figure and its size in points."""
-    return {text.get_text(): text.get_fontsize() for text in figure.findobj(Text) if text.get_text()}
+    """Titles and legends of a figure with their sizes in points."""
+    legends = [text for legend in figure.legends for text in legend.get_texts()]
+    return {text.get_text(): text.get_fontsize() for text in (*figure.texts, *(axis.title for axis in figure.axes),
+                                                              *legends)}
