@@ -83,6 +83,8 @@ def test_a_group_of_boxes_stands_around_each_organ(tmp_path: Path, monkeypatch: 
                                                      for centre in (-0.2, 0.8, 0.2, 1.2)]
     dots = [part.get_offsets().tolist() for part in figure.axes[0].collections]
     assert dots[0] == [pytest.approx(dot) for dot in ([-0.28, 0.6], [-0.2, 0.7], [-0.12, 0.9])]
+    dot = figure.axes[0].collections[0]
+    assert (dot.get_sizes().tolist(), dot.get_linewidth().tolist(), dot.get_zorder()) == ([12], [0.5], 3)
     assert dots[3] == [pytest.approx(dot) for dot in ([1.12, 0.8], [1.28, 0.85])]
 
 

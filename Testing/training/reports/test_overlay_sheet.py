@@ -110,8 +110,9 @@ def test_a_line_shows_the_slice_and_all_that_was_found_in_it(two_rows: tuple[Man
     assert "has no case 'z'" in refusal(lambda: _panels("z", rows, manifest))
 
 
-def test_the_window_spans_the_first_to_the_99th_percentile(tmp_path: Path) -> None:
-    values = np.arange(2 * 20 * 25, dtype=np.float32).reshape(2, 20, 25) + 100
+@pytest.mark.parametrize("scale", [1, 1e-3])
+def test_the_window_spans_the_first_to_the_99th_percentile(tmp_path: Path, scale: float) -> None:
+    values = scale * (np.arange(2 * 20 * 25, dtype=np.float32).reshape(2, 20, 25) + 100)
     volume = Volume(values, (2.0, 3.0, 1.0), (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
     label = np.zeros(values.shape, np.uint8)
     label[1, 5, 5] = 1
@@ -121,7 +122,7 @@ def test_the_window_spans_the_first_to_the_99th_percentile(tmp_path: Path) -> No
     low, high = np.percentile(values, (1, 99))
     assert panels.aspect == 1.5
     assert panels.picture.shape == (5 + 8 + 1, 5 + 12 + 1)
-    assert np.allclose(panels.picture, np.clip((values[1, :14, :18] - low) / (high - low), 0, 1))
+    assert np.allclose(panels.picture, np.clip((values[1, :14, :18] - low) / (high - low), 0, 1), atol=1e-5)
 
 
 def test_the_sheet_has_a_line_for_each_case_and_a_column_for_each_row(
