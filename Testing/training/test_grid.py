@@ -43,7 +43,7 @@ def test_a_variant_that_does_not_exist_is_refused_before_anything_starts(tmp_pat
 
 
 def test_the_runs_can_be_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--grid", str(write_grid(tmp_path)), "--list"])
+    assert main(["--grid", str(write_grid(tmp_path)), "--list"]) == 0
     assert "samed_rank4_seed2" in capsys.readouterr().out and not (tmp_path / "runs").exists()
 
 

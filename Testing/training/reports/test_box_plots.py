@@ -127,3 +127,10 @@ def test_axes_of_shares_end_at_one_and_those_of_distances_begin_at_zero(tmp_path
                                                                     for organ in ORGANS}},) for value in (20.0, 40.0)))
     axis = drawn(tmp_path, monkeypatch, [far], "hd95").axes[0]
     assert axis.get_ylim()[0] == 0 and axis.get_ylim()[1] > 40 and axis.get_ylabel() == "HD95 (mm)"
+
+
+def test_a_row_that_found_one_organ_alone_is_named_in_the_legend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+                                                                 ) -> None:
+    results = ({"case": "0", "organs": {"liver": {"strict": {"dice": None}}, "spleen": {"strict": {"dice": 0.5}}}},)
+    (legend,) = drawn(tmp_path, monkeypatch, [Row("one", (Path("a"),), (results,))]).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["one (1 case)"]
