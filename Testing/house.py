@@ -11,6 +11,7 @@ from pathlib import Path
 from Testing.folders import ROOT
 
 PRODUCT = ("SAMoraLib", "Training", "SAMora")
+MIRRORS = {"SAMoraLib": "library", "Training": "training", "SAMora": "slicer"}  # the folders of Testing
 FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 COMPREHENSION = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
@@ -97,6 +98,29 @@ def lines_with(pattern: str, *folders: str) -> list[str]:
     return [f"{path.relative_to(ROOT)}:{number}" for path in sources(*folders)
             for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
             if re.search(pattern, line)]
+
+
+def mirror(source: Path) -> Path:
+    """Where the test file of a source's name belongs; SAMoraSlicer is the Slicer module itself, no folder of it."""
+    product, *folders = source.relative_to(ROOT).parts[:-1]
+    kept = [folder for folder in folders if folder != "SAMoraSlicer"]
+    return ROOT.joinpath("Testing", MIRRORS[product], *kept, f"test_{source.stem}.py")
+
+
+def says_something_to_test(source: Path) -> bool:
+    """Not so: a folder's ``__init__``, ``__main__``, and modules of nothing but imports and types without methods."""
+    if source.stem in ("__init__", "__main__"):
+        return False
+    statements = _parsed(source).body
+    types = [node for node in statements if isinstance(node, ast.ClassDef)]
+    if any(isinstance(part, FUNCTION) for node in types for part in ast.walk(node)):
+        return True
+    plain = ast.Import | ast.ImportFrom | ast.ClassDef
+    return not types or any(not isinstance(node, plain) and not _is_docstring(node) for node in statements)
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def _parsed(path: Path) -> ast.Module:

@@ -27,9 +27,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from Testing.folders import ROOT, SHARED
+from Testing.house import mirror
 
 SOURCES = ("SAMoraLib", "Training", "SAMora/SAMoraSlicer")
-MIRRORS = {"SAMoraLib": "library", "Training": "training", "SAMoraSlicer": "slicer"}  # folders of Testing
 IMPORTERS = 14
 SECONDS = 300  # for a change's tests: one that makes a loop endless is noticed by that
 TURNED: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -121,7 +121,7 @@ def tests_of(path: str) -> list[str]:
     parts = path.removeprefix("SAMora/").removesuffix(".py").removesuffix("/__init__").split("/")
     module, package, name = ".".join(parts), ".".join(parts[:-1]), parts[-1]
     imported = re.compile(rf"\b{re.escape(module)}\b|from {re.escape(package)} import .*\b{name}\b")
-    own = ROOT.joinpath("Testing", MIRRORS[parts[0]], *parts[1:-1], f"test_{name}.py")
+    own = mirror(ROOT / path)
     importers = [test for test in sorted((ROOT / "Testing").rglob("test_*.py"))
                  if test != own and imported.search(test.read_text(encoding="utf-8"))]
     importers.sort(key=lambda test: test.parent != own.parent)

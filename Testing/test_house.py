@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+
+import pytest
 
 from Testing import house
 from Testing.folders import ROOT
@@ -43,6 +46,39 @@ def test_the_top_of_training_is_what_is_run() -> None:
 
 def test_the_top_of_the_library_is_the_products_nouns() -> None:
     assert len(list((ROOT / "SAMoraLib").glob("*.py"))) <= 13
+
+
+def test_every_source_has_a_test_file_of_its_name_in_the_mirrored_place() -> None:
+    """And what has none says nothing that a test could hold; CONTRIBUTING.md has the kinds."""
+    missing = [str(source.relative_to(ROOT)) for source in house.sources(*house.PRODUCT)
+               if house.says_something_to_test(source) and "def test_" not in _text(house.mirror(source))]
+    assert not missing
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+@pytest.mark.parametrize(("name", "test"), [
+    ("SAMoraLib/card.py", "library/test_card.py"), ("SAMora/SAMora.py", "slicer/test_SAMora.py"),
+    ("Training/data/slices.py", "training/data/test_slices.py"),
+    ("SAMora/SAMoraSlicer/panel/run.py", "slicer/panel/test_run.py"),
+])
+def test_the_mirrored_place(name: str, test: str) -> None:
+    assert house.mirror(ROOT / name) == ROOT / "Testing" / test
+
+
+@pytest.mark.parametrize(("source", "expected"), [
+    ('"""A type."""\nfrom a import b\n\n@b\nclass A:\n    """Of it."""\n    c: int = 0\n', False),
+    ("class A:\n    def b(self):\n        return 1\n", True), ("class A:\n    b: int\n\nTABLE = {1: A}\n", True),
+    ("TABLE = {1: 2}\n", True), ("class A: ...\ndef b(): ...\n", True), ("from a import b\n", True),
+    ("try:\n    import a\nexcept ImportError:\n    a = None\n", True),
+])
+def test_types_alone_need_no_test(tmp_path: Path, source: str, expected: bool) -> None:
+    (tmp_path / "a.py").write_text(source, encoding="utf-8")
+    assert house.says_something_to_test(tmp_path / "a.py") is expected
+    (tmp_path / "a.py").rename(tmp_path / "__main__.py")
+    assert not house.says_something_to_test(tmp_path / "__main__.py")
 
 
 def test_imports_stand_at_the_top() -> None:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import ast
-import re
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-import SAMoraLib
 from SAMoraLib.model import SegmentationModel, as_rgb_slices, build_model
 from SAMoraLib.parts import count_parameters, own_keys, train_only
 from SAMoraLib.variants import HIERA_SIZES, get_variant
@@ -149,23 +144,3 @@ def test_the_first_step_reaches_the_projections_that_start_at_zero() -> None:
     model(slabs()).low_res_logits.square().mean().backward()
     for block in model.image_encoder.blocks:
         assert block.hl_attn.high.o.weight.grad.abs().max() > 0
-
-
-def test_only_what_a_row_asks_for_imports_sam_2() -> None:
-    """At the top of a file, where it would be loaded with every model."""
-    imports = ast.Import | ast.ImportFrom | ast.Try
-    sam2 = re.compile(r"import sam2|from sam2|sam2_hiera|packages\.sam2")
-    importing = {path.name for path in Path(SAMoraLib.__file__).parent.rglob("*.py")
-                 for node in ast.parse(path.read_text(encoding="utf-8")).body
-                 if isinstance(node, imports) and sam2.search(ast.unparse(node))}
-    assert importing == {"sam2.py", "sam2_hiera.py", "hiera_experts.py", "high_res.py"}
-
-
-def test_without_the_package_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SAMoraLib.encoders.sam2_hiera", "SAMoraLib.packages.sam2"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setitem(sys.modules, "sam2.modeling.backbones.hieradet", None)
-    with pytest.raises(ValueError, match=r"^SAM 2's rows need the Python package 'sam2' \(.*\); install it with "
-                                         r"pip install 'samora\[sam2\]'\.$"):
-        small_model("samed_2")
-    small_model("samora")

@@ -180,22 +180,21 @@ def test_a_segmentation_elsewhere_is_not_moved_along(nodes: Any, scene: Any) -> 
     assert list(segmentation.GetSegmentation().GetSegmentIDs()) == ["mine"]
 
 
-def test_thirteen_organs_enter_the_scene_at_once(nodes: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """512 x 512 x 120 in one layer; computing time, because other work on the machine only makes it slower."""
+def test_thirteen_organs_enter_the_scene_in_little_more_than_the_time_of_two(nodes: Any) -> None:
+    """512 x 512 x 120 in one layer; in turn, and the best of each, so that both meet the same machine."""
     organs = [replace(ORGANS["liver"], name=f"organ_{number}", modifier=LEFT) for number in range(13)]
-    labels, array = make_label_set("thirteen", organs), np.zeros((120, 512, 512), np.uint8)
-    for label in labels:
-        array[10:-10, 30 * label.value:30 * label.value + 40, 100:400] = label.value
-    node, seconds = add_volume(Volume(np.zeros_like(array), (0.7, 0.7, 2.5), (0, 0, 0), tuple(np.eye(3).ravel()))), []
-    for _ in range(3):
-        wall, start = time.perf_counter(), time.process_time()
-        segmentation = nodes.import_labels(array, labels, node)
-        seconds.append((time.process_time() - start, time.perf_counter() - wall))
-        assert segmentation.GetSegmentation().GetNumberOfSegments() == 13
-        assert segmentation.GetSegmentation().GetNumberOfLayers() == 1
-    with capsys.disabled():
-        print(f"\n13 organs into the scene: {min(seconds)[0]:.3f} s computing, {min(s[1] for s in seconds):.3f} s wall")
-    assert min(seconds)[0] <= 0.1
+    labels = {count: make_label_set("some", organs[:count]) for count in (2, 13)}
+    thirteen = np.zeros((120, 512, 512), np.uint8)
+    for label in labels[13]:
+        thirteen[10:-10, 30 * label.value:30 * label.value + 40, 100:400] = label.value
+    node = add_volume(Volume(np.zeros_like(thirteen), (0.7, 0.7, 2.5), (0, 0, 0), tuple(np.eye(3).ravel())))
+    arrays, seconds = {2: np.minimum(thirteen, 2), 13: thirteen}, {2: list[float](), 13: list[float]()}
+    for count in (2, 13) * 4:
+        start = time.process_time()
+        segments = nodes.import_labels(arrays[count], labels[count], node).GetSegmentation()
+        seconds[count].append(time.process_time() - start)
+        assert (segments.GetNumberOfSegments(), segments.GetNumberOfLayers()) == (count, 1)
+    assert min(seconds[13]) < 4 * min(seconds[2]), seconds  # organ by organ it would take 6.5 times as long
 
 
 def test_an_import_that_fails_leaves_everything_as_it_was(nodes: Any, scene: Any,

@@ -73,12 +73,13 @@ def test_events_are_there_before_the_end_is_seen() -> None:
 
 
 def test_events_arrive_while_it_runs_and_polling_never_waits() -> None:
+    """For the child, that is: a minute, of which polling takes none, however busy the machine."""
     child = start("say(event='started')\ntime.sleep(60)")
     arrived = []
     wait_until(lambda: arrived.extend(child.events()) or arrived)
     begin = time.monotonic()
     assert child.poll() is None and child.events() == [] and child.log == ""
-    assert time.monotonic() - begin < 0.1
+    assert time.monotonic() - begin < 20
     child.cancel()
 
 

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
 
-from Testing.folders import SHARED
 from Training.compare import main
-from Training.reports.paper_tables import paper_tables, read_paper_table
 
 ORGANS = ("liver", "right_kidney")
-MARKUP = re.compile(r"</?b>|\[\d+\]|\(w/o? ?CPT\)|(?<=[A-Za-z])-2\*?|10%|-T[12]")  # what holds digits but no result
-NUMBER = re.compile(r"\d+(?:\.\d+)?")
-
-
 def write_run(folder: Path, *cases: tuple[float, float]) -> Path:
     """A run with these Dice of liver and right kidney, case by case."""
     results = [{"case": str(number), "key": "k", "seconds": 1.0, "organs": {
@@ -60,36 +53,6 @@ def test_a_run_without_results_and_another_data_set_are_refused(tmp_path: Path,
     with pytest.raises(SystemExit):
         main([str(run), "--baseline", "unet"])
     assert "The baseline 'unet' is no row; choose from samed." in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("name", paper_tables())
-def test_a_papers_table_has_a_cell_for_every_column(name: str) -> None:
-    table = read_paper_table(name)
-    assert table.rows and all(len(cells) == len(table.columns) for cells in table.rows.values())
-    assert set(table.measured) <= set(table.columns)
-
-
-@pytest.mark.parametrize("name", [name for name in paper_tables() if name != "B.6"])
-def test_the_numbers_are_those_of_the_papers_text(name: str) -> None:
-    """Each row's numbers stand together in the extracted text, in this order; table 6 is printed by columns."""
-    papers = SHARED / "papers"
-    if not papers.is_dir():
-        pytest.skip("needs ../shared/papers, which is not part of the repository")
-    text = "".join((papers / f"{paper}.txt").read_text(encoding="utf-8") for paper in ("samora", "samora_supplement"))
-    lines = {" ".join(NUMBER.findall(MARKUP.sub(" ", line))) for line in text.splitlines()}
-    rows = [[cell for cell in cells if NUMBER.fullmatch(cell)] for cells in read_paper_table(name).rows.values()]
-    for numbers in zip(*rows, strict=True) if name == "6" else rows:
-        assert any(" ".join(numbers) in line for line in lines), numbers
-
-
-def test_means_that_the_papers_print_are_those_of_their_organs_but_for_the_noted_ones() -> None:
-    wrong = []
-    for key, cells in read_paper_table("13").rows.items():
-        *organs, mean, _ = map(float, cells[2:])
-        if abs(sum(organs) / 8 - mean) > 0.0125:  # what rounding may do
-            wrong.append(f"{sum(organs) / 8:.2f}")
-            assert key in ("autosam_10", "samed_2_10", "samed_2", "h_samora_10")
-    assert all(mean in "".join(read_paper_table("13").notes) for mean in wrong) and len(wrong) == 4
 
 
 def test_a_run_that_is_no_row_of_the_table_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from SAMoraLib.demo.phantom import make_phantom
-from SAMoraLib.demo.tissues import LABEL_OF_STRUCTURE, STRUCTURE
+from SAMoraLib.demo.tissues import LABEL_OF_STRUCTURE, STRUCTURE, STRUCTURES
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.volume.io import read_volume, write_volume
-from Training.make_painted import main, make_copy, read_patient
+from Testing.closeness import assert_close
+from Testing.training.in_process import InProcess
+from Training import make_painted
+from Training.make_painted import Patient, _sample_points, main, make_copy, read_patient, structures_of
 
 IDS = {"spleen": 1, "right_kidney": 2, "left_kidney": 3, "gallbladder": 4, "liver": 5, "stomach": 6, "pancreas": 7,
        "aorta": 52}
@@ -39,6 +43,113 @@ def test_every_organ_keeps_its_place_and_the_rest_is_told_apart_by_hu(files: tup
     assert patient.hu[patient.structures == STRUCTURE["air"]].mean() < -500
     cortex, medulla = (patient.structures == STRUCTURE[f"left_kidney_{part}"] for part in ("cortex", "medulla"))
     assert cortex.sum() > 100 and medulla.sum() > 100
+
+
+SIDE = 25
+BLOCK = slice(3, 22)  # 19 voxels along each axis, in the middle
+
+
+def body_of(hu: float) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and HU (SIDE, SIDE, SIDE) of a body without organs in air."""
+    array = np.full((SIDE,) * 3, -1000.0)
+    array[:, 1:-1, 1:-1] = hu
+    return np.zeros(array.shape, int), array
+
+
+@pytest.mark.parametrize(("number", "hu", "expected"), [
+    (0, -300, "visceral_fat"), (0, -301, "bowel_gas"), (0, -31, "visceral_fat"), (0, -30, "muscle"), (0, 300, "muscle"),
+    (0, 301, "bone_cortex"), (25, 300, "bone_marrow"), (25, 301, "bone_cortex"), (10, -400, "lung"),
+    (10, -399, "lung_vessel"), (1, 900, "spleen"),
+])
+def test_what_the_labels_leave_together_is_told_apart_by_its_hu(number: int, hu: float, expected: str) -> None:
+    ids, array = body_of(50)
+    ids[12, 12, 12], array[12, 12, 12] = number, hu
+    structures = structures_of(ids, array, (1.0, 1.0, 1.0))
+    assert STRUCTURES[structures[12, 12, 12]] == expected
+    assert STRUCTURES[structures[12, 5, 5]] == "muscle" and STRUCTURES[structures[12, 0, 5]] == "air"
+
+
+def test_the_body_is_the_largest_part_brighter_than_its_border() -> None:
+    ids, array = body_of(-1000)
+    array[:, 2:9, 2:9], array[:, 14:23, 14:23] = -249, -249  # a couch, and the body
+    array[:, 14, :] = -250
+    structures = structures_of(ids, array, (1.0, 1.0, 1.0))
+    assert {STRUCTURES[number] for number in np.unique(structures)} == {"air", "visceral_fat"}
+    assert np.array_equal(structures != STRUCTURE["air"], (array == -249) & (np.arange(SIDE) > 12))
+
+
+@pytest.mark.parametrize(("number", "side"), [(2, "right"), (3, "left")])
+def test_a_kidneys_cortex_is_seven_millimetres_thick(number: int, side: str) -> None:
+    ids, array = body_of(50)
+    ids[BLOCK, BLOCK, BLOCK] = number
+    structures = structures_of(ids, array, (1.0, 1.0, 2.0))
+    found = np.argwhere(structures == STRUCTURE[f"{side}_kidney_medulla"])
+    assert found.min(axis=0).tolist() == [6, 10, 10] and found.max(axis=0).tolist() == [18, 14, 14]
+    assert len(found) == 13 * 5 * 5
+    assert (structures == STRUCTURE[f"{side}_kidney_cortex"]).sum() == 19**3 - len(found)
+
+
+@pytest.mark.parametrize(("number", "gut"), [(6, "stomach"), (18, "bowel")])
+def test_a_wall_is_four_millimetres_thick_where_there_is_no_gas(number: int, gut: str) -> None:
+    ids, array = body_of(50)
+    ids[BLOCK, BLOCK, BLOCK] = number
+    array[12, 12, 3:7], array[12, 11, 3:7] = -300, -301
+    structures = structures_of(ids, array, (1.0, 1.0, 1.0))
+    assert [STRUCTURES[number] for number in structures[12, 5, 12:18]] == [f"{gut}_wall"] * 6
+    assert [STRUCTURES[number] for number in structures[12, 14, 3:8]] == [f"{gut}_wall"] * 3 + [f"{gut}_content"] * 2
+    assert [STRUCTURES[number] for number in structures[12, 12, 3:7]] == [f"{gut}_content"] * 4
+    assert [STRUCTURES[number] for number in structures[12, 11, 3:7]] == [f"{gut}_gas"] * 4
+
+
+@pytest.mark.parametrize("size", [1.0, 0.5])
+def test_a_copy_is_turned_and_sized_about_its_middle(monkeypatch: pytest.MonkeyPatch, size: float) -> None:
+    """Without turn and bend, the patient's own voxels; a part along z, all of the other axes."""
+    for name, value in (("TURN", 0.0), ("SIZE", (size, size)), ("BEND_MM", 0.0)):
+        monkeypatch.setattr(make_painted, name, value)
+    array = np.zeros((20, 30, 40))
+    z, y, x = _sample_points(Patient(array, array, (2.0, 2.0, 5.0)), (2.0, 2.0, 2.5), np.random.default_rng(3))
+    assert z.shape[1:] == (30, 40) and 0.6 * 40 - 1 < z.shape[0] <= 40
+    assert_close(y[0, :, 0], 14.5 + size * (np.arange(30) - 14.5), tolerance=1e-5)
+    assert_close(x[0, 0], 19.5 + size * (np.arange(40) - 19.5), tolerance=1e-5)
+    assert_close(np.diff(z[:, 0, 0]), np.full(len(z) - 1, size / 2), tolerance=1e-5)
+    assert z.min() > -0.5 and z.max() < 19.5 and z.std() > 0
+
+
+def test_a_copy_turns_about_as_far_as_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of TURN is each angle's standard deviation; two of the three move an axis."""
+    for name, value in (("SIZE", (1.0, 1.0)), ("BEND_MM", 0.0)):
+        monkeypatch.setattr(make_painted, name, value)
+    patient = Patient(np.zeros((4, 5, 6)), np.zeros((4, 5, 6), np.uint8), (10.0, 10.0, 10.0))
+    squares = []
+    for seed in range(100):
+        points = _sample_points(patient, (10.0, 10.0, 10.0), np.random.default_rng(seed))
+        along = points[:, 0, 0, 1] - points[:, 0, 0, 0]
+        squares.append(np.degrees(np.arccos(np.clip(along[2] / np.linalg.norm(along), -1, 1))) ** 2)
+    assert np.mean(squares) ** 0.5 == pytest.approx(8 / 2 * 2**0.5, rel=0.2)
+
+
+def test_a_copy_bends_about_as_far_as_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("TURN", 0.0), ("SIZE", (1.0, 1.0))):
+        monkeypatch.setattr(make_painted, name, value)
+    array = np.zeros((30, 30, 30))
+    points = _sample_points(Patient(array, array, (10.0, 10.0, 10.0)), (10.0, 10.0, 10.0), np.random.default_rng(3))
+    bent = 10 * (points[2] - np.arange(30))
+    assert 4 < bent.std() < 10 and abs(bent.mean()) < 4
+
+
+def test_copies_differ_in_resolution_noise_and_contrast_medium(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1.5 to 2.4 mm in the plane, slices of 2 to 6 mm, noise of 1 to 12 HU, contrast medium in six of ten."""
+    given: list[int] = []
+    monkeypatch.setattr(make_painted, "contrast_medium", lambda structures, *_: given.append(1) or 0 * structures)
+    flat = Patient(np.full((12, 16, 16), 100), np.full((12, 16, 16), STRUCTURE["liver"], np.uint8), (5.0, 5.0, 5.0))
+    copies = [make_copy(flat, seed, painted=False)[0] for seed in range(60)]
+    in_plane, same, between = np.array([copy.spacing for copy in copies]).T
+    assert np.array_equal(in_plane, same)
+    assert 1.5 <= in_plane.min() < 1.6 and 2.3 < in_plane.max() <= 2.4
+    assert 2 <= between.min() < 2.5 and 5.5 < between.max() <= 6
+    noise = [1.4826 * np.median(np.abs(copy.array[copy.array > 30] - 100)) for copy in copies]
+    assert 0.9 < min(noise) < 3 and 10 < max(noise) < 12.5
+    assert 25 < len(given) < 47
 
 
 @pytest.mark.parametrize("painted", [False, True])
@@ -74,6 +185,21 @@ def test_the_command_writes_both_kinds_and_keeps_what_is_there(files: tuple[Path
     main(command)
     assert [path.stat().st_mtime_ns for path in written] == stamps
     assert read_volume(written[0]).array.shape == read_volume(tmp_path / "labelsTr" / written[0].name).array.shape
+
+
+def test_two_in_five_copies_keep_the_patients_own_hu_however_many_there_are(
+        files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(make_painted, "_write_copy", jobs.append)
+    monkeypatch.setattr(make_painted, "ProcessPoolExecutor", InProcess)
+    command = ["--image", str(files[0]), "--label", str(files[1]), "--output", str(tmp_path)]
+    main(command)
+    assert [(folder, seed) for _, folder, seed, _ in jobs] == [(tmp_path, seed) for seed in range(30_000, 30_100)]
+    assert InProcess.workers == 2 and not jobs[0][3]
+    del jobs[:]
+    main([*command, "--first-seed", "7", "--count", "1000"])
+    own = np.cumsum([not painted for _, _, _, painted in jobs])
+    assert own[-1] == 400 and np.abs(own - 0.4 * np.arange(1, 1001)).max() < 1.5
 
 
 def test_labels_on_another_grid_and_labels_without_organs_are_refused(

@@ -1,13 +1,8 @@
-"""The one door to the segment-anything package, and the one to sam2."""
+"""The one door to the segment-anything package; nobody else imports it, nor sam2."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-
-import pytest
 
 from SAMoraLib.packages import segment_anything as door
 from Testing.folders import ROOT
@@ -23,17 +18,3 @@ def test_nobody_else_imports_the_packages() -> None:
 
 def test_all_that_is_offered_is_there() -> None:
     assert all(isinstance(getattr(door, name), type) for name in door.__all__)
-
-
-ALONE = "from SAMoraLib.packages.modeling_alone import import_modeling_alone as alone; alone(); "
-
-
-@pytest.mark.parametrize("before", ["", ALONE])
-#X, "from SAMoraLib.packages.modeling_alone import import_modeling_alone as alone; alone(); "])
-def test_sam_2_is_importable_whatever_torchvision_is(before: str) -> None:
-    """Also in a program that has come as far as this without torchvision, which sam2 asks for."""
-    pytest.importorskip("sam2")
-    code = before + "from SAMoraLib.decoders.high_res import build_high_res_decoder; print('ready')"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
-                         env=os.environ | {"PYTHONPATH": str(ROOT)})
-    assert run.stdout.strip() == "ready", run.stderr

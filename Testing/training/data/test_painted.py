@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from SAMoraLib.demo.phantom import STRUCTURES
+from SAMoraLib.demo.phantom import STRUCTURES, Phantom, make_phantom
 from SAMoraLib.preprocessing.settings import Preprocessing
+from Training.data import painted
 from Training.data.augment import POLICIES
 from Training.data.painted import PaintedSlices, phantom_structures
 
@@ -26,9 +27,9 @@ def slices(phantoms: list[np.ndarray], preprocessing: Preprocessing = ALONE, ct:
 
 
 def test_the_label_is_the_anatomy_and_the_image_shows_it(phantoms: list[np.ndarray]) -> None:
-    painted = slices(phantoms)
+    both = slices(phantoms)
     number = len(phantoms[0]) + 10  # of the second phantom
-    image, label = painted[0, number]
+    image, label = both[0, number]
     assert image.shape == (1, 1, 64, 64) and label.shape == (1, 64, 64)
     assert np.array_equal(label[0].numpy(), phantoms[1][10])
     means = np.zeros((64, 64))
@@ -47,10 +48,10 @@ def test_neighbours_are_the_adjacent_slices_of_the_same_phantom(phantoms: list[n
     tissue = STRUCTURES.index("liver")
     maps = [np.stack([np.full((64, 64), tissue * (number == shown), np.uint8) for number in range(3)])
             for shown in (0, 2)]
-    painted = PaintedSlices(maps, BESIDE, 1.0, seed=3, policy=POLICIES["none"])
-    bright = [painted[0, index][0].mean(dim=(1, 2, 3)).numpy() > 0.2 for index in range(6)]
+    both = PaintedSlices(maps, BESIDE, 1.0, seed=3, policy=POLICIES["none"])
+    bright = [both[0, index][0].mean(dim=(1, 2, 3)).numpy() > 0.2 for index in range(6)]
     assert np.array_equal(bright, [[1, 1, 0], [1, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 1], [0, 1, 1]])
-    assert painted[0, 0][1].unique().tolist() == [tissue]
+    assert both[0, 0][1].unique().tolist() == [tissue]
 
 
 def test_a_ct_keeps_its_hounsfield_units(phantoms: list[np.ndarray]) -> None:
@@ -71,3 +72,33 @@ def test_phantoms_are_made_once(tmp_path: Path) -> None:
     again = phantom_structures(range(10_000, 10_001), ALONE, tmp_path, workers=1)
     assert np.array_equal(first[0], again[0])
     assert kept == {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+
+
+def test_a_phantoms_maps_stay_what_they_were(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Bases were trained with them: 1.8 mm in the plane, slices of 4 to 8 mm by the seed, some organs removed."""
+    asked: list[object] = []
+
+    def make(seed: int, spacing: tuple[float, ...], all_organs: bool) -> Phantom:
+        asked.append((seed, spacing, all_organs))
+        return make_phantom(seed, (8.0, 8.0, 40.0), all_organs=all_organs)
+
+    monkeypatch.setattr(painted, "make_phantom", make)
+    painted._write_structures((7, ALONE, tmp_path / "maps.npy"))
+    thickness = 4.0 + 4.0 * np.random.default_rng(7).random()
+    assert asked == [(7, (1.8, 1.8, pytest.approx(thickness)), False)]
+    assert np.load(tmp_path / "maps.npy").shape[1:] == (64, 64)
+
+
+def test_the_pixels_of_a_painted_ct_are_those_of_a_body_in_its_box(monkeypatch: pytest.MonkeyPatch,
+                                                                   phantoms: list[np.ndarray]) -> None:
+    """350 to 450 mm wide, on 64 pixels; slices 4 to 8 mm thick: how coarse the texture looks depends on both."""
+    asked: list[tuple[float, ...]] = []
+    paint = painted.paint_ct
+    monkeypatch.setattr(painted, "paint_ct", lambda structures, spacing, rng: asked.append(spacing) or paint(
+        structures, spacing, rng))
+    both = slices(phantoms, ct=1.0)
+    for epoch in range(12):
+        _ = both[epoch, 12]
+    x, y, z = np.array(asked).T
+    assert np.array_equal(x, y) and 350 / 64 <= x.min() < 375 / 64 and 425 / 64 < x.max() <= 450 / 64
+    assert 4 <= z.min() < 5 and 7 < z.max() <= 8

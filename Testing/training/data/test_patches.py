@@ -73,3 +73,22 @@ def test_cubes_are_anywhere_and_often_on_organs() -> None:
     holding = [cut(label, tuple(corner), 16).any() for corner in corners.tolist()]
     assert 0.45 < np.mean(holding) < 0.7
     assert corner_of_patch(np.zeros((10, 12), np.uint8), 16, rng) == (0, 0)
+
+
+def test_a_cube_on_an_organ_has_the_drawn_voxel_in_its_middle() -> None:
+    label = np.zeros((60, 70), np.uint8)
+    label[30, 35] = label[2, 69] = 1
+    corners = {corner_of_patch(label, 16, np.random.default_rng(seed)) for seed in range(40)}
+    assert {(22, 27), (0, 54)} < corners
+
+
+def test_every_place_is_as_likely_as_any_other() -> None:
+    rng = np.random.default_rng(0)
+    rows = [corner_of_patch(np.zeros((17, 16), np.uint8), 16, rng)[0] for _ in range(400)]
+    assert set(rows) == {0, 1} and 0.44 < np.mean(rows) < 0.56
+
+
+def test_a_part_starts_at_its_corner_and_is_filled_up_at_its_end() -> None:
+    image = np.arange(1, 13).reshape(3, 4)
+    assert cut(image, (1, 1), 2).tolist() == [[6, 7], [10, 11]]
+    assert cut(image, (1, 2), 3).tolist() == [[7, 8, 0], [11, 12, 0], [0, 0, 0]]

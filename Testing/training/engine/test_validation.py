@@ -17,6 +17,7 @@ from Testing.small import CT, small_model
 from Testing.training.conftest import Cases
 from Testing.training.small_cache import CLASSES, cache_of, random_cases
 from Training.data.slices import build_cache
+from Training.engine import validation
 from Training.engine.validation import dice_validation, mean_case_dice, slab_by_slab, windowed
 from Training.settings.optimisation import Optimisation
 
@@ -91,6 +92,15 @@ def test_a_slab_is_one_slice_if_nothing_else_is_said(tmp_path: Path) -> None:
     cache, model = random_cases(tmp_path, a=(3, 4, 4)), Reader()
     assert [index for index, _ in slab_by_slab(model, cache)] == [0, 1, 2]
     assert model.seen == [(3, 1, 1, 4, 4)]
+
+
+def test_eight_slices_are_in_memory_at_once_if_nothing_else_is_said(tmp_path: Path,
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, model, asked = random_cases(tmp_path, a=(17, 4, 4)), Reader(), []
+    assert len(list(slab_by_slab(model, cache))) == 17
+    assert [shape[0] for shape in model.seen] == [8, 8, 1]
+    monkeypatch.setattr(validation, "sliding_window", lambda windows, *part: asked.append(windows.batch_size) or [])
+    assert not list(windowed(model, cache)) and asked == [8]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
