@@ -13,8 +13,8 @@ from typing import Any
 from SAMoraLib.card import read_card
 from SAMoraLib.request import DEFAULTS, Job, Options, Request
 from SAMoraLib.system.files import file_sha256
+from SAMoraLib.system.folder_lock import FolderLock
 from SAMoraSlicer.cases import SEGMENTATION, Case, find_cases
-from SAMoraSlicer.folder_lock import FolderLock
 from SAMoraSlicer.manifest import DONE, FAILED, Manifest
 from SAMoraSlicer.process import ChildProcess, child_environment, describe_exit, python_command
 from SAMoraSlicer.run import POLL_SECONDS, seconds_left
@@ -52,13 +52,18 @@ class FolderBatch:
                  base: Path | None = None, ending: str = SEGMENTATION, pattern: str = "*") -> None:
         folder, output, model = folder.absolute(), output.absolute(), model.absolute()
         run = _describe_run(model, options, ending)
-        self.cases = find_cases(folder, output, ending, pattern)
+        survey = find_cases(folder, output, ending, pattern)
+        self.cases = survey.cases
         self.manifest = Manifest(output / MANIFEST, run)
-        self.waiting = [case for case in self.cases if not self.manifest.is_done(case)]
+        in_the_way = [case for case in self.cases if self.manifest.is_in_the_way(case)]
+        self.waiting = [case for case in self.cases if not self.manifest.is_done(case) and case not in in_the_way]
         self._request = Request(_jobs(self.cases), model, base and base.absolute(), options)
         self.state, self.stage = "idle", ""
-        self.errors: dict[str | None, str] = {}
-        self.notices: list[str] = []
+        self.errors: dict[str | None, str] = {str(entry.path): entry.reason for entry in survey.left_out
+                                              if entry.is_failure}
+        self.errors |= {case.name: _in_the_way(case) for case in in_the_way}
+        self.notices: list[str] = [f"Left out: {entry.reason}" for entry in survey.left_out]
+        self.notices += [f"Left out: {_in_the_way(case)}" for case in in_the_way]
         self.current: Case | None = None
         self._child: ChildProcess | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
@@ -196,6 +201,7 @@ class FolderBatch:
         self.state, self.current = state, None
         try:
             if self.manifest.cases:
+                self.manifest.write()
                 self.manifest.write_table(self.manifest.path.with_name(TABLE))
         except OSError as error:
             self.state, message = "failed", message or str(error)
@@ -221,6 +227,11 @@ def _describe_run(model: Path, options: Options, ending: str) -> dict[str, Any]:
 
 def _jobs(cases: Sequence[Case]) -> tuple[Job, ...]:
     return tuple(Job(case.input, case.output) for case in cases)
+
+
+def _in_the_way(case: Case) -> str:
+    return (f"'{case.output}' was a result and is no label volume any more; move it away, or put the result back, and "
+            "start again.")
 
 
 def _killed(case: Case, code: int) -> str:

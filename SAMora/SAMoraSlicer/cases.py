@@ -1,19 +1,25 @@
-"""The volumes of a folder: files of the known formats, and folders that hold DICOM slices."""
+"""The volumes of a folder: files of the known formats, folders of DICOM slices; and what is left out, and why."""
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from SAMoraLib.volume.dicom_header import looks_like_dicom
 from SAMoraLib.volume.io import READABLE
+from SAMoraLib.volume.text_header import voxel_files
 
 SEGMENTATION = ".seg.nrrd"  # results, of this program or of others: no image
-DICOM_MARK, DICOM_MARK_AT = b"DICM", 128  # the preamble of a DICOM file
 HEADERS = (".mhd", ".nhdr")
 DICOM_INDEX = "DICOMDIR"  # a list of series with the same mark, no slice
+# Volumes, or what volumes are packed in, that are not read: said, because whoever put them there expects a result.
+UNREAD = (".img", ".hdr", ".mgz", ".mgh", ".mnc", ".par", ".rec", ".vti", ".vtk", ".gipl", ".tif", ".tiff", ".npy",
+          ".npz", ".h5", ".hdf5", ".nii.zst", ".nii.bz2", ".nii.xz", ".nrrd.gz", ".mha.gz", ".zip", ".tar", ".tar.gz",
+          ".tgz", ".7z", ".rar")
 
 
 @dataclass(frozen=True)
@@ -33,10 +39,41 @@ class Case:
     fingerprint: tuple[int, int, int]
 
 
-def find_cases(folder: Path, output: Path, ending: str = SEGMENTATION, pattern: str = "*") -> tuple[Case, ...]:
-    """The volumes in ``folder`` and below it, sorted; their results keep the order of folders in ``output``.
+@dataclass(frozen=True)
+class LeftOut:
+    """An entry that is not segmented.
 
-    Hidden files, segmentations (``.seg.nrrd``) and what lies in ``output`` are left out.
+    Attributes:
+        reason: a sentence.
+        is_failure: whether a volume, or a folder that may hold some, could not be taken; else it is of a format that is
+            not read.
+    """
+
+    path: Path
+    reason: str
+    is_failure: bool = True
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a folder holds.
+
+    Attributes:
+        cases: to segment.
+        left_out: all else that may have been meant.
+    """
+
+    cases: tuple[Case, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+Found = Path | LeftOut
+
+
+def find_cases(folder: Path, output: Path, ending: str = SEGMENTATION, pattern: str = "*") -> Survey:
+    """The volumes in ``folder`` and below it, also behind links; their results keep the order of folders in ``output``.
+
+    Hidden files, segmentations (``.seg.nrrd``) and what lies in ``output`` are no volumes.
 
     Args:
         ending: of the results.
@@ -44,36 +81,61 @@ def find_cases(folder: Path, output: Path, ending: str = SEGMENTATION, pattern: 
 
     Raises:
         FileNotFoundError: no such folder.
-        OSError: a folder may not be read.
-        ValueError: no volume is found, two would be written to the same file, a name is not valid text, or ``output``
-            is ``folder`` itself.
+        ValueError: no volume is found, or ``output`` is ``folder`` itself.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder '{folder}'; give a folder with volumes or DICOM series.")
     if output.resolve() == folder.resolve():
         raise ValueError(f"Results would mix with the volumes in '{folder}'; choose another output folder.")
-    cases = tuple(_case(path, folder, output, ending) for path in _volumes(folder, output.resolve())
-                  if fnmatch(path.relative_to(folder).as_posix(), pattern))
-    if not cases:
+    cases: list[Case] = []
+    left_out: list[LeftOut] = []
+    for found in _volumes(folder, output.resolve(), {_identity(folder)}):
+        path = found.path if isinstance(found, LeftOut) else found
+        if fnmatch(path.relative_to(folder).as_posix(), pattern):
+            outcome = found if isinstance(found, LeftOut) else _case(found, folder, output, ending)
+            if isinstance(outcome, LeftOut):
+                left_out.append(outcome)
+            else:
+                cases.append(outcome)
+    own, others = _with_own_outputs(cases)
+    left_out += others
+    if not own:
         fitting = "" if pattern == "*" else f" that fits '{pattern}'"
         raise ValueError(f"The folder '{folder}' holds no volume{fitting}; volumes are {', '.join(READABLE)} files and "
-                         "folders of DICOM slices.")
-    _require_own_outputs(cases)
-    return cases
+                         "folders of DICOM slices." + "".join(f" {entry.reason}" for entry in left_out[:1]))
+    return Survey(tuple(own), tuple(left_out))
 
 
-def _volumes(folder: Path, left_out: Path) -> Iterator[Path]:
-    for place, folders, files in os.walk(folder, onerror=_refuse):
-        here = Path(place)
-        folders[:] = sorted(name for name in folders if not _hidden(name) and (here / name).resolve() != left_out)
-        visible = sorted(name for name in files if not _hidden(name))
-        yield from (here / name for name in visible if _is_volume(name))
-        if _holds_dicom(here, [name for name in visible if not name.lower().endswith(READABLE)]):
-            yield here
+def _volumes(folder: Path, output: Path, seen: set[tuple[int, int]]) -> Iterator[Found]:
+    """Volumes of one folder, then of those in it, linked ones last: what is there twice keeps its own name."""
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if not _hidden(entry.name))
+    except OSError as error:
+        yield LeftOut(folder, f"The folder '{folder}' cannot be read ({error.strerror}).")
+        return
+    folders = [entry for entry in entries if entry.is_dir()]
+    files = [entry for entry in entries if not entry.is_dir()]
+    yield from (_checked(path) for path in files if _is_volume(path.name))
+    others = [path for path in files if not path.name.lower().endswith(READABLE)]
+    yield from _unread(others)
+    yield from _series(folder, others)
+    for below in sorted(folders, key=lambda path: (path.is_symlink(), path.name)):
+        yield from _below(below, output, seen)
 
 
-def _refuse(error: OSError) -> None:
-    raise error  # os.walk would leave the folder out without a word
+def _below(folder: Path, output: Path, seen: set[tuple[int, int]]) -> Iterator[Found]:
+    if folder.resolve() == output:
+        return
+    if (identity := _identity(folder)) in seen:
+        yield LeftOut(folder, f"'{folder}' is a link to a folder that was looked through already.", is_failure=False)
+        return
+    seen.add(identity)
+    yield from _volumes(folder, output, seen)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    facts = folder.stat()
+    return facts.st_dev, facts.st_ino
 
 
 def _hidden(name: str) -> bool:
@@ -84,24 +146,50 @@ def _is_volume(name: str) -> bool:
     return name.lower().endswith(READABLE) and not name.lower().endswith(SEGMENTATION)
 
 
-def _holds_dicom(folder: Path, names: Sequence[str]) -> bool:
-    for name in names:
-        if name.upper() != DICOM_INDEX:
-            with (folder / name).open("rb") as file:
-                file.seek(DICOM_MARK_AT)
-                if file.read(len(DICOM_MARK)) == DICOM_MARK:
-                    return True
-    return False
+def _checked(path: Path) -> Found:
+    """A file that can be opened, or why it cannot: nothing else may be, for a FIFO would be waited for for ever."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return LeftOut(path, f"'{path}' is a link to nothing; restore what it points to.")
+    if not stat.S_ISREG(mode):
+        return LeftOut(path, f"'{path}' is no file (a pipe or a device); give files.")
+    if not os.access(path, os.R_OK):
+        return LeftOut(path, f"'{path}' may not be read; change its permissions.")
+    return path
 
 
-def _case(path: Path, folder: Path, output: Path, ending: str) -> Case:
+def _unread(files: Sequence[Path]) -> Iterator[LeftOut]:
+    for path in files:
+        if path.name.lower().endswith(UNREAD):
+            yield LeftOut(path, f"'{path}' is of a format that is not read; convert it to one of "
+                          f"{', '.join(READABLE)}, or to a folder of DICOM slices.", is_failure=False)
+        elif path.is_symlink() and not path.exists():
+            yield LeftOut(path, f"'{path}' is a link to nothing; restore what it points to.", not path.suffix)
+
+
+def _series(folder: Path, files: Sequence[Path]) -> Iterator[Found]:
+    """The folder itself, if it holds DICOM slices."""
+    for path in files:
+        try:
+            if path.name.upper() != DICOM_INDEX and looks_like_dicom(path):
+                yield folder
+                return
+        except OSError as error:
+            if not path.suffix or path.suffix.lower() in (".dcm", ".ima"):
+                yield LeftOut(path, f"'{path}' cannot be read ({error.strerror}).")
+
+
+def _case(path: Path, folder: Path, output: Path, ending: str) -> Case | LeftOut:
     name = path.relative_to(folder).as_posix()
     name = folder.resolve().name if name == "." else name[:len(name) - len(_ending(path))]
     try:
         name.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"The name of {str(path)!a} is not valid UTF-8; rename it.") from error
-    return Case(name, path, output / f"{name}_segmentation{ending}", _fingerprint(path))
+        return Case(name, path, output / f"{name}_segmentation{ending}", _fingerprint(path))
+    except UnicodeEncodeError:
+        return LeftOut(path, f"The name of {str(path)!a} is not valid UTF-8; rename it.")
+    except OSError as error:
+        return LeftOut(path, f"'{path}' cannot be read ({error.strerror}).")
 
 
 def _ending(path: Path) -> str:
@@ -113,19 +201,21 @@ def _ending(path: Path) -> str:
 
 
 def _fingerprint(path: Path) -> tuple[int, int, int]:
-    files = [path] if path.is_file() else [file for file in path.iterdir() if file.is_file()]
-    if path.suffix.lower() in HEADERS:  # its voxels lie in another file of its name
-        files = [file for file in path.parent.iterdir() if file.is_file() and file.stem == path.stem]
-    facts = [file.stat() for file in files]
+    files = [path] if path.is_file() else list(path.iterdir())
+    if path.suffix.lower() in HEADERS:
+        files += voxel_files(path)
+    facts = [file.stat() for file in files if file.is_file()]
     size = sum(fact.st_size for fact in facts)
     return len(facts), size, max((fact.st_mtime_ns for fact in facts), default=0)
 
 
-def _require_own_outputs(cases: Sequence[Case]) -> None:
-    inputs: dict[str, Path] = {}
+def _with_own_outputs(cases: Sequence[Case]) -> tuple[list[Case], list[LeftOut]]:
+    """Of cases that would be written to one file the first; the others are left out."""
+    first: dict[str, Case] = {}
+    others: list[LeftOut] = []
     for case in cases:
-        key = str(case.output).lower()  # disks of Windows and macOS do not tell capitals apart
-        if key in inputs:
-            raise ValueError(f"'{inputs[key]}' and '{case.input}' would be written to the same file; rename one, or "
-                             "choose with --pattern.")
-        inputs[key] = case.input
+        other = first.setdefault(str(case.output).lower(), case)  # Windows and macOS do not tell capitals apart
+        if other is not case:
+            others.append(LeftOut(case.input, f"'{other.input}' and '{case.input}' would be written to the same file; "
+                                  "the first is taken, rename the other, or choose with --pattern."))
+    return list(first.values()), others

@@ -1,13 +1,18 @@
-"""What a batch run has done, as ``manifest.json`` in its output folder, and the table of all cases."""
+"""What a batch run has done, as ``manifest.json`` in its output folder, and the table of all cases.
+
+While a run goes on, each case that ends is a line appended to ``manifest.jsonl``: the last of thousands costs what the
+first does. At the run's end the lines become the file; a run that was killed leaves them to the next one.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from SAMoraLib.system.files import atomic_write
+from SAMoraLib.volume.label_file import is_label_volume
 from SAMoraSlicer.cases import Case
 from SAMoraSlicer.results import Result, write_csv
 
@@ -17,7 +22,7 @@ BEFORE_A_CHOICE = {"precision": "full", "skim": 1}  # as runs were before these 
 
 
 class Manifest:
-    """The state of every case that was tried, written after each so that a killed run can go on.
+    """The state of every case that was tried, noted after each so that a killed run can go on.
 
     Args:
         path: the file; read if it is there.
@@ -30,40 +35,84 @@ class Manifest:
 
     def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
         self.path, self.run = path, dict(run)
+        self.journal = path.with_suffix(".jsonl")
         self.cases: dict[str, dict[str, Any]] = self._read() if path.exists() else {}
+        self.cases |= self._read_journal() if self.journal.exists() else {}
 
     def _read(self) -> dict[str, dict[str, Any]]:
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
-            run, cases = {**BEFORE_A_CHOICE, **content["run"]}, dict(content["cases"])
+            run, cases = dict(content["run"]), dict(content["cases"])
             damaged = content["format_version"] != FORMAT_VERSION or any(state["status"] not in (DONE, FAILED)
                                                                          for state in cases.values())
         except (ValueError, KeyError, TypeError, AttributeError):
             damaged = True
         if damaged:
             raise ValueError(f"'{self.path}' cannot be read; rename or delete it, or choose another output folder.")
+        self._require_same_run(run)
+        return cases
+
+    def _read_journal(self) -> dict[str, dict[str, Any]]:
+        """Of a run that did not come to its end. A line that was cut short is of a case that has not ended."""
+        cases = {}
+        for line in self.journal.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                entry = json.loads(line)
+                if "run" in entry:
+                    self._require_same_run(entry["run"])
+                elif entry["state"]["status"] in (DONE, FAILED):
+                    cases[entry["name"]] = entry["state"]
+            except (json.JSONDecodeError, KeyError, TypeError):
+                continue
+        return cases
+
+    def _require_same_run(self, found: Mapping[str, Any]) -> None:
+        run = {**BEFORE_A_CHOICE, **found}
         for key, wanted in self.run.items():
             if run.get(key) != wanted:
                 raise ValueError(f"'{self.path.parent}' holds results of a run with other {key} ({run.get(key)}, now "
                                  f"{wanted}); choose another output folder.")
-        return cases
 
     def is_done(self, case: Case) -> bool:
-        """Whether the case's result is there and its input has not changed since."""
+        """Whether the case's result is there and its input has not changed since.
+
+        A result is what was written, or a label volume that somebody made of it; an empty file is none.
+        """
         state = self.cases.get(case.name, {})
-        return (state.get("status") == DONE and case.output.is_file()
-                and state.get("fingerprint") == list(case.fingerprint))
+        if state.get("status") != DONE or state.get("fingerprint") != list(case.fingerprint):
+            return False
+        written = _written(case)
+        return bool(written) and (state.get("result") == written or is_label_volume(case.output))
+
+    def is_in_the_way(self, case: Case) -> bool:
+        """Whether a file that is no result of ours has taken the place of one: it is not to be lost."""
+        state, written = self.cases.get(case.name, {}), _written(case)
+        return (state.get("status") == DONE and bool(written) and state.get("result") != written
+                and not is_label_volume(case.output))
 
     def record(self, case: Case, status: str, **values: Any) -> None:
-        """Note how a case ended, and write the file.
+        """Note how a case ended, in the journal.
 
         Raises:
-            OSError: the file could not be written; the old one is still there.
+            OSError: it could not be written; what was noted before is still there.
         """
-        self.cases[case.name] = {"status": status, "input": str(case.input), "output": str(case.output),
-                                 "fingerprint": list(case.fingerprint), **values}
+        state = {"status": status, "input": str(case.input), "output": str(case.output),
+                 "fingerprint": list(case.fingerprint), **values}
+        if status == DONE and (written := _written(case)):
+            state["result"] = written
+        self.cases[case.name] = state
+        lines = [] if self.journal.exists() else [{"format_version": FORMAT_VERSION, "run": self.run}]
+        _append(self.journal, [*lines, {"name": case.name, "state": state}])
+
+    def write(self) -> None:
+        """Make the journal's lines a part of the file.
+
+        Raises:
+            OSError: the file could not be written; the old one and the journal are still there.
+        """
         content = {"format_version": FORMAT_VERSION, "run": self.run, "cases": self.cases}
         _write(self.path, json.dumps(content, indent=1, ensure_ascii=False))
+        self.journal.unlink(missing_ok=True)
 
     def write_table(self, path: Path) -> None:
         """A CSV file with a row for every organ of every case that is done.
@@ -75,10 +124,34 @@ class Manifest:
         write_csv([Result(name, "", "", "", tuple(state.get("organs", ()))) for name, state in done], path)
 
 
+def _written(case: Case) -> list[int]:
+    """Bytes and last change (ns) of a result; empty where there is none, or one without a byte."""
+    try:
+        facts = case.output.stat()
+    except OSError:
+        return []
+    return [facts.st_size, facts.st_mtime_ns] if facts.st_size and case.output.is_file() else []
+
+
+def _append(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
+    """A line each, in one write: the line before it may have been cut short, so a new one begins."""
+    text = "".join(f"\n{json.dumps(entry, ensure_ascii=False)}" for entry in entries)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise _unwritten(path, error) from error
+
+
 def _write(path: Path, text: str) -> None:
     try:
         with atomic_write(path) as unfinished:
             unfinished.write_bytes(text.encode())
     except OSError as error:
-        raise OSError(f"'{path}' could not be written ({error.strerror}); check that the disk has room, the folder may "
-                      "be written to, and no other program holds the file open.") from error
+        raise _unwritten(path, error) from error
+
+
+def _unwritten(path: Path, error: OSError) -> OSError:
+    return OSError(f"'{path}' could not be written ({error.strerror}); check that the disk has room, the folder may be "
+                   "written to, and no other program holds the file open.")

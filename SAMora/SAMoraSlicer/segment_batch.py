@@ -91,6 +91,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
                         "%(default)s)")
     parser.add_argument("--skim", type=whole_number, default=1, metavar="N", help="look at every Nth slice first, then "
                         "at those next to one that shows an organ; may miss what is thinner (default: look at all)")
+    parser.add_argument("--assume-hu", action="store_true", help="take the values for HU, whatever they look like")
     return parser.parse_args(list(arguments))
 
 
@@ -103,7 +104,8 @@ def _run(options: argparse.Namespace) -> int:
         _say(f"segment_batch.py: {sentence(lacking)} Install with the panel's setup section, or with pip.", sys.stderr)
         return WRONG_USE
     try:
-        how = Options(options.organs, options.device, options.batch_size, options.skim, precision=options.precision)
+        how = Options(options.organs, options.device, options.batch_size, options.skim, precision=options.precision,
+                      assume_hu=options.assume_hu)
         batch = FolderBatch(options.input, options.output, _model_file(options.model), how, options.base,
                             options.format, options.pattern)
     except (ValueError, OSError) as error:

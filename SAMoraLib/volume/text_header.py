@@ -12,17 +12,19 @@ from pathlib import Path
 import numpy as np
 
 NRRD, META = (".nrrd", ".nhdr"), (".mha", ".mhd")
+LIST_LINE = re.compile(r"^\s*(data ?file\s*:|ElementDataFile\s*=)\s*LIST\b", re.IGNORECASE)
+NUMBER = re.compile(r"%(0?\d*)[diu]")
 LONGEST = 1 << 20  # bytes of a header
+MICROMETRE = ("um", "micron", "micrometer", "μm", "µm", "\udcb5m")  # the last is Latin-1's
 UNITS = {"m": 1000.0, "meter": 1000.0, "metre": 1000.0, "cm": 10.0, "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0,
-         "um": 1e-3, "micron": 1e-3, "micrometer": 1e-3, "μm": 1e-3, "µm": 1e-3, "nm": 1e-6, "": 1.0, "?": 1.0,
-         "???": 1.0}
+         "nm": 1e-6, "": 1.0, "?": 1.0, "???": 1.0} | dict.fromkeys(MICROMETRE, 1e-3)
 PATIENT = re.compile(r"^(([rl]|left|right)-?([ap]|anterior|posterior)-?([si]|superior|inferior)(-time|t)?)$")
 
 
 def read_fields(path: Path) -> dict[str, str]:
     """The fields of a text header, their names in lower case and without blanks; the first of each counts."""
     with path.open("rb") as file:
-        text = file.read(LONGEST).decode("latin-1")
+        text = file.read(LONGEST).decode("utf-8", "surrogateescape")
     nrrd = path.name.lower().endswith(NRRD)
     fields: dict[str, str] = {}
     for line in text.splitlines():
@@ -34,6 +36,36 @@ def read_fields(path: Path) -> dict[str, str]:
         if not nrrd and name.strip().lower() == "elementdatafile":
             break
     return fields
+
+
+def voxel_files(path: Path) -> list[Path]:
+    """The files that hold a header's voxels, whether they are there or not; empty where it holds them itself, or is
+    none.
+    """
+    fields = read_fields(path)
+    words = (fields.get("datafile") or fields.get("elementdatafile") or "").strip()
+    first, *others = words.split() or [""]
+    if first.upper() in ("", "LOCAL"):
+        return []
+    if first.upper() == "LIST":
+        return [path.parent / line.strip() for line in _lines_of_list(path) if line.strip()]
+    if "%" in first and len(others) >= 2 and all(word.lstrip("-").isdigit() for word in others[:3]):
+        low, high, step = (*map(int, others[:3]), 1)[:3]
+        return [path.parent / _numbered(first, number) for number in range(low, high + 1, max(1, abs(step)))]
+    return [path.parent / words]
+
+
+def _lines_of_list(path: Path) -> list[str]:
+    """What follows the line that announces a list of files."""
+    with path.open("rb") as file:
+        lines = file.read(LONGEST).decode("utf-8", "surrogateescape").splitlines()
+    announced = next(number for number, line in enumerate(lines) if LIST_LINE.match(line))
+    return lines[announced + 1:]
+
+
+def _numbered(pattern: str, number: int) -> str:
+    """C's format of one whole number, as in slice%03d.raw."""
+    return NUMBER.sub(lambda found: f"{number:{found[1] or ''}d}", pattern, count=1)
 
 
 def millimetres(path: Path, tell: Callable[[str], None]) -> float:

@@ -16,6 +16,7 @@ from SAMoraLib.request import Options
 from SAMoraLib.system.files import file_sha256
 from SAMoraSlicer import batch
 from SAMoraSlicer.batch import FolderBatch
+from SAMoraSlicer.manifest import Manifest
 from Testing.refusals import refusal
 from Testing.slicer.bare_checkpoint import write_checkpoint
 from Testing.slicer.scripted_child import ScriptedChild
@@ -386,8 +387,9 @@ def test_the_manifest_tells_how_every_case_ended(run: Run) -> None:
     run.finish("a")
     run.say("error", "b", message="It is broken.")
     made.step()
-    cases = json.loads((run.output / "manifest.json").read_text(encoding="utf-8"))["cases"]
-    assert {name: state["status"] for name, state in cases.items()} == {"a": "done", "b": "failed"}
-    assert cases["a"]["seconds"] == 2.04 and cases["b"]["message"] == "It is broken."
+    noted = Manifest(run.output / "manifest.json", made.manifest.run).cases
     made.cancel()
+    cases = json.loads((run.output / "manifest.json").read_text(encoding="utf-8"))["cases"]
+    assert {name: state["status"] for name, state in cases.items()} == {"a": "done", "b": "failed"} and noted == cases
+    assert cases["a"]["seconds"] == 2.04 and cases["b"]["message"] == "It is broken."
     assert (run.output / "statistics.csv").is_file()

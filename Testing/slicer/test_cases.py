@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from SAMoraSlicer.cases import find_cases
+from SAMoraSlicer.cases import Case, find_cases
 from Testing.refusals import refusal
 
 SLICE = bytes(128) + b"DICM" + bytes(50)
@@ -21,12 +22,24 @@ def make(folder: Path, *names: str) -> Path:
 
 
 def names(folder: Path, output: Path, **options: str) -> list[str]:
-    return [case.name for case in find_cases(folder, output, **options)]
+    return [case.name for case in found_in(folder, output, **options)]
+
+
+def found_in(folder: Path, output: Path, *options: str, **others: str) -> tuple[Case, ...]:
+    """The cases of a folder of which nothing is left out."""
+    survey = find_cases(folder, output, *options, **others)
+    assert not survey.left_out
+    return survey.cases
+
+
+def left_out(folder: Path, output: Path) -> list[tuple[str, bool]]:
+    """The reasons, and whether they are failures."""
+    return [(entry.reason, entry.is_failure) for entry in find_cases(folder, output).left_out]
 
 
 def test_files_and_series_are_found_in_subfolders(tmp_path: Path) -> None:
     make(tmp_path / "in", "b.nii.gz", "a.NRRD", "Größe 腹部/ct.mha", "p1/s1/1.dcm", "p1/s1/2", "p1/s2/I", "p2.nii")
-    found = find_cases(tmp_path / "in", tmp_path / "out")
+    found = found_in(tmp_path / "in", tmp_path / "out")
     assert [case.name for case in found] == ["a", "b", "p2", "Größe 腹部/ct", "p1/s1", "p1/s2"]
     assert found[3].output == tmp_path / "out/Größe 腹部/ct_segmentation.seg.nrrd"
     assert [case.input.is_dir() for case in found] == [False] * 4 + [True] * 2
@@ -47,7 +60,7 @@ def test_results_below_the_input_are_not_taken_for_volumes(tmp_path: Path) -> No
 
 def test_a_folder_that_is_a_series_itself_is_one_case(tmp_path: Path) -> None:
     make(tmp_path / "series", "1.dcm", "2.dcm")
-    found = find_cases(tmp_path / "series", tmp_path / "out", ".nii.gz")
+    found = found_in(tmp_path / "series", tmp_path / "out", ".nii.gz")
     assert [(case.name, case.output) for case in found] == [("series", tmp_path / "out/series_segmentation.nii.gz")]
 
 
@@ -58,39 +71,41 @@ def test_a_pattern_chooses(tmp_path: Path) -> None:
 
 def test_an_exchanged_input_has_another_fingerprint(tmp_path: Path) -> None:
     make(tmp_path / "in", "ct.nii", "series/1", "series/2")
-    before = find_cases(tmp_path / "in", tmp_path / "out")
+    before = found_in(tmp_path / "in", tmp_path / "out")
     os.utime(tmp_path / "in/ct.nii", ns=(0, 1))
     make(tmp_path / "in", "series/3")
-    after = find_cases(tmp_path / "in", tmp_path / "out")
+    after = found_in(tmp_path / "in", tmp_path / "out")
     assert [a.fingerprint != b.fingerprint for a, b in zip(before, after, strict=True)] == [True, True]
-    assert find_cases(tmp_path / "in", tmp_path / "out") == after
+    assert found_in(tmp_path / "in", tmp_path / "out") == after
 
 
 def test_a_folder_that_cannot_be_segmented_is_refused_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    make(tmp_path / "same", "ct.nrrd", "CT.nii.gz")
+    make(tmp_path / "same", "ct.nrrd")
     out = tmp_path / "out"
     assert "holds no volume;" in refusal(lambda: find_cases(tmp_path / "empty", out))
     assert "no volume that fits '*.mha'" in refusal(lambda: find_cases(tmp_path / "same", out, pattern="*.mha"))
-    assert "written to the same file" in refusal(lambda: find_cases(tmp_path / "same", out))
     assert "choose another output folder" in refusal(lambda: find_cases(tmp_path / "same", tmp_path / "same"))
     with pytest.raises(FileNotFoundError, match=r"There is no folder .*; give a folder with volumes"):
         find_cases(tmp_path / "nowhere", tmp_path / "out")
 
 
 @pytest.mark.skipif(os.name != "posix" or os.uname().sysname == "Darwin", reason="names are text on this system")
-def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    Path(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller.nrrd")).write_bytes(b"")
-    assert "not valid UTF-8; rename it" in refusal(lambda: find_cases(tmp_path, tmp_path / "out"))
+def test_a_name_that_is_no_text_is_left_out_alone(tmp_path: Path) -> None:
+    make(tmp_path / "in", "a.nrrd", "z.nrrd")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/in/M\xfcller.nrrd")).write_bytes(SLICE)
+    survey = find_cases(tmp_path / "in", tmp_path / "out")
+    assert [case.name for case in survey.cases] == ["a", "z"]
+    assert "not valid UTF-8; rename it" in survey.left_out[0].reason
 
 
 def test_a_header_whose_voxels_were_exchanged_is_another_input(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.mhd").write_text("ElementDataFile = a.raw", encoding="utf-8")
     (tmp_path / "in" / "a.raw").write_bytes(b"1234")
-    before = find_cases(tmp_path / "in", tmp_path / "out")[0].fingerprint
+    before = found_in(tmp_path / "in", tmp_path / "out")[0].fingerprint
     (tmp_path / "in" / "a.raw").write_bytes(b"12345")
-    assert find_cases(tmp_path / "in", tmp_path / "out")[0].fingerprint != before
+    assert found_in(tmp_path / "in", tmp_path / "out")[0].fingerprint != before
 
 
 def test_the_index_of_a_dicom_disk_is_no_series_but_its_slices_are(tmp_path: Path) -> None:
@@ -113,27 +128,129 @@ def test_a_fingerprint_counts_files_bytes_and_the_last_change(tmp_path: Path) ->
     make(tmp_path / "in", "ct.nii", "series/1", "series/2", "series/sub/3")
     for number, name in enumerate(("ct.nii", "series/1", "series/2", "series/sub/3"), start=1):
         os.utime(tmp_path / "in" / name, ns=(0, 1000 * number))
-    found = {case.name: case.fingerprint for case in find_cases(tmp_path / "in", tmp_path / "out")}
+    found = {case.name: case.fingerprint for case in found_in(tmp_path / "in", tmp_path / "out")}
     assert found == {"ct": (1, len(SLICE), 1000), "series": (2, 2 * len(SLICE), 3000),
                      "series/sub": (1, len(SLICE), 4000)}
 
 
-def test_a_headers_neighbours_of_another_name_are_not_its_voxels(tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    for name in ("a.nhdr", "a.raw", "b.raw", "a.nii"):
-        (tmp_path / "in" / name).write_bytes(b"1234")
-    found = [case.fingerprint[:2] for case in find_cases(tmp_path / "in", tmp_path / "out", pattern="*.nhdr")]
-    assert found == [(3, 12)], "with a.nii, which may be its voxels as well"
+@pytest.mark.parametrize(("header", "files"), [
+    ("ElementDataFile = voxels.bin", ("voxels.bin",)),
+    ("ElementDataFile = LIST\none.raw\ntwo.raw", ("one.raw", "two.raw")),
+    ("ElementDataFile = s%02d.raw 1 3 1", ("s01.raw", "s02.raw", "s03.raw")), ("ElementDataFile = LOCAL\n1234", ())])
+def test_every_file_with_voxels_is_part_of_the_input(tmp_path: Path, header: str, files: tuple[str, ...]) -> None:
+    make(tmp_path / "in", *files, "other.raw")
+    (tmp_path / "in/a.mhd").write_text(header, encoding="utf-8")
+    before = found_in(tmp_path / "in", tmp_path / "out")[0].fingerprint
+    assert before[0] == 1 + len(files)
+    make(tmp_path / "in", "other.raw")
+    assert found_in(tmp_path / "in", tmp_path / "out")[0].fingerprint == before
+    for name in files:
+        (tmp_path / "in" / name).write_bytes(SLICE + b"changed")
+        after = found_in(tmp_path / "in", tmp_path / "out")[0].fingerprint
+        assert after != before
+        before = after
 
 
 def test_capitals_alone_do_not_make_two_results(tmp_path: Path) -> None:
     make(tmp_path / "in", "ct.nrrd", "x/CT.nrrd")
     assert names(tmp_path / "in", tmp_path / "out") == ["ct", "x/CT"]
     make(tmp_path / "in", "x/ct.mha")
-    said = refusal(lambda: find_cases(tmp_path / "in", tmp_path / "out"))
-    assert "CT.nrrd' and" in said and "ct.mha' would be written to the same file; rename one, or choose with" in said
+    survey = find_cases(tmp_path / "in", tmp_path / "out")
+    assert [case.name for case in survey.cases] == ["ct", "x/CT"]
+    (entry,) = survey.left_out
+    assert "CT.nrrd' and" in entry.reason and "ct.mha' would be written to the same file" in entry.reason
+    assert entry.is_failure and entry.path.name == "ct.mha"
 
 
 def test_an_output_folder_that_is_another_name_of_the_input_is_refused(tmp_path: Path) -> None:
     make(tmp_path / "in", "ct.nrrd")
     assert "choose another output folder" in refusal(lambda: find_cases(tmp_path / "in", tmp_path / "x/../in"))
+
+
+# Links, and what is no volume
+
+
+def test_linked_folders_and_files_are_looked_through(tmp_path: Path) -> None:
+    make(tmp_path / "store", "p1/ct.nii.gz", "p2/I1", "p2/I2", "3f2a.nrrd")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/first").symlink_to(tmp_path / "store/p1")
+    (tmp_path / "in/second").symlink_to("../store/p2")
+    (tmp_path / "in/third.nrrd").symlink_to("../store/3f2a.nrrd")
+    assert names(tmp_path / "in", tmp_path / "out") == ["third", "first/ct", "second"]
+
+
+def test_a_link_to_a_folder_above_ends(tmp_path: Path) -> None:
+    make(tmp_path / "in", "p/ct.nii.gz")
+    (tmp_path / "in/p/again").symlink_to(tmp_path / "in")
+    (tmp_path / "in/twice").symlink_to(tmp_path / "in/p")
+    survey = find_cases(tmp_path / "in", tmp_path / "out")
+    assert [case.name for case in survey.cases] == ["p/ct"]
+    assert [(entry.path.name, entry.is_failure) for entry in survey.left_out] == [("again", False), ("twice", False)]
+    assert "looked through already" in survey.left_out[0].reason
+
+
+@pytest.mark.parametrize("name", ["lost.nii.gz", "lost.NRRD", "lost"])
+def test_a_link_to_nothing_is_named_and_the_others_are_taken(tmp_path: Path, name: str) -> None:
+    make(tmp_path / "in", "ct.nii.gz")
+    (tmp_path / "in" / name).symlink_to(tmp_path / "gone")
+    survey = find_cases(tmp_path / "in", tmp_path / "out")
+    assert [case.name for case in survey.cases] == ["ct"]
+    (entry,) = survey.left_out
+    assert entry.is_failure and name in entry.reason and "is a link to nothing" in entry.reason
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no FIFO in folders")
+@pytest.mark.parametrize(("name", "reasons"), [("pipe.nii", 1), ("pipe", 0), ("pipe.dcm", 0)])
+def test_nothing_waits_for_a_fifo(tmp_path: Path, name: str, reasons: int) -> None:
+    make(tmp_path / "in", "ct.nii.gz")
+    os.mkfifo(tmp_path / "in" / name)
+    survey = find_cases(tmp_path / "in", tmp_path / "out")
+    assert [case.name for case in survey.cases] == ["ct"] and len(survey.left_out) == reasons
+    assert all("is no file" in entry.reason for entry in survey.left_out)
+
+
+@pytest.mark.parametrize("name", ["a.img", "a.mgz", "a.nii.zst", "a.zip", "a.TIFF"])
+def test_a_format_that_is_not_read_is_named(tmp_path: Path, name: str) -> None:
+    make(tmp_path / "in", "ct.nii.gz")
+    (tmp_path / "in" / name).write_bytes(b"volume")
+    ((reason, is_failure),) = left_out(tmp_path / "in", tmp_path / "out")
+    assert name in reason and "not read; convert it" in reason and not is_failure
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser may read everything")
+def test_what_may_not_be_read_is_named(tmp_path: Path) -> None:
+    make(tmp_path / "in", "ct.nii.gz", "secret.nii", "locked/ct.nii")
+    (tmp_path / "in/secret.nii").chmod(0)
+    (tmp_path / "in/locked").chmod(0)
+    reasons = left_out(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "in/locked").chmod(0o700)
+    assert [is_failure for _, is_failure in reasons] == [True, True]
+    assert "may not be read" in reasons[0][0] and "cannot be read" in reasons[1][0]
+
+
+def test_a_folder_that_cannot_be_listed_does_not_end_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+                                                                ) -> None:
+    make(tmp_path / "in", "ct.nii.gz", "locked/ct.nii")
+    listed = Path.iterdir
+
+    def refuse(folder: Path) -> Iterator[Path]:
+        if folder.name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    ((reason, is_failure),) = left_out(tmp_path / "in", tmp_path / "out")
+    assert "locked' cannot be read (Permission denied)" in reason and is_failure
+
+
+def test_where_no_volume_is_left_the_reason_is_in_the_sentence(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/ct.nii.gz").symlink_to(tmp_path / "gone")
+    said = refusal(lambda: find_cases(tmp_path / "in", tmp_path / "out"))
+    assert "holds no volume" in said and "is a link to nothing" in said
+
+
+def test_slices_without_a_preamble_are_a_series(tmp_path: Path) -> None:
+    (tmp_path / "in/s").mkdir(parents=True)
+    (tmp_path / "in/s/I1").write_bytes(b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100" + bytes(200))
+    assert names(tmp_path / "in", tmp_path / "out") == ["s"]

@@ -26,7 +26,8 @@ def test_our_requirements_are_the_librarys_that_slicer_does_not_bring() -> None:
     needed = dict(re.findall(r'^    "([A-Za-z-]+)(>=[0-9.]+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
     ours = dict(re.fullmatch(r"([A-Za-z-]+)(>=[0-9.]+)", line).groups() for line in dependencies.requirements())
     assert ours == {name: bound for name, bound in needed.items() if name in ours}
-    assert {"torch", "torchvision", "segment-anything", "safetensors", "tqdm"} == set(ours)
+    assert set(ours) == {"torch", "torchvision", "segment-anything", "safetensors", "tqdm", "pydicom", "nibabel",
+                         "filelock"}
 
 
 def test_what_is_installed_is_not_missing(tmp_path: Path) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from SAMoraLib.volume import Volume
+from SAMoraLib.volume.io import write_volume
 from SAMoraSlicer.cases import Case
 from SAMoraSlicer.manifest import DONE, FAILED, Manifest
 from Testing.refusals import refusal
@@ -88,6 +93,7 @@ def test_a_manifest_that_cannot_be_written_leaves_the_old_one(path: Path, case: 
                                                               monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = Manifest(path, RUN)
     manifest.record(case, DONE, organs=[])
+    manifest.write()
     before = json.loads(path.read_text(encoding="utf-8"))
 
     def full(*_: object) -> None:
@@ -95,7 +101,7 @@ def test_a_manifest_that_cannot_be_written_leaves_the_old_one(path: Path, case: 
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match=r"manifest.json' could not be written \(No space left on device\); check"):
-        manifest.record(case, FAILED, message="")
+        manifest.write()
     assert json.loads(path.read_text(encoding="utf-8")) == before
     assert sorted(file.name for file in path.parent.iterdir()) == ["manifest.json", case.output.name]
 
@@ -111,10 +117,87 @@ def test_the_table_holds_the_cases_in_order_and_not_those_that_failed_again(path
 
 
 def test_what_was_recorded_is_there_for_people_and_for_the_next_run(path: Path, case: Case) -> None:
-    Manifest(path, RUN).record(case, DONE, organs=[], seconds=1.5)
+    manifest = Manifest(path, RUN)
+    manifest.record(case, DONE, organs=[], seconds=1.5)
+    facts = case.output.stat()
+    manifest.write()
     content = json.loads(path.read_text(encoding="utf-8"))
     assert content["run"] == RUN and content["cases"] == {case.name: {
         "status": "done", "input": str(case.input), "output": str(case.output), "fingerprint": [1, 20, 300],
-        "organs": [], "seconds": 1.5}}
+        "organs": [], "seconds": 1.5, "result": [6, facts.st_mtime_ns]}}
     assert Manifest(path, RUN).cases == content["cases"]
     assert Manifest(path.with_name("other.json"), RUN).cases == {}
+
+
+def write_labels(path: Path) -> None:
+    write_volume(Volume(np.ones((2, 3, 4), np.uint8), (1, 1, 1), (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1)), path)
+
+
+def test_what_stands_in_a_results_place_is_looked_at(path: Path, case: Case) -> None:
+    """A corrected label volume is a result; an empty file is none, and neither is anything else, which is kept."""
+    write_labels(case.output)
+    Manifest(path, RUN).record(case, DONE, organs=[])
+    write_labels(case.output)
+    os.utime(case.output, ns=(0, 0))
+    assert Manifest(path, RUN).is_done(case) and not Manifest(path, RUN).is_in_the_way(case)
+    case.output.write_bytes(b"")
+    assert not Manifest(path, RUN).is_done(case) and not Manifest(path, RUN).is_in_the_way(case)
+    case.output.write_bytes(b"something else")
+    assert not Manifest(path, RUN).is_done(case) and Manifest(path, RUN).is_in_the_way(case)
+    case.output.unlink()
+    assert not Manifest(path, RUN).is_done(case) and not Manifest(path, RUN).is_in_the_way(case)
+
+
+def test_a_result_of_an_older_manifest_is_believed_if_it_is_one(path: Path, case: Case) -> None:
+    write_labels(case.output)
+    state = {"status": "done", "input": "", "output": "", "fingerprint": [1, 20, 300], "organs": []}
+    path.write_text(json.dumps({"format_version": 1, "run": RUN, "cases": {case.name: state}}), encoding="utf-8")
+    assert Manifest(path, RUN).is_done(case)
+
+
+def test_a_killed_run_leaves_its_lines_to_the_next(path: Path, case: Case) -> None:
+    first = Manifest(path, RUN)
+    first.record(case, DONE, organs=[])
+    first.write()
+    second = Manifest(path, RUN)
+    second.record(replace(case, name="b"), DONE, organs=[])
+    second.record(case, FAILED, message="It changed.")
+    lines = path.with_suffix(".jsonl").read_bytes()
+    for length in range(len(lines)):  # wherever it was killed
+        path.with_suffix(".jsonl").write_bytes(lines[:length])
+        found = Manifest(path, RUN)
+        assert case.name in found.cases and set(found.cases) <= {case.name, "b"}
+        found.record(replace(case, name="c"), DONE, organs=[])
+        assert "c" in Manifest(path, RUN).cases
+    path.with_suffix(".jsonl").write_bytes(lines + b"\nnot JSON\n[1]\n{}\n\xff")
+    found = Manifest(path, RUN)
+    assert found.cases[case.name]["status"] == FAILED and found.cases["b"]["status"] == DONE
+    found.write()
+    assert Manifest(path, RUN).cases == found.cases and not path.with_suffix(".jsonl").exists()
+
+
+def test_lines_of_another_run_are_refused(path: Path, case: Case) -> None:
+    Manifest(path, RUN).record(case, DONE, organs=[])
+    assert "other model" in refusal(lambda: Manifest(path, RUN | {"model": "new"}))
+
+
+def test_a_line_that_cannot_be_written_is_one_sentence(path: Path, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "open", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match=r"manifest.jsonl' could not be written \(No space left on device\); check"):
+        Manifest(path, RUN).record(case, DONE, organs=[])
+
+
+@pytest.mark.slow
+def test_the_last_of_ten_thousand_cases_costs_what_the_first_does(path: Path, case: Case) -> None:
+    """Time per record at the end within 1.5 of the start, where rewriting made it thousands."""
+    manifest, seconds = Manifest(path, RUN), []
+    organs = ORGANS * 4
+    for number in range(10_000):
+        started = time.perf_counter()
+        manifest.record(replace(case, name=f"patient_{number:05}/ct"), DONE, organs=organs, seconds=1.0)
+        seconds.append(time.perf_counter() - started)
+    start, end = np.median(seconds[100:1100]), np.median(seconds[-1000:])
+    print(f"record: {1e3 * start:.3f} ms at the start, {1e3 * end:.3f} ms at the end, ratio {end / start:.2f}")
+    assert end <= 1.5 * start
+    manifest.write()
+    assert len(Manifest(path, RUN).cases) == 10_000

@@ -22,6 +22,7 @@ from SAMoraLib.request import DEFAULTS, Options
 from SAMoraLib.volume import Volume
 from SAMoraLib.volume.io import LABEL_FORMATS, read_volume, write_volume
 from SAMoraSlicer import batch, dependencies, segment_batch
+from SAMoraSlicer.manifest import Manifest
 from SAMoraSlicer.process import ChildProcess
 from Testing.folders import ROOT
 from Testing.library.volume.test_dicom import straight, write_slices
@@ -72,7 +73,7 @@ def finished(said: str) -> list[str]:
 
 
 def states(output: Path) -> dict[str, str]:
-    cases = json.loads((output / "manifest.json").read_text(encoding="utf-8"))["cases"]
+    cases = Manifest(output / "manifest.json", {}).cases
     return {name: state["status"] for name, state in cases.items()}
 
 
@@ -207,7 +208,7 @@ def test_twenty_volumes_one_corrupt_and_one_killed(patients: Path, output: Path,
     second = capsys.readouterr().out
     assert {name for name, status in states(output).items() if status == "failed"} == {"corrupt"}
     assert "20 volumes, 18 of them done before" in second
-    assert "corrupt: 'corrupt.nii.gz' cannot be read; it is not a NIfTI-1 file" in first and "corrupt: " in second
+    assert "corrupt: 'corrupt.nii.gz' cannot be read; it is not a NIfTI file" in first and "corrupt: " in second
     assert "long: 'long.nrrd' could not be segmented: its process was ended by the system (signal 9)" in first
     names = finished(first) + finished(second)
     assert len(names) == len(set(names)) == 19
@@ -402,7 +403,9 @@ def test_a_full_disk_stops_the_run_with_one_sentence(patients: Path, output: Pat
     assert run(patients, output, checkpoint) == 1
     said = capsys.readouterr().err
     assert "manifest.json' could not be written (No space left on device)" in said and "Traceback" not in said
-    assert not any(output.iterdir())
+    assert [path.name for path in output.iterdir()] == ["manifest.jsonl"]
+    monkeypatch.undo()
+    assert states(output) == {"a": "failed"}, "the next run knows all the same"
 
 
 AS_SLICER_DOES = """

@@ -111,7 +111,7 @@ def test_a_copy_is_turned_and_sized_about_its_middle(monkeypatch: pytest.MonkeyP
     assert z.shape[1:] == (30, 40) and 0.6 * 40 - 1 < z.shape[0] <= 40
     assert_close(y[0, :, 0], 14.5 + size * (np.arange(30) - 14.5), tolerance=1e-5)
     assert_close(x[0, 0], 19.5 + size * (np.arange(40) - 19.5), tolerance=1e-5)
-    assert_close(np.diff(z[:, 0, 0]), np.full(len(z) - 1, size / 2), tolerance=1e-5)
+    assert_close(np.diff(z[:, 0, 0]), np.full(len(z) - 1, size / 2), tolerance=1e-5, scale=20)
     assert z.min() > -0.5 and z.max() < 19.5 and z.std() > 0
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from SAMoraLib.volume import Volume
 from SAMoraLib.volume.io import read_volume
-from SAMoraLib.volume.text_header import millimetres, read_fields
+from SAMoraLib.volume.text_header import millimetres, read_fields, voxel_files
 from Testing.refusals import refusal
 
 VOXELS = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
@@ -127,3 +127,17 @@ def test_fields_end_where_the_voxels_begin(tmp_path: Path) -> None:
     path = meta(tmp_path / "v.mha")
     path.write_bytes(path.read_bytes() + b"\nDistanceUnits = x\n")
     assert "distanceunits" not in read_fields(path)
+
+
+@pytest.mark.parametrize(("name", "line", "files"), [
+    ("a.nhdr", "data file: a.raw.gz", ["a.raw.gz"]), ("a.nhdr", "datafile: sub/with blank.raw", ["sub/with blank.raw"]),
+    ("a.nhdr", "data file: s.%03d.raw 1 5 2", ["s.001.raw", "s.003.raw", "s.005.raw"]),
+    ("a.nhdr", "data file: s%d.raw 9 10 1 2", ["s9.raw", "s10.raw"]),
+    ("a.nhdr", "data file: LIST\none.raw\ntwo.raw\n", ["one.raw", "two.raw"]), ("a.nrrd", "encoding: raw", []),
+    ("a.mhd", "ElementDataFile = a.zraw", ["a.zraw"]), ("a.mhd", "ElementDataFile = LIST 2D\n1.raw\n2.raw",
+                                                         ["1.raw", "2.raw"]),
+    ("a.mhd", "ElementDataFile = s%02d.raw 1 2 1", ["s01.raw", "s02.raw"]), ("a.mha", "ElementDataFile = LOCAL", []),
+    ("a.mhd", "ElementDataFile =", []), ("a.mhd", "1234", []), ("a.nhdr", "", [])])
+def test_the_files_with_the_voxels_are_known(tmp_path: Path, name: str, line: str, files: list[str]) -> None:
+    (tmp_path / name).write_text(line, encoding="utf-8")
+    assert voxel_files(tmp_path / name) == [tmp_path / file for file in files]

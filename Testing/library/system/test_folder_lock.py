@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import errno
+import subprocess
+import sys
 from pathlib import Path
 
+import filelock
 import pytest
 
-from SAMoraSlicer import folder_lock
-from SAMoraSlicer.folder_lock import FolderLock
+from SAMoraLib.system.folder_lock import NAME, FolderLock
+from Testing.folders import ROOT
 
 
 def test_a_second_run_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
@@ -58,20 +60,31 @@ def test_what_was_never_taken_is_released_without_a_trace(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EAGAIN])
-def test_a_disk_without_locks_is_written_to_all_the_same(tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
-                                                         ) -> None:
-    def refuse(file: object) -> None:
-        raise OSError(number, "no")
+def test_a_disk_without_locks_is_written_to_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(lock: object) -> None:
+        raise NotImplementedError
 
-    monkeypatch.setattr(folder_lock, "_lock", refuse)
+    monkeypatch.setattr(filelock.FileLock, "_acquire", refuse)
     lock = FolderLock(tmp_path / "out")
-    if number == errno.EAGAIN:  # somebody holds it
-        with pytest.raises(OSError, match="Another run is writing"):
-            lock.take()
-    else:
+    lock.take()
+    lock.release()
+    assert (tmp_path / "out").is_dir()
+
+
+def test_a_killed_process_leaves_no_lock_behind(tmp_path: Path) -> None:
+    code = ("import sys, time; from pathlib import Path; from SAMoraLib.system.folder_lock import FolderLock\n"
+            "lock = FolderLock(Path(sys.argv[1])); lock.take(); print('held', flush=True); time.sleep(60)")
+    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None and child.stdout.readline() == "held\n"
+    lock = FolderLock(tmp_path)
+    with pytest.raises(OSError, match="Another run is writing"):
         lock.take()
-        lock.release()
+    child.kill()
+    child.wait()
+    assert (tmp_path / NAME).exists(), "it could not clear up"
+    lock.take()
+    lock.release()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
