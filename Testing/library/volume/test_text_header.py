@@ -21,9 +21,9 @@ META_PLACE = {"TransformMatrix": "1 0 0 0 1 0 0 0 1", "Offset": "10 20 30", "Ele
 def nrrd(path: Path, **fields: str | None) -> Path:
     """A NRRD; a field of None is left out, and "_" in a name stands for a blank."""
     changed = {name.replace("_", " "): value for name, value in fields.items()}
-    lines: dict[str, str | None] = {"type": "short", "dimension": "3", "sizes": "5 4 3", "endian": "little",
-                                    "encoding": "raw"}
-    lines |= {"space": None} | changed | PLACE | changed  # the space comes before what is said in it
+    lines = {"type": "short", "dimension": "3", "sizes": "5 4 3", "endian": "little", "encoding": "raw"}
+    first = {name: value for name, value in changed.items() if name == "space dimension"}  # what is said in it follows
+    lines |= first | PLACE | changed
     text = "\n".join(f"{name}: {value}" for name, value in lines.items() if value is not None)
     path.write_bytes(f"NRRD0004\n# a comment: spacings\n{text}\nkey:=space units\n\n".encode() + VOXELS.tobytes())
     return path
