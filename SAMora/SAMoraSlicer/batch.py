@@ -14,6 +14,7 @@ from SAMoraLib.card import read_card
 from SAMoraLib.request import DEFAULTS, Job, Options, Request
 from SAMoraLib.system.files import file_sha256
 from SAMoraLib.system.folder_lock import FolderLock
+from SAMoraLib.system.places import require_room_for_name
 from SAMoraSlicer.cases import SEGMENTATION, Case, find_cases
 from SAMoraSlicer.manifest import DONE, FAILED, Manifest
 from SAMoraSlicer.process import ChildProcess, child_environment, describe_exit, python_command
@@ -57,7 +58,8 @@ class FolderBatch:
         self.manifest = Manifest(output / MANIFEST, run)
         in_the_way = [case for case in self.cases if self.manifest.is_in_the_way(case)]
         self.waiting = [case for case in self.cases if not self.manifest.is_done(case) and case not in in_the_way]
-        self._request = Request(_jobs(self.cases), model, base and base.absolute(), options)
+        fitting = [case for case in self.cases if not _misfit(case)]
+        self._request = Request(_jobs(fitting or self.cases), model, base and base.absolute(), options)
         self.state, self.stage = "idle", ""
         self.errors: dict[str | None, str] = {str(entry.path): entry.reason for entry in survey.left_out
                                               if entry.is_failure}
@@ -135,6 +137,9 @@ class FolderBatch:
 
     def _begin(self) -> None:
         self._lock.take()
+        for case in list(self.waiting):
+            if message := _misfit(case):
+                self._settle(case, FAILED, message=message)
         self._next_child()
 
     def _next_child(self) -> None:
@@ -223,6 +228,15 @@ def _describe_run(model: Path, options: Options, ending: str) -> dict[str, Any]:
     kept = [name for name in card.labels.names if name in organs]
     return {"model": f"{card.name} {file_sha256(model)[:16]}", "organs": ",".join(kept), "format": ending,
             "precision": options.precision, "skim": options.skim}
+
+
+def _misfit(case: Case) -> str:
+    """Why the case's result cannot be written, which is no reason to leave out the others; "" where it can."""
+    try:
+        require_room_for_name(case.output)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _jobs(cases: Sequence[Case]) -> tuple[Job, ...]:

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from SAMoraLib.system.text_path import text_path
 from SAMoraLib.weights.archive import require_whole_archive
 from SAMoraLib.weights.finite import require_finite
 from SAMoraLib.weights.sam2 import from_sam2
@@ -47,7 +48,8 @@ def read_plain(path: str | Path) -> Any:
     """
     require_whole_archive(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with text_path(Path(path)) as name:
+            return torch.load(name, map_location="cpu", weights_only=True)
     # A damaged pickle raises almost anything. torch's own message recommends to load it unsafely: it is not repeated.
     except Exception as error:
         raise ValueError(_unreadable(path)) from error
@@ -73,7 +75,8 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
         ValueError: the file is cut short or damaged, or some values are not finite.
     """
     try:
-        tensors = load_file(path)
+        with text_path(Path(path)) as name:
+            tensors = load_file(name)
     except OSError:
         raise
     except Exception as error:  # of impossible headers the package raises more than its own error

@@ -103,6 +103,25 @@ def done_before(run: Run, *names: str) -> None:
     earlier.cancel()
 
 
+def test_a_name_that_is_too_long_for_a_result_stops_nothing_else(run: Run) -> None:
+    long = "b" * 245
+    started = run.start("a", long, "c")
+    assert run.asked() == [["a", "c"]]
+    for name in "ac":
+        run.finish(name)
+    run.end()
+    started.wait()
+    assert started.state == "done" and list(started.errors) == [long]
+    assert "and the file system allows 255; choose a shorter one" in started.errors[long]
+
+
+def test_where_no_result_fits_nothing_is_begun(run: Run) -> None:
+    run.add("b" * 245)
+    assert "and the file system allows 255" in refusal(run.make)
+    assert not run.output.exists()
+
+
+
 @pytest.mark.parametrize(("organs", "kept"), [(None, ",".join(get_label_set("synapse").names)),
                                               (("liver", "spleen"), "spleen,liver"),
                                               (("Liver", "LEFT kidney"), "left_kidney,liver")])

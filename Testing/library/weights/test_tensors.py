@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import os
 import struct
 import sys
 from pathlib import Path
@@ -165,3 +166,14 @@ def test_tables_that_are_nested_too_deeply_are_refused(tmp_path: Path) -> None:
         assert "nests its tables too deeply" in refusal(lambda: read_tensors(tmp_path / "w.pth"))
     finally:
         sys.setrecursionlimit(limit)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
+@pytest.mark.parametrize("name", ["m.safetensors", "m.pth", os.fsdecode(b"\xff.safetensors"),
+                                  os.fsdecode(b"\xff.pth")])
+def test_a_file_whose_path_is_no_text_is_read(tmp_path: Path, name: str) -> None:
+    path = tmp_path / os.fsdecode(b"M\xfcller") / name
+    path.parent.mkdir()
+    plain = tmp_path / f"plain{path.suffix}"
+    torch.save(TENSORS, plain) if path.suffix == ".pth" else save_file(TENSORS, plain)
+    assert_same(read_tensors(plain.rename(path)))
