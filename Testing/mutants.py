@@ -30,6 +30,7 @@ from Testing.folders import ROOT, SHARED
 from Testing.house import mirror
 
 SOURCES = ("SAMoraLib", "Training", "SAMora/SAMoraSlicer")
+IN_SLICER = "Testing/slicer"
 IMPORTERS = 14
 SECONDS = 300  # for a change's tests: one that makes a loop endless is noticed by that
 TURNED: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -142,25 +143,30 @@ class Bench:
         if SHARED.exists():
             (folder / SHARED.name).symlink_to(SHARED, target_is_directory=True)
 
-    def fails(self, tests: Sequence[str]) -> bool:
-        """Run test files of the library and training, then those of Slicer, until one fails."""
-        in_slicer = [test for test in tests if test.startswith("Testing/slicer/")]
+    def fails(self, tests: Sequence[str]) -> list[str]:
+        """Run test files of the library and training, then those of Slicer, until one fails: which, or all of those
+        that ran too long.
+        """
+        in_slicer = [test for test in tests if test.startswith(IN_SLICER)]
         elsewhere = [test for test in tests if test not in in_slicer]
-        return self._fail(elsewhere) or self._fail(["--confcutdir", "Testing/slicer", *in_slicer] if in_slicer else [])
+        return self._fail(elsewhere) or self._fail(in_slicer, "--confcutdir", IN_SLICER)
 
-    def _fail(self, arguments: Sequence[str]) -> bool:
-        if not arguments:
-            return False
+    def _fail(self, tests: Sequence[str], *options: str) -> list[str]:
+        if not tests:
+            return []
         paths = os.pathsep.join([str(self.root), str(self.root / "SAMora")])
         environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *arguments]
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *options, *tests]
         try:
             ended = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, timeout=SECONDS)
         except subprocess.TimeoutExpired:
-            return True
-        return ended.returncode not in (0, 5)  # 5: every test is slow, none ran
+            return list(tests)
+        if ended.returncode in (0, 5):  # 5: every test is slow, none ran
+            return []
+        failed = set(re.findall(r"^(?:FAILED|ERROR) ([^\s:]+)", ended.stdout.decode(errors="replace"), re.MULTILINE))
+        return [test for test in tests if test in failed] or list(tests)
 
-    def notices(self, mutant: Mutant, tests: Sequence[str]) -> bool:
+    def notices(self, mutant: Mutant, tests: Sequence[str]) -> list[str]:
         path = self.root / mutant.path
         source = path.read_bytes()
         path.write_bytes(mutant.applied_to(source))
@@ -185,13 +191,12 @@ def measure(mutants: Sequence[Mutant], workers: int) -> int:
         def examine(mutant: Mutant) -> None:
             nonlocal noticed, done
             bench = benches.get()
-            tests = tests_of(mutant.path)
-            seen = bench.notices(mutant, tests)
-            if seen and bench.fails(tests):
-                raise SystemExit(f"The tests of {mutant.path} fail without a change; mend them first: {tests}")
+            seen = bench.notices(mutant, tests_of(mutant.path))
+            if bench.fails(seen):
+                raise SystemExit(f"The tests of {mutant.path} fail without a change; mend them first: {seen}")
             benches.put(bench)
             with lock:
-                noticed, done = noticed + seen, done + 1
+                noticed, done = noticed + bool(seen), done + 1
                 print(f"{done:4} {'noticed ' if seen else 'SURVIVED'} {mutant}", flush=True)
 
         for _ in pool.map(examine, mutants):
