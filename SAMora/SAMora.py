@@ -195,7 +195,7 @@ class SAMoraLogic(ScriptedLoadableModuleLogic):
         return SAMoraParameterNode(ScriptedLoadableModuleLogic.getParameterNode(self))
 
     def segment(self, volumeNode, model=None, organs=None, region=None, segmentation=None, device="auto",
-                precision="full", skim=1):
+                precision="full", skim=1, assumeHU=False):
         """Segment a volume and return its segmentation node.
 
         Args:
@@ -207,6 +207,7 @@ class SAMoraLogic(ScriptedLoadableModuleLogic):
             device: "auto", "cpu", "cuda", "cuda:N" or "mps".
             precision: "half" is faster on GPUs and on CPUs with bfloat16, "int8" on CPUs; a few voxels differ.
             skim: above 1, every so many slices are looked at first, and then those next to one that shows an organ.
+            assumeHU: take the values for HU, whatever they look like.
 
         Raises:
             ValueError, FileNotFoundError: the volume, model, organs, region, precision or skim cannot be used.
@@ -217,7 +218,7 @@ class SAMoraLogic(ScriptedLoadableModuleLogic):
         if missing := dependencies.missing():
             raise RuntimeError(f"{dependencies.sentence(missing)} Press Install in the panel's setup.")
         chosen = find(model) if model is not None else self._firstModel()
-        options = Options(as_names(organs), device, skim=skim, precision=precision)
+        options = Options(as_names(organs), device, skim=skim, precision=precision, assume_hu=assumeHU)
         run = Segmenting([volumeNode], chosen.checkpoint, options, region,
                          outputs=[segmentation] if segmentation is not None else None)
         run.start()

@@ -158,7 +158,7 @@ def _article(modality: str) -> str:
 
 
 def _escape(wanted: str) -> str:
-    return " If its values are HU all the same, say so (--assume-hu)." if wanted == "CT" else ""
+    return " If its values are HU all the same, say so (--assume-hu, 'Take values for HU')." if wanted == "CT" else ""
 
 
 def _check_hu(greys: Greys, name: str, span: str, tell: Tell) -> None:

@@ -111,7 +111,8 @@ class Panel:
 
     def _work(self) -> Work:
         model, organs = self.models.model, self.models.organs
-        options = Options(as_names(organs), self.device.name, **self.speed.chosen)
+        options = Options(as_names(organs), self.device.name, **self.speed.chosen,
+                          assume_hu=self.ui.assumeHuCheckBox.checked)
         assert model is not None  # Apply is enabled only once there is one
         if self.batch.chosen and self.batch.from_folder:
             return FolderWork(*self.batch.folders, model, options)

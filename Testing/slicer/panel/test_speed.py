@@ -36,6 +36,15 @@ def test_speed_is_a_preference_and_goes_into_the_request(widget: Any, add_volume
     assert (asked["precision"], asked["skim"], asked["device"]) == ("half", 4, "auto")
 
 
+def test_who_knows_better_may_have_values_taken_for_hu(widget: Any, add_volume: AddVolume, child: Any,
+                                                      models_folder: Path) -> None:
+    """For the next run, and not for ever: it is no preference."""
+    add_volume()
+    assert not widget.ui.assumeHuCheckBox.checked and "assume_hu" not in written_request(widget)
+    widget.ui.assumeHuCheckBox.checked = True
+    assert written_request(widget)["assume_hu"] is True
+
+
 def written_request(widget: Any) -> dict[str, Any]:
     """What the panel's next run asks its child."""
     from SAMoraSlicer import segmenting
