@@ -23,6 +23,7 @@ FAT_HU = -20  # below: fat, lung or air, of which every abdomen has some
 SOFT_HU = (-250, 350)  # fat to enhanced vessels: most of every body
 NORMALISED = 20.0  # values of a span below this are no HU, whatever their mean
 BYTE = 255
+ENOUGH = 100_000  # voxels for a percentile
 FEW_LABELS = 256
 SMALL_MM = 60.0
 NAMES = {"PT": "PET", "NM": "a scintigram", "US": "ultrasound", "MR": "MR", "CT": "CT", "SEG": "a segmentation"}
@@ -45,7 +46,7 @@ class Greys:
     """What is asked of the grey values.
 
     Attributes:
-        low, high: the smallest and the largest, of all voxels.
+        low, high: the smallest and the largest.
         darkest: the share of voxels that are the smallest, on the coarse grid.
         air, dark, soft, bright: shares below ``AIR_HU``, below ``FAT_HU``, within ``SOFT_HU``, above 700 (bone, metal).
         shifted: share where soft tissue lies if 1000 or 1024 were added, as far as that is no soft tissue itself.
@@ -74,17 +75,18 @@ class Greys:
     def of(cls, volume: Volume) -> Greys:
         """Measure a volume; about 3 mm apart is near enough."""
         k, j, i = (max(1, round(COARSE_MM / size)) for size in reversed(volume.spacing))
-        values = volume.array[::k, ::j, ::i]
-        low, high = float(volume.array.min()), float(volume.array.max())
-        others = values[(values > low) & (values != _padding(values))]
-        first, last = np.percentile(values, (1, 99.5)).tolist()
+        values = np.ascontiguousarray(volume.array[::k, ::j, ::i])
+        low, high = float(values.min()), float(values.max())
+        some = values.ravel()[::max(1, values.size // ENOUGH)]
+        others = some[(some > low) & (some != _padding(some))]
+        first, last = np.percentile(some, (1, 99.5)).tolist()
         span = last - first or 1.0
         rim = np.concatenate([values[:, [0, -1]].ravel(), values[:, :, [0, -1]].ravel()])
         return cls(low, high, _share(values == low), _share(values < AIR_HU), _share(values < FAT_HU),
                    _share((values > SOFT_HU[0]) & (values < SOFT_HU[1])), _share(values > 700),
                    _share((values > 800) & (values < 1300)), float(np.percentile(others, 2)) if others.size else low,
                    (first, last), _share(values <= first + span / 10), float((np.median(rim) - first) / span),
-                   _are_labels(volume.array))
+                   _are_labels(values) and _are_labels(volume.array[::max(1, len(volume.array) // 16)]))
 
 
 def _padding(values: np.ndarray) -> float:
@@ -99,13 +101,13 @@ def _share(where: np.ndarray) -> float:
 
 def _are_labels(array: np.ndarray) -> bool:
     """Few whole numbers from 0 on, of which most are next to their like."""
-    if array.min() < 0 or array.max() > 10 * FEW_LABELS or array.max() == array.min():
+    low, high = array.min(), array.max()
+    if low < 0 or high > 10 * FEW_LABELS or low == high:
         return False
-    sample = array[:: max(1, len(array) // 16)]
-    values = np.unique(sample)
+    values = np.unique(array)
     if len(values) > FEW_LABELS or (values % 1).any():
         return False
-    left, right = sample[:, :, :-1], sample[:, :, 1:]
+    left, right = array[:, :, :-1], array[:, :, 1:]
     inside = (left > 0) & (right > 0)
     return bool(inside.any() and (left == right)[inside].mean() > 0.8)
 

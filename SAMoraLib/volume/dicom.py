@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -248,32 +249,45 @@ def _thickness(name: str, frame: Frame) -> float:
 
 def _voxels(name: str, frames: Sequence[Frame], headers: Mapping[Path, Header]) -> np.ndarray:
     """(D, H, W), of a type that holds the values of every slice."""
+    height, width, _ = headers[frames[0].file].shape
+    array = np.empty((len(frames), height, width), np.int8)
     try:
-        files = {file: _pixels(header) for file, header in headers.items()}
-    except RuntimeError as error:
+        for number, plane in enumerate(_planes(frames, headers)):
+            kind = np.result_type(array.dtype, plane.dtype) if number else plane.dtype
+            array = array if kind == array.dtype else array.astype(kind)
+            array[number] = plane
+    except (RuntimeError, ValueError) as error:
         raise ValueError(f"The DICOM series in '{name}' cannot be read: files are damaged or incomplete, or differ in "
                          "size, or are compressed in a way that is not known; export the series again.") from error
-    planes = [files[frame.file][frame.number] for frame in frames]
-    if len({plane.shape for plane in planes}) > 1:
-        raise ValueError(f"The slices in '{name}' differ in size; give a folder with one stack of slices.")
-    array = np.empty((len(planes), *planes[0].shape), np.result_type(*{plane.dtype for plane in planes}))
-    for number, plane in enumerate(planes):
-        array[number] = plane
     return array
 
 
-def _pixels(header: Header) -> np.ndarray:
-    """(frames, H, W) grey values of one file."""
+def _planes(frames: Sequence[Frame], headers: Mapping[Path, Header]) -> Iterator[np.ndarray]:
+    """(H, W) grey values of each frame; each counts until the next is asked for."""
     import SimpleITK as sitk
 
-    if len(header.frames) > 1 and not _scaled_by_gdcm(header):
-        return scale_frames(header)
+    several: dict[Path, np.ndarray] = {}
+    for frame in frames:
+        header = headers[frame.file]
+        if len(header.frames) == 1:
+            image = _image(frame.file)
+            yield sitk.GetArrayViewFromImage(image).reshape(header.shape[:2])
+            continue
+        if frame.file not in several:
+            gdcm = _scaled_by_gdcm(header)
+            several[frame.file] = sitk.GetArrayFromImage(_image(frame.file)) if gdcm else scale_frames(header)
+        yield several[frame.file][frame.number]
+
+
+def _image(file: Path) -> Any:
+    """What GDCM makes of a file."""
+    import SimpleITK as sitk
+
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
-    with text_path(header.file) as name:
+    with text_path(file) as name:
         reader.SetFileName(str(name))
-        array = sitk.GetArrayFromImage(reader.Execute())
-    return array if array.ndim == 3 else array[None]
+        return reader.Execute()
 
 
 def _scaled_by_gdcm(header: Header) -> bool:

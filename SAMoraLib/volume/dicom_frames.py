@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -101,7 +102,6 @@ def read_header(path: Path) -> Header | None:
 def _elements(file: BinaryIO) -> Any:
     """The wanted elements before the pixels, which are only measured; None for what is no image."""
     from pydicom.filereader import read_partial
-    from pydicom.tag import Tag
     from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
     lengths: list[int] = []
@@ -111,7 +111,7 @@ def _elements(file: BinaryIO) -> Any:
             lengths.append(length)
         return tag in PIXELS
 
-    data = read_partial(file, at_pixels, force=True, specific_tags=[Tag(name) for name in TAGS])
+    data = read_partial(file, at_pixels, force=True, specific_tags=_tags())
     if not lengths:
         classes = [UID(data.get("SOPClassUID") or ""), UID(data.file_meta.get("MediaStorageSOPClassUID") or "")]
         known = [uid.name for uid in classes if uid]
@@ -122,6 +122,13 @@ def _elements(file: BinaryIO) -> Any:
         file.seek(8 if data.original_encoding[0] else 12, 1)
         _require_pixels(file, lengths[0], data)
     return data
+
+
+@cache
+def _tags() -> list[Any]:
+    from pydicom.tag import Tag
+
+    return [Tag(name) for name in TAGS]
 
 
 def _require_pixels(file: BinaryIO, length: int, data: Any) -> None:
