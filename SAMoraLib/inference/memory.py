@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from SAMoraLib.inference.predictor import Predictor
+from SAMoraLib.preprocessing.body import largest_slice
 from SAMoraLib.system.allocator import give_back_freed_memory
 from SAMoraLib.system.memory import available_bytes, resident_bytes
 from SAMoraLib.variants import EXPERTS
@@ -76,7 +77,7 @@ def slice_bytes(predictor: Predictor, volume: Volume) -> int:
     tokens = (side // size.first_patch) ** 2
     streams = 1 + len(EXPERTS) if predictor.variant.fusion else 1
     widths = BLOCK * streams + (WAITING * size.depth if predictor.variant.sees != "slices" else 0)
-    pixels = max(side**2, volume.array[0].size)
+    pixels = max(side**2, largest_slice(volume, predictor.preprocessing))
     return FLOAT * (widths * tokens * size.embed_dim + CLASSES * (1 + len(predictor.labels)) * pixels)
 
 

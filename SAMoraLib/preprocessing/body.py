@@ -153,6 +153,16 @@ def body_box(body: Body, canonical: Volume) -> Box:
     return Box(y0, y1, x0, x1)
 
 
+def largest_slice(volume: Volume, preprocessing: Preprocessing) -> int:
+    """Pixels that a slice, or the square cut out of it, may have at most: known before the body is."""
+    across = int(np.abs(np.reshape(volume.direction, (3, 3))[2]).argmax())  # the axis along the patient
+    sizes, steps = np.delete(volume.array.shape[::-1], across), np.delete(volume.spacing, across)
+    if preprocessing.crop != "body":
+        return int(sizes.prod())
+    longest = max(MIN_SIDE_MM, (sizes * steps).max() * (1 + 2 * MARGIN))
+    return max(int(sizes.prod()), int(np.rint(longest / steps).prod()))
+
+
 def body_slices(body: Body, count: int) -> np.ndarray:
     """(D,) bool: of ``count`` slices those from the first to the last that may show the body."""
     step = body.steps[0]

@@ -179,8 +179,10 @@ def test_streams_and_sizes_count() -> None:
 
 
 def test_a_slice_takes_its_tokens_in_every_stream_and_its_pixels_for_every_class() -> None:
-    """ViT-B at 224 pixels: 14 x 14 tokens of 768 channels; eight organs and the background on 512 x 512 pixels."""
-    ct, tokens, pixels = volume(10), 14 * 14 * 768, 9 * 512 * 512
+    """ViT-B at 224 pixels: 14 x 14 tokens of 768 channels; eight organs and the background on the square around a body
+    that fills 512 x 512 pixels.
+    """
+    ct, tokens, pixels = volume(10), 14 * 14 * 768, 9 * 532 * 532
     assert slice_bytes(predictor(), ct) == 4 * (memory.BLOCK * tokens + memory.CLASSES * pixels)
     assert slice_bytes(predictor("samora"), ct) == 4 * (4 * memory.BLOCK * tokens + memory.CLASSES * pixels)
     waiting = memory.BLOCK + 12 * memory.WAITING

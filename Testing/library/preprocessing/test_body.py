@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from SAMoraLib.preprocessing.body import MARGIN, MIN_SIDE_MM, Body, Box, body_box, body_slices, find_body
+from SAMoraLib.preprocessing.body import MARGIN, MIN_SIDE_MM, Body, Box, body_box, body_slices, find_body, largest_slice
 from SAMoraLib.preprocessing.settings import Preprocessing
-from SAMoraLib.volume import Volume
+from SAMoraLib.volume import Volume, to_canonical
 
 CT = Preprocessing("CT", "hu_window", -125, 275, "body", 32)
 MR = Preprocessing("MR", "percentile", 1, 99, "body", 32)
@@ -181,3 +183,20 @@ def test_no_slice_of_the_body_is_left_out(step: int) -> None:
             wanted = body_slices(Body(coarse[:, None, None], (step, 2, 2), coarse), count)
             assert wanted[true].all()
             assert wanted.sum() <= true.sum() + 2 * (step - 1)
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+@pytest.mark.parametrize(("spacing", "crop", "pixels"), [
+    ((1.0, 1.0, 5.0), "none", 60 * 90), ((1.0, 1.0, 5.0), "body", 94 * 94), ((0.1, 0.2, 5.0), "body", 500 * 250),
+    ((0.1, 0.2, 5.0), "none", 60 * 90)])
+def test_the_most_that_a_slice_may_have_is_known_before_the_body(axes: tuple[int, int, int],
+                                                                 spacing: tuple[float, float, float], crop: str,
+                                                                 pixels: int) -> None:
+    """However the volume is stored: 90 columns, 60 rows, 7 slices from the feet."""
+    direction = np.eye(3)[:, axes]
+    shape = tuple(np.array((90, 60, 7))[list(axes)][::-1].tolist())
+    stored = Volume(np.full(shape, FAT, np.int16), tuple(np.array(spacing)[list(axes)].tolist()), (0, 0, 0),
+                    tuple(direction.ravel().tolist()))
+    assert largest_slice(stored, replace(CT, crop=crop)) == pixels
+    box = box_of(to_canonical(stored)[0])
+    assert crop == "none" or box.shape[0] * box.shape[1] <= pixels
