@@ -5,6 +5,7 @@ SimpleITK does the reading and writing; it is imported inside the functions, bec
 
 from __future__ import annotations
 
+import gzip
 import math
 import warnings
 from pathlib import Path
@@ -170,17 +171,17 @@ def write_volume(volume: Volume, path: str | Path, metadata: dict[str, str] | No
         try:
             with text_path(unfinished) as name:
                 sitk.WriteImage(image, str(name), useCompression=compressed)
-            _require_written(volume.array, unfinished)  # ITK does not notice a full disk in every format
-        except (RuntimeError, ValueError) as error:
+            _require_written(volume.array, unfinished, compressed)  # ITK does not notice a full disk in every format
+        except (RuntimeError, ValueError, EOFError) as error:
             raise OSError(f"'{path}' could not be written; check that the disk has room and the folder may be written "
                           "to.") from error
 
 
-def _require_written(array: np.ndarray, path: Path) -> None:
+def _require_written(array: np.ndarray, path: Path, compressed: bool) -> None:
     """Refuse a file that does not give back what was written.
 
     Raises:
-        ValueError, RuntimeError: it does not.
+        ValueError, RuntimeError, EOFError: it does not.
     """
     import SimpleITK as sitk
 
@@ -189,6 +190,8 @@ def _require_written(array: np.ndarray, path: Path) -> None:
     else:
         with text_path(path) as name:
             found = sitk.GetArrayFromImage(sitk.ReadImage(str(name)))
+    if compressed and path.name.lower().endswith(".nrrd"):
+        gzip.decompress(path.read_bytes().partition(b"\n\n")[2])  # ITK does not miss the checksum at the end
     if not np.array_equal(found, array, equal_nan=np.issubdtype(array.dtype, np.inexact)):
         raise ValueError(f"'{path.name}' holds other voxels than were written.")
 

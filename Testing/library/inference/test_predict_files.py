@@ -76,6 +76,42 @@ def test_where_all_is_well_none_is_refused(checkpoint: Path, tmp_path: Path, cap
     assert set(np.unique(read_volume(tmp_path / "out.nrrd").array)) <= {0, 1, 4}
 
 
+def save_for(folder: Path, modality: str, name: str) -> Path:
+    """A small model for another modality."""
+    model = small_model("samed")
+    card = small_card(model.variant)
+    assert card.preprocessing is not None
+    card = replace(card, name=name, preprocessing=replace(card.preprocessing, modality=modality, intensity="percentile",
+                                                          low=1, high=99))
+    save_model(folder / f"{name}.safetensors", model, card)
+    return folder / f"{name}.safetensors"
+
+
+def test_a_model_for_what_an_input_looks_like_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And who knows better may have it segmented all the same."""
+    model, array = save(tmp_path), np.random.default_rng(0).integers(0, 900, (8, 40, 40)).astype(np.int16)
+    array[:, :10] = 0
+    write_volume(Volume(array, (6, 6, 6), (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1)), tmp_path / "mr.nrrd")
+    job = Job(tmp_path / "mr.nrrd", tmp_path / "out.nrrd")
+    refused, events = run([job], model, capsys)
+    assert refused == 1 and "looks like an MR" in events[-1]["message"] and "there is" not in events[-1]["message"]
+    save_for(tmp_path, "MR", "abdomen_mr")
+    (tmp_path / "broken.safetensors").write_bytes(b"no checkpoint")
+    refused, events = run([job], model, capsys)
+    assert refused == 1 and events[-1]["message"].endswith("For MR there is the model 'abdomen_mr'.")
+    assert not job.output.exists()
+    assert run([job], model, capsys, assume_hu=True)[0] == 0 and job.output.exists()
+
+
+def test_where_nothing_is_found_it_is_told(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predict_files_module, "predict_within_memory",
+                        lambda predictor, volume, *_: (volume.with_array(np.zeros(volume.array.shape, np.uint8)), {}))
+    refused, events = run([Job(write_ct(tmp_path / "a.nrrd"), tmp_path / "out.nrrd")], checkpoint, capsys)
+    assert refused == 0
+    assert "Nothing was found in 'a.nrrd'" in next(event["message"] for event in events if event["event"] == "notice")
+
+
 def test_an_unknown_organ_is_refused_before_work(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
                                                  ) -> None:
     box = {"heart": Region.between((0, 0, 0), (10, 10, 10))}

@@ -289,6 +289,26 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
     assert [entry.name for entry in tmp_path.iterdir()] == ["v.nii.gz"]
 
 
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".nrrd", ".seg.nrrd", ".mha"])
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.9, "all but one"])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_what_a_full_disk_cuts_short_never_takes_its_name(tmp_path: Path, ending: str, kept: float | str,
+                                                          compressed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the writer says of it."""
+    write = sitk.WriteImage
+
+    def cut(image: sitk.Image, name: str, **options: object) -> None:
+        write(image, name, **options)
+        data = Path(name).read_bytes()
+        Path(name).write_bytes(data[:-1] if isinstance(kept, str) else data[:int(len(data) * kept)])
+
+    monkeypatch.setattr(sitk, "WriteImage", cut)
+    labels = volume(dtype=np.uint8).with_array(np.zeros((3, 4, 5), np.uint8))  # what is missing would be 0, too
+    with pytest.raises(OSError, match="could not be written; check that the disk has room"):
+        write_volume(labels, tmp_path / f"v{ending}", compressed=compressed)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_killed_writer_leaves_nothing_under_the_final_name(tmp_path: Path) -> None:
     code = ("import numpy as np, sys; from SAMoraLib.volume import Volume;"
             "from SAMoraLib.volume.io import write_volume;"
