@@ -90,6 +90,12 @@ def test_a_metaimage_without_a_voxel_size_is_refused(tmp_path: Path, spacing: st
     assert "how large its voxels are" in refusal(lambda: read_volume(path))
 
 
+def test_voxels_may_be_smaller_than_a_millimetre(tmp_path: Path) -> None:
+    assert told(meta(tmp_path / "v.mha", ElementSpacing="0.5 0.25 0.75"))[0].spacing == (0.5, 0.25, 0.75)
+    path = nrrd(tmp_path / "v.nrrd", space_directions="(0.5,0,0) (0,0.25,0) (0,0,0.75)")
+    assert told(path)[0].spacing == (0.5, 0.25, 0.75)
+
+
 def test_the_size_of_an_element_is_one(tmp_path: Path) -> None:
     assert told(meta(tmp_path / "v.mha", ElementSpacing=None, ElementSize="2 3 5"))[0].spacing == (2, 3, 5)
 
@@ -133,6 +139,8 @@ def test_fields_end_where_the_voxels_begin(tmp_path: Path) -> None:
     ("a.nhdr", "data file: a.raw.gz", ["a.raw.gz"]), ("a.nhdr", "datafile: sub/with blank.raw", ["sub/with blank.raw"]),
     ("a.nhdr", "data file: s.%03d.raw 1 5 2", ["s.001.raw", "s.003.raw", "s.005.raw"]),
     ("a.nhdr", "data file: s%d.raw 9 10 1 2", ["s9.raw", "s10.raw"]),
+    ("a.nhdr", "data file: s%d.raw 9 10 1 x", ["s9.raw", "s10.raw"]),
+    ("a.nhdr", "data file: s%d.raw 1 x", ["s%d.raw 1 x"]),
     ("a.nhdr", "data file: LIST\none.raw\ntwo.raw\n", ["one.raw", "two.raw"]), ("a.nrrd", "encoding: raw", []),
     ("a.mhd", "ElementDataFile = a.zraw", ["a.zraw"]), ("a.mhd", "ElementDataFile = LIST 2D\n1.raw\n2.raw",
                                                          ["1.raw", "2.raw"]),
