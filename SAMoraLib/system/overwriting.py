@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from SAMoraLib.system.places import identity
+
 
 def refuse_overwriting(output: str | Path, read: Iterable[str | Path]) -> None:
     """Refuse an output that is one of the files that are read, before any work.
@@ -29,7 +31,7 @@ def refuse_overwriting(output: str | Path, read: Iterable[str | Path]) -> None:
 def is_same_file(one: str | Path, other: str | Path) -> bool:
     """Whether two paths lead to one file, by what the disk says, or by the path where nothing is there."""
     one, other = Path(one), Path(other)
-    try:
-        return one.samefile(other)
-    except OSError:  # one of them is not there, or a link leads in a circle
+    found, others = identity(one), identity(other)
+    if found is None or others is None:  # one of them is not there, or a link leads in a circle
         return one.absolute() == other.absolute()
+    return found == others
