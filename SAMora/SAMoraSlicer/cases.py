@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from SAMoraLib.volume.dicom_header import looks_like_dicom
+from SAMoraLib.volume.dicom_header import INDEX, looks_like_dicom
 from SAMoraLib.volume.io import READABLE
 from SAMoraLib.volume.text_header import voxel_files
 
 SEGMENTATION = ".seg.nrrd"  # results, of this program or of others: no image
 HEADERS = (".mhd", ".nhdr")
-DICOM_INDEX = "DICOMDIR"  # a list of series with the same mark, no slice
 # Volumes, or what volumes are packed in, that are not read: said, because whoever put them there expects a result.
 UNREAD = (".img", ".hdr", ".mgz", ".mgh", ".mnc", ".par", ".rec", ".vti", ".vtk", ".gipl", ".tif", ".tiff", ".npy",
           ".npz", ".h5", ".hdf5", ".nii.zst", ".nii.bz2", ".nii.xz", ".nrrd.gz", ".mha.gz", ".zip", ".tar", ".tar.gz",
@@ -172,7 +171,7 @@ def _series(folder: Path, files: Sequence[Path]) -> Iterator[Found]:
     """The folder itself, if it holds DICOM slices."""
     for path in files:
         try:
-            if path.name.upper() != DICOM_INDEX and looks_like_dicom(path):
+            if path.name.upper() != INDEX and looks_like_dicom(path):
                 yield folder
                 return
         except OSError as error:

@@ -16,7 +16,7 @@ import numpy as np
 
 from SAMoraLib.system.text_path import text_path
 from SAMoraLib.volume.dicom_frames import Damaged, Frame, Header, read_header
-from SAMoraLib.volume.dicom_header import looks_like_dicom
+from SAMoraLib.volume.dicom_header import INDEX, looks_like_dicom
 from SAMoraLib.volume.dicom_pixels import scale_frames
 from SAMoraLib.volume.right_angles import ORTHOGONAL, are_perpendicular, sheared
 from SAMoraLib.volume.volume import Volume
@@ -135,8 +135,8 @@ def _folder_of_series(folder: Path) -> Path:
 
 
 def holds_dicom(folder: Path) -> bool:
-    """Whether a DICOM file lies in the folder itself."""
-    return any(looks_like_dicom(path) for path in _files(folder))
+    """Whether a DICOM file lies in the folder itself, beside the index of a disk."""
+    return any(path.name.upper() != INDEX and looks_like_dicom(path) for path in _files(folder))
 
 
 def _folders_below(folder: Path, levels: int) -> Iterator[Path]:

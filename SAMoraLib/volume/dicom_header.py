@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+INDEX = "DICOMDIR"  # a list of series with the same mark, no slice
 GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")  # of the first element; little and big endian
 
 

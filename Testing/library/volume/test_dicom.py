@@ -439,8 +439,12 @@ def test_other_objects_and_notes_beside_the_slices_are_passed_over(tmp_path: Pat
     assert np.array_equal(read_volume(folder).array, files.HU)
 
 
-def test_a_series_a_level_down_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("index", [False, True])
+def test_a_series_a_level_down_is_found(tmp_path: Path, index: bool) -> None:
+    """Also on a disk with an index."""
     files.series(tmp_path / "study/1/2")
+    if index:
+        (tmp_path / "study/DICOMDIR").write_bytes((tmp_path / "study/1/2/IM0000.dcm").read_bytes())
     assert np.array_equal(read_volume(tmp_path / "study").array, files.HU)
     files.series(tmp_path / "study/1/3")
     message = refusal(lambda: read_volume(tmp_path / "study"))
