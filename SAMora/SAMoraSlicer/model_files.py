@@ -18,7 +18,7 @@ def download_arguments(model: Model) -> list[str]:
     """The arguments with which Python fetches a model of the catalogue (``download.py`` as a program)."""
     target = models_folder() / f"{model.id}{ENDING}"
     return [download.__file__, "--to", str(target), "--size", str(model.size_bytes), "--sha256", model.sha256,
-            *model.urls]
+            "--", *model.urls]  # what a list of models calls an address is never an option
 
 
 def partial_bytes(model: Model) -> int:

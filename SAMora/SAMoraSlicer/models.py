@@ -28,6 +28,7 @@ NUMBER = (int, float, type(None))
 ENTRY_TYPES: dict[str, Any] = {  # of an entry in a Models.json
     "id": str, "title": str, "description": str, "modality": str, "organs": list, "licence": str, "file": str,
     "size_bytes": int, "sha256": str, "urls": list, "cpu_seconds": NUMBER, "gpu_seconds": NUMBER, "measured_on": str}
+WEB_ADDRESS = re.compile(r"https?://[^\s/]\S*\Z")
 SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # ids become file names
 
 
@@ -221,7 +222,7 @@ def _read_catalogue(file: Path) -> Iterator[Model]:
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))["models"]
         models = [_from_entry(entry) for entry in entries]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         problem = f"The list of models '{file}' cannot be read ({error}); correct or delete it."
         models = [Model(file.name, file.name, problem=problem)]
     yield from models
@@ -240,6 +241,8 @@ def _from_entry(entry: Mapping[str, Any]) -> Model:
         raise ValueError(f"'{model.id}' is not an id: letters, digits, dot, dash and underscore only")
     if packaged is not None:
         return _with_card(model, PACKAGED / packaged) or replace(model, problem=f"'{packaged}' is not a model.")
+    if wrong := [url for url in model.urls if not isinstance(url, str) or not WEB_ADDRESS.match(url)]:
+        raise ValueError(f"{wrong[0]!r} is no web address; addresses begin with https:// or http://")
     if not re.fullmatch("[0-9a-f]{64}", model.sha256) or model.size_bytes <= 0 or not model.urls:
         raise ValueError(f"'{model.id}' lacks its urls, size_bytes or sha256")
     return model

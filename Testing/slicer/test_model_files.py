@@ -108,7 +108,7 @@ def test_a_download_goes_to_the_place_where_the_model_is_looked_for(folder: Path
     program, *arguments = download_arguments(catalogue()[2])
     assert program == download.__file__
     assert arguments == ["--to", str(folder / "abdomen-ct.safetensors"), "--size", "123", "--sha256", "0" * 64,
-                         "https://a.example/m", "https://b.example/m"]
+                         "--", "https://a.example/m", "https://b.example/m"]
 
 
 def test_what_is_not_in_the_folder_cannot_be_deleted_and_what_has_begun_can(folder: Path) -> None:

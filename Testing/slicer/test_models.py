@@ -85,6 +85,12 @@ def test_a_broken_list_is_a_sentence(folder: Path) -> None:
     assert catalogue()[2].problem.endswith("correct or delete it.")
 
 
+def test_a_list_that_is_nested_without_end_is_a_sentence(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "Models.json").write_text('{"models": ' + "[" * 200_000, encoding="utf-8")
+    assert "cannot be read" in catalogue()[2].problem
+
+
 def test_a_corrupt_checkpoint_is_listed_with_its_problem(folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "broken.safetensors").write_bytes(b"\xff" * 100)
@@ -235,7 +241,10 @@ def test_organs_without_a_title_are_called_by_their_names(folder: Path) -> None:
     ({"cpu_seconds": False}, "cpu_seconds is False"), ({"cpu_seconds": 5, "gpu_seconds": 0.5}, ""),
     ({"sha256": "a" * 63}, "lacks its urls"), ({"sha256": "A" * 64}, "lacks its urls"), ({"urls": "a"}, "urls is 'a'"),
     ({"id": "a" * 100}, ""), ({"id": "a" * 101}, "is not an id"), ({"id": "-a"}, "is not an id"),
-    ({"colour": "red"}, "'colour' is no field of an entry")])
+    ({"colour": "red"}, "'colour' is no field of an entry"), ({"urls": ["--to=/home/user/notes"]}, "is no web address"),
+    ({"urls": ["https://a.example/m", "file:///etc/passwd"]}, "is no web address"),
+    ({"urls": [1]}, "1 is no web address"),
+    ({"urls": ["https://example.org/a\n--to=x"]}, "is no web address")])
 def test_an_entry_is_taken_as_it_is_or_not_at_all(folder: Path, changes: dict[str, Any], problem: str) -> None:
     write_catalogue(folder, **changes)
     model = catalogue()[2]
