@@ -1,24 +1,18 @@
-"""The volumes of a folder: files of the known formats, folders of DICOM slices; and what is left out, and why."""
+"""The volumes of a folder as cases: what each is called, where its result goes, and by what an exchange is noticed."""
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from SAMoraLib.volume.dicom_header import INDEX, looks_like_dicom
 from SAMoraLib.volume.io import READABLE
-from SAMoraLib.volume.text_header import voxel_files
+from SAMoraLib.volume.text_header import META, NRRD, voxel_files
+from SAMoraSlicer.entries import DICOM_ENDINGS, SEGMENTATION, LeftOut, result_path, volumes_below
 
-SEGMENTATION = ".seg.nrrd"  # results, of this program or of others: no image
-HEADERS = (".mhd", ".nhdr")
-# Volumes, or what volumes are packed in, that are not read: said, because whoever put them there expects a result.
-UNREAD = (".img", ".hdr", ".mgz", ".mgh", ".mnc", ".par", ".rec", ".vti", ".vtk", ".gipl", ".tif", ".tiff", ".npy",
-          ".npz", ".h5", ".hdf5", ".nii.zst", ".nii.bz2", ".nii.xz", ".nrrd.gz", ".mha.gz", ".zip", ".tar", ".tar.gz",
-          ".tgz", ".7z", ".rar")
+Fingerprint = tuple[int, int, int, str]
 
 
 @dataclass(frozen=True)
@@ -29,28 +23,14 @@ class Case:
         name: its path below the input folder without the ending, with "/" on every system.
         input: a file, or a folder of DICOM slices.
         output: the label volume to write.
-        fingerprint: number of files, bytes and last change (ns) of the input, to notice that it was exchanged.
+        fingerprint: number of files, bytes and last change (ns) of the input, and a hash of every file's name, bytes
+            and change, to notice that it was exchanged.
     """
 
     name: str
     input: Path
     output: Path
-    fingerprint: tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """An entry that is not segmented.
-
-    Attributes:
-        reason: a sentence.
-        is_failure: whether a volume, or a folder that may hold some, could not be taken; else it is of a format that is
-            not read.
-    """
-
-    path: Path
-    reason: str
-    is_failure: bool = True
+    fingerprint: Fingerprint
 
 
 @dataclass(frozen=True)
@@ -66,13 +46,11 @@ class Survey:
     left_out: tuple[LeftOut, ...]
 
 
-Found = Path | LeftOut
-
-
 def find_cases(folder: Path, output: Path, ending: str = SEGMENTATION, pattern: str = "*") -> Survey:
     """The volumes in ``folder`` and below it, also behind links; their results keep the order of folders in ``output``.
 
-    Hidden files, segmentations (``.seg.nrrd``) and what lies in ``output`` are no volumes.
+    Hidden files, segmentations (``.seg.nrrd``), what lies in ``output`` and what other batches have written are no
+    volumes.
 
     Args:
         ending: of the results.
@@ -80,22 +58,23 @@ def find_cases(folder: Path, output: Path, ending: str = SEGMENTATION, pattern: 
 
     Raises:
         FileNotFoundError: no such folder.
-        ValueError: no volume is found, or ``output`` is ``folder`` itself.
+        ValueError: no volume is found, or ``output`` is ``folder`` itself, a file, or called as one.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder '{folder}'; give a folder with volumes or DICOM series.")
     if output.resolve() == folder.resolve():
         raise ValueError(f"Results would mix with the volumes in '{folder}'; choose another output folder.")
+    _require_folder(output)
     cases: list[Case] = []
     left_out: list[LeftOut] = []
-    for found in _volumes(folder, output.resolve(), {_identity(folder)}):
+    for found in volumes_below(folder, output):
+        outcome = found if isinstance(found, LeftOut) else _case(found, folder, output, ending)
         path = found.path if isinstance(found, LeftOut) else found
-        if fnmatch(path.relative_to(folder).as_posix(), pattern):
-            outcome = found if isinstance(found, LeftOut) else _case(found, folder, output, ending)
-            if isinstance(outcome, LeftOut):
-                left_out.append(outcome)
-            else:
-                cases.append(outcome)
+        fits = fnmatch(path.relative_to(folder).as_posix(), pattern)
+        if isinstance(outcome, Case) and fits:
+            cases.append(outcome)
+        elif isinstance(outcome, LeftOut) and (fits or outcome.is_folder):
+            left_out.append(outcome)
     own, others = _with_own_outputs(cases)
     left_out += others
     if not own:
@@ -105,107 +84,37 @@ def find_cases(folder: Path, output: Path, ending: str = SEGMENTATION, pattern: 
     return Survey(tuple(own), tuple(left_out))
 
 
-def _volumes(folder: Path, output: Path, seen: set[tuple[int, int]]) -> Iterator[Found]:
-    """Volumes of one folder, then of those in it, linked ones last: what is there twice keeps its own name."""
-    try:
-        entries = sorted(entry for entry in folder.iterdir() if not _hidden(entry.name))
-    except OSError as error:
-        yield LeftOut(folder, f"The folder '{folder}' cannot be read ({error.strerror}).")
-        return
-    folders = [entry for entry in entries if entry.is_dir()]
-    files = [entry for entry in entries if not entry.is_dir()]
-    yield from (_checked(path) for path in files if _is_volume(path.name))
-    others = [path for path in files if not path.name.lower().endswith(READABLE)]
-    yield from _unread(others)
-    yield from _series(folder, others)
-    for below in sorted(folders, key=lambda path: (path.is_symlink(), path.name)):
-        yield from _below(below, output, seen)
-
-
-def _below(folder: Path, output: Path, seen: set[tuple[int, int]]) -> Iterator[Found]:
-    if folder.resolve() == output:
-        return
-    if (identity := _identity(folder)) in seen:
-        yield LeftOut(folder, f"'{folder}' is a link to a folder that was looked through already.", is_failure=False)
-        return
-    seen.add(identity)
-    yield from _volumes(folder, output, seen)
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    facts = folder.stat()
-    return facts.st_dev, facts.st_ino
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".")  # also "._ct.nii.gz", which macOS leaves on other systems' disks
-
-
-def _is_volume(name: str) -> bool:
-    return name.lower().endswith(READABLE) and not name.lower().endswith(SEGMENTATION)
-
-
-def _checked(path: Path) -> Found:
-    """A file that can be opened, or why it cannot: nothing else may be, for a FIFO would be waited for for ever."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return LeftOut(path, f"'{path}' is a link to nothing; restore what it points to.")
-    if not stat.S_ISREG(mode):
-        return LeftOut(path, f"'{path}' is no file (a pipe or a device); give files.")
-    if not os.access(path, os.R_OK):
-        return LeftOut(path, f"'{path}' may not be read; change its permissions.")
-    return path
-
-
-def _unread(files: Sequence[Path]) -> Iterator[LeftOut]:
-    for path in files:
-        if path.name.lower().endswith(UNREAD):
-            yield LeftOut(path, f"'{path}' is of a format that is not read; convert it to one of "
-                          f"{', '.join(READABLE)}, or to a folder of DICOM slices.", is_failure=False)
-        elif path.is_symlink() and not path.exists():
-            yield LeftOut(path, f"'{path}' is a link to nothing; restore what it points to.", not path.suffix)
-
-
-def _series(folder: Path, files: Sequence[Path]) -> Iterator[Found]:
-    """The folder itself, if it holds DICOM slices."""
-    for path in files:
-        try:
-            if path.name.upper() != INDEX and looks_like_dicom(path):
-                yield folder
-                return
-        except OSError as error:
-            if not path.suffix or path.suffix.lower() in (".dcm", ".ima"):
-                yield LeftOut(path, f"'{path}' cannot be read ({error.strerror}).")
+def _require_folder(output: Path) -> None:
+    """Refuse what somebody meant as a file's name: a folder of that name would be made."""
+    if not output.is_dir() and (output.exists() or output.name.lower().endswith((*READABLE, *DICOM_ENDINGS))):
+        raise ValueError(f"'{output}' names a file, and the results of a folder are many; give a folder, or if it is "
+                         "to be one, make it first.")
 
 
 def _case(path: Path, folder: Path, output: Path, ending: str) -> Case | LeftOut:
     name = path.relative_to(folder).as_posix()
-    name = folder.resolve().name if name == "." else name[:len(name) - len(_ending(path))]
+    if name == ".":
+        name = folder.name if folder.name not in ("", "..") else folder.resolve().name
+    elif not path.is_dir():
+        name = name[:len(name) - max(len(ending) for ending in READABLE if name.lower().endswith(ending))]
     try:
-        name.encode()
-        return Case(name, path, output / f"{name}_segmentation{ending}", _fingerprint(path))
-    except UnicodeEncodeError:
-        return LeftOut(path, f"The name of {str(path)!a} is not valid UTF-8; rename it.")
+        return Case(name, path, result_path(output, name, ending), _fingerprint(path))
     except OSError as error:
         return LeftOut(path, f"'{path}' cannot be read ({error.strerror}).")
 
 
-def _ending(path: Path) -> str:
-    """The volume ending of a file's name as it is written there; "" for a folder."""
-    if path.is_dir():
-        return ""
-    length = max(len(ending) for ending in READABLE if path.name.lower().endswith(ending))
-    return path.name[-length:]
-
-
-def _fingerprint(path: Path) -> tuple[int, int, int]:
-    files = [path] if path.is_file() else list(path.iterdir())
-    if path.suffix.lower() in HEADERS:
+def _fingerprint(path: Path) -> Fingerprint:
+    """By all the files with the input's voxels, wherever they lie."""
+    files = [path] if path.is_file() else sorted(path.iterdir())
+    if path.name.lower().endswith((*NRRD, *META)) and path.is_file():
         files += voxel_files(path)
-    facts = [file.stat() for file in files if file.is_file()]
-    size = sum(fact.st_size for fact in facts)
-    return len(facts), size, max((fact.st_mtime_ns for fact in facts), default=0)
+    facts = [(file.name, file.stat()) for file in files if file.is_file()]
+    digest = hashlib.sha256()
+    for name, fact in facts:
+        digest.update(f"{name}/{fact.st_size}/{fact.st_mtime_ns}/".encode(errors="surrogateescape"))
+    size = sum(fact.st_size for _, fact in facts)
+    newest = max((fact.st_mtime_ns for _, fact in facts), default=0)
+    return len(facts), size, newest, digest.hexdigest()[:16]
 
 
 def _with_own_outputs(cases: Sequence[Case]) -> tuple[list[Case], list[LeftOut]]:

@@ -1,0 +1,266 @@
+"""What lies in a folder and below it: volumes, also behind links, and what is no volume that can be taken, and why.
+
+Nothing but plain files is ever opened, for a pipe would be waited for for ever.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+import stat
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from os import R_OK, access
+from pathlib import Path
+from typing import Any
+
+from SAMoraLib.system.places import identity
+from SAMoraLib.volume.dicom_header import INDEX, looks_like_dicom
+from SAMoraLib.volume.io import READABLE
+from SAMoraLib.volume.text_header import META, NRRD, voxel_files
+
+SEGMENTATION = ".seg.nrrd"  # results, of this program or of others: no image
+MANIFEST, JOURNAL = "manifest.json", "manifest.jsonl"  # of a batch, whose results are no inputs
+DICOM_ENDINGS = (".dcm", ".ima", ".dicom")
+# Volumes, or what volumes are packed in, that are not read: said, because whoever put them there expects a result.
+UNREAD = (".img", ".hdr", ".mgz", ".mgh", ".mnc", ".minc", ".par", ".rec", ".vti", ".vtk", ".gipl", ".tif", ".tiff",
+          ".npy", ".npz", ".h5", ".hdf5", ".raw", ".zraw", ".zip", ".tar", ".tgz", ".7z", ".rar")
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".lz4")
+OTHER_KIND = re.compile(r"\.[A-Za-z]{1,5}\d?")  # the ending of a file, where a folder's or a slice's name has none
+ODD = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """An entry that is not segmented.
+
+    Attributes:
+        reason: a sentence.
+        is_failure: whether a volume, or a folder that may hold some, could not be taken; else it is of a format that is
+            not read, or a second way to a folder.
+        is_folder: whether it is a folder or may be one: whatever was looked for may lie in it.
+    """
+
+    path: Path
+    reason: str
+    is_failure: bool = True
+    is_folder: bool = False
+
+
+Found = Path | LeftOut
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One name in a folder: what it leads to (as in ``st_mode``), or why that is not known."""
+
+    path: Path
+    kind: int
+    fault: str = ""
+
+
+def volumes_below(folder: Path, output: Path) -> Iterator[Found]:
+    """Volume files and folders of DICOM slices, a folder's own before those of its sub-folders, linked folders last:
+    what is there twice keeps its own name.
+
+    Hidden entries, segmentations and what batches have written are no volumes.
+
+    Args:
+        output: a folder whose contents are results, also if links lead there.
+    """
+    output, seen, results = output.resolve(), {identity(folder)}, set[Path]()
+    around = {identity(parent) for parent in folder.resolve().parents}
+    own, linked = [folder], deque[Path]()
+    while own or linked:
+        here = own.pop() if own else linked.popleft()
+        if here != folder:
+            if _is_in(here, output, folder):
+                continue
+            if (found := identity(here)) in seen | around:
+                yield _known(here, found in around)
+                continue
+            seen.add(found)
+        try:
+            results |= _results(here)
+            entries = [_entry(path) for path in sorted(here.iterdir()) if not _hidden(path.name)]
+        except OSError as error:
+            yield LeftOut(here, f"The folder '{here}' cannot be read ({error.strerror}).", is_folder=True)
+            continue
+        folders = [entry.path for entry in entries if entry.kind == stat.S_IFDIR]
+        yield from _volumes_in(here, [entry for entry in entries
+                                      if entry.kind != stat.S_IFDIR and entry.path not in results])
+        own += reversed([path for path in folders if not path.is_symlink()])
+        linked += [path for path in folders if path.is_symlink()]
+
+
+def result_path(output: Path, name: str, ending: str) -> Path:
+    """Where the result of the case ``name`` lies in a batch's output folder."""
+    return output / f"{name}_segmentation{ending}"
+
+
+def _is_in(here: Path, output: Path, folder: Path) -> bool:
+    """Whether a folder holds results: it is the output folder or lies in it, though the whole input may do so too."""
+    place = here.resolve()
+    return place == output or (output in place.parents and output not in folder.resolve().parents)
+
+
+def _known(folder: Path, is_around: bool) -> LeftOut:
+    why = "holds the input folder" if is_around else "was looked through already by another name"
+    return LeftOut(folder, f"'{folder}' leads to a folder that {why}.", is_failure=False, is_folder=True)
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".")  # also "._ct.nii.gz", which macOS leaves on other systems' disks
+
+
+def _entry(path: Path) -> _Entry:
+    try:
+        return _Entry(path, stat.S_IFMT(path.stat().st_mode))
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return _Entry(path, 0, "a link to nothing")
+        if error.errno == errno.ELOOP:
+            return _Entry(path, 0, "a link in a circle")
+        return _Entry(path, 0, f"out of reach ({error.strerror})")
+
+
+def _results(folder: Path) -> set[Path]:
+    """What a batch has written into a folder and below it, where its manifest lies there."""
+    ending, names = "", list[str]()
+    for text in _records(folder):
+        try:
+            content: Any = json.loads(text)
+            ending = str(content["run"]["format"]) if "run" in content else ending
+            names += [content["name"]] if "name" in content else content.get("cases", ())
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue  # torn, or another program's
+    return {result_path(folder, name, ending) for name in names if ending}
+
+
+def _records(folder: Path) -> Iterator[str]:
+    for name in (MANIFEST, JOURNAL):
+        path = folder / name
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        except OSError:
+            continue
+        yield from text.split("\n") if name == JOURNAL else [text]
+
+
+def _volumes_in(here: Path, entries: Sequence[_Entry]) -> Iterator[Found]:
+    """The volume files of one folder, the folder itself if it holds slices, and what can be neither."""
+    files = [entry.path for entry in entries if entry.kind == stat.S_IFREG]
+    odd = [entry for entry in entries if entry.kind != stat.S_IFREG]
+    for entry in entries:
+        if _is_volume(entry.path.name):
+            yield _checked(entry)
+    voxels = {path for file in files if _is_volume(file.name) for path in _voxels(file)}
+    others = [path for path in files if not path.name.lower().endswith(READABLE) and path not in voxels]
+    odd = [entry for entry in odd if not _is_volume(entry.path.name)]
+    slice_file, unreadable = _first_slice(others)
+    lost = [entry for entry in odd if entry.fault and slice_file and _ending(entry.path) == _ending(slice_file)]
+    yield from _unread([path for path in others if _is_unread(path.name)
+                        and not (slice_file and _ending(path) == _ending(slice_file))])
+    yield from (_odd(group) for group in _grouped([entry for entry in odd if entry not in lost]))
+    if lost:
+        yield LeftOut(here, f"The DICOM series in '{here}' is incomplete: {_named([entry.path for entry in lost])} "
+                      "cannot be read; restore what the links point to, or copy the series again.")
+    elif slice_file:
+        yield here
+    yield from unreadable
+
+
+def _is_volume(name: str) -> bool:
+    return name.lower().endswith(READABLE) and not name.lower().endswith(SEGMENTATION)
+
+
+def _is_unread(name: str) -> bool:
+    name = name.lower()
+    inner = name[:name.rindex(".")] if name.endswith(PACKED) else name
+    return inner.endswith(UNREAD) or (inner != name and inner.endswith(READABLE))
+
+
+def _checked(entry: _Entry) -> Found:
+    """A file that can be opened, or why it cannot."""
+    path = entry.path
+    if entry.kind != stat.S_IFREG:
+        return _odd([entry])
+    if not access(path, R_OK):
+        return LeftOut(path, f"'{path}' may not be read; change its permissions.")
+    for file in _voxels(path):
+        if file.exists() and not file.is_file():
+            return LeftOut(path, f"'{path}' has its voxels in '{file}', which is no file; give one.")
+    return path
+
+
+def _voxels(path: Path) -> list[Path]:
+    try:
+        return voxel_files(path) if path.name.lower().endswith((*NRRD, *META)) else []
+    except OSError:  # said where it is read
+        return []
+
+
+def _first_slice(files: Sequence[Path]) -> tuple[Path | None, list[LeftOut]]:
+    """A DICOM slice among files, and what might be one but cannot be read."""
+    unreadable = []
+    for path in files:
+        try:
+            if path.name.upper() != INDEX and looks_like_dicom(path):
+                return path, []  # the others are the reader's, which refuses a series of which it misses some
+        except OSError as error:
+            if _may_be_slice(path):
+                unreadable.append(LeftOut(path, f"'{path}' cannot be read ({error.strerror})."))
+    return None, unreadable
+
+
+def _may_be_slice(path: Path) -> bool:
+    return _ending(path) in ("", *DICOM_ENDINGS)
+
+
+def _ending(path: Path) -> str:
+    """Of a name in lower case; none where what follows the last dot is a number, or a part of a folder's name."""
+    ending = path.suffix.lower()
+    return ending if OTHER_KIND.fullmatch(ending) or ending in DICOM_ENDINGS else ""
+
+
+def _grouped(entries: Sequence[_Entry]) -> list[list[_Entry]]:
+    """Entries of one kind and ending together, for the lost links of a series are one line; those without an ending
+    may be folders, and are named.
+    """
+    groups: dict[tuple[int, str, str], list[_Entry]] = {}
+    for entry in entries:
+        groups.setdefault((entry.kind, entry.fault, _ending(entry.path) or entry.path.name), []).append(entry)
+    return list(groups.values())
+
+
+def _odd(entries: Sequence[_Entry]) -> LeftOut:
+    """What is no plain file: links that lead nowhere, pipes, sockets, devices."""
+    first, paths = entries[0].path, [entry.path for entry in entries]
+    is_volume = _is_volume(first.name) or _ending(first) in DICOM_ENDINGS
+    if fault := entries[0].fault:
+        fault = fault if len(paths) == 1 else fault.replace("a link", "links")
+        reason = f"{_named(paths)} {_is_or_are(paths)} {fault}; restore what it points to."
+        return LeftOut(first, reason, is_volume or not _ending(first), is_folder=not _ending(first))
+    kind = ODD.get(entries[0].kind, "special file")
+    return LeftOut(first, f"{_named(paths)} {_is_or_are(paths)} no file (a {kind}); give files.", is_volume)
+
+
+def _unread(files: Sequence[Path]) -> Iterator[LeftOut]:
+    """A line for each ending, however many slices of it there are."""
+    endings: dict[str, list[Path]] = {}
+    for path in files:
+        endings.setdefault(path.suffix.lower(), []).append(path)
+    for paths in endings.values():
+        yield LeftOut(paths[0], f"{_named(paths)} {_is_or_are(paths)} of a format that is not read; convert it to one "
+                      f"of {', '.join(READABLE)}, or to a folder of DICOM slices.", is_failure=False)
+
+
+def _named(paths: Sequence[Path]) -> str:
+    others = f" and {len(paths) - 1} more beside it" if len(paths) > 1 else ""
+    return f"'{paths[0]}'{others}"
+
+
+def _is_or_are(paths: Sequence[Path]) -> str:
+    return "is" if len(paths) == 1 else "are"
