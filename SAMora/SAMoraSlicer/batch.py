@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from SAMoraLib.card import read_card
-from SAMoraLib.request import DEFAULTS, Job, Options, Request
+from SAMoraLib.request import DEFAULTS, Job, Options, Request, check_outputs
 from SAMoraLib.system.files import file_sha256
 from SAMoraLib.system.folder_lock import FolderLock
-from SAMoraLib.system.places import require_room_for_name
-from SAMoraSlicer.cases import SEGMENTATION, Case, find_cases
+from SAMoraLib.system.places import identity
+from SAMoraLib.system.streams import one_line
+from SAMoraSlicer.cases import Case, find_cases
+from SAMoraSlicer.entries import MANIFEST, SEGMENTATION
 from SAMoraSlicer.manifest import DONE, FAILED, Manifest
 from SAMoraSlicer.process import ChildProcess, child_environment, describe_exit, python_command
 from SAMoraSlicer.run import POLL_SECONDS, seconds_left
 
-MANIFEST, TABLE = "manifest.json", "statistics.csv"
+TABLE = "statistics.csv"
 
 
 class FolderBatch:
@@ -56,16 +58,19 @@ class FolderBatch:
         survey = find_cases(folder, output, ending, pattern)
         self.cases = survey.cases
         self.manifest = Manifest(output / MANIFEST, run)
-        in_the_way = [case for case in self.cases if self.manifest.is_in_the_way(case)]
-        self.waiting = [case for case in self.cases if not self.manifest.is_done(case) and case not in in_the_way]
-        fitting = [case for case in self.cases if not _misfit(case)]
+        self._misfits = _misfits(self.cases)
+        fitting = [case for case in self.cases if case.name not in self._misfits]
         self._request = Request(_jobs(fitting or self.cases), model, base and base.absolute(), options)
         self.state, self.stage = "idle", ""
-        self.errors: dict[str | None, str] = {str(entry.path): entry.reason for entry in survey.left_out
-                                              if entry.is_failure}
-        self.errors |= {case.name: _in_the_way(case) for case in in_the_way}
-        self.notices: list[str] = [f"Left out: {entry.reason}" for entry in survey.left_out]
-        self.notices += [f"Left out: {_in_the_way(case)}" for case in in_the_way]
+        self.errors: dict[str | None, str] = {}
+        self.notices: list[str] = []
+        for entry in survey.left_out:
+            self._leave_out(str(entry.path), entry.reason, entry.is_failure)
+        self.waiting = [case for case in self.cases if not self.manifest.is_done(case)]
+        self._done_before = len(self.cases) - len(self.waiting)
+        for case in [case for case in self.waiting if self.manifest.is_in_the_way(case)]:
+            self._leave_out(case.name, _in_the_way(case))
+        self.waiting = [case for case in self.waiting if case.name not in self.errors]
         self.current: Case | None = None
         self._child: ChildProcess | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
@@ -89,8 +94,8 @@ class FolderBatch:
 
     def start(self) -> None:
         """Start on what is not done yet."""
-        done = len(self.cases) - len(self.waiting)
-        self.notices.append(f"{len(self.cases)} volumes" + (f", {done} of them done before" if done else ""))
+        done = f", {self._done_before} of them done before" if self._done_before else ""
+        self.notices.append(f"{len(self.cases)} volumes{done}")
         self.state, self._started = "running", time.monotonic()
         self._guarded(self._begin)
 
@@ -117,9 +122,14 @@ class FolderBatch:
             return "Nothing was started."
         text = self._child.report(volumes=len(self.cases), waiting=len(self.waiting))
         names = {name: f"volume-{number}" for number, case in enumerate(self.cases, start=1)
-                 for name in (str(case.input), str(case.output), case.input.name)}
+                 for path in (str(case.input), str(case.output), case.input.name) for name in (path, one_line(path))}
         longest_first = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
         return re.sub(rf"(?<!\w)(?:{longest_first})(?!\w)", lambda found: names[found[0]], text)
+
+    def _leave_out(self, name: str, reason: str, is_failure: bool = True) -> None:
+        self.notices.append(one_line(f"Left out: {reason}"))
+        if is_failure:
+            self.errors[name] = one_line(reason)
 
     def _guarded(self, action: Callable[[], None]) -> None:
         try:
@@ -137,9 +147,9 @@ class FolderBatch:
 
     def _begin(self) -> None:
         self._lock.take()
-        for case in list(self.waiting):
-            if message := _misfit(case):
-                self._settle(case, FAILED, message=message)
+        self.manifest.begin(case for case in self.waiting if case.name not in self._misfits)
+        for case in [case for case in self.waiting if case.name in self._misfits]:
+            self._settle(case, FAILED, message=self._misfits[case.name])
         self._next_child()
 
     def _next_child(self) -> None:
@@ -164,7 +174,7 @@ class FolderBatch:
         if kind == "progress":
             self.current, self._current_fraction, self.stage = case, event["fraction"], event["stage"]
         elif kind == "notice":
-            self.notices.append(event["message"])
+            self.notices.append(one_line(event["message"]))
         elif kind == "result" and case:
             self._settle(case, DONE, seconds=event["seconds"], organs=event["organs"])
         elif kind == "error" and case:
@@ -174,18 +184,18 @@ class FolderBatch:
 
     def _settle(self, case: Case, status: str, **values: Any) -> None:
         """Note that a case has ended, in the manifest and for people."""
-        if status == FAILED and self.manifest.cases.get(case.name, {}).get("status") == DONE:
-            case.output.unlink(missing_ok=True)  # of the input as it was before it changed
+        if status == FAILED and case.name not in self._misfits:
+            case.output.unlink(missing_ok=True)  # ours, of the input as it was before, or of a child that was killed
         self.manifest.record(case, status, **values)
         self.waiting.remove(case)
         self.current, self._current_fraction = None, 0.0
         if status == FAILED:
-            self.errors[case.name] = values["message"]
-            said = values["message"]
+            self.errors[case.name] = said = one_line(values["message"])
         else:
             organs = values["organs"]
             said = f"{sum(organ['found'] for organ in organs)} of {len(organs)} organs found, {values['seconds']:.1f} s"
-        self.notices.append(f"[{len(self.cases) - len(self.waiting)}/{len(self.cases)}] {case.name}: {said}")
+        count = f"[{len(self.cases) - len(self.waiting)}/{len(self.cases)}]"
+        self.notices.append(f"{count} {one_line(case.name)}: {said}")
 
     def _child_ended(self, code: int, log: str) -> None:
         """What to do about what the child left undone."""
@@ -202,16 +212,20 @@ class FolderBatch:
             self._child.cancel()
         if self._temporary:
             self._temporary.cleanup()
-        self._lock.release()
         self.state, self.current = state, None
         try:
-            if self.manifest.cases:
-                self.manifest.write()
-                self.manifest.write_table(self.manifest.path.with_name(TABLE))
+            if self._lock.is_taken:  # else the folder is another run's
+                self._write_what_was_done()
         except OSError as error:
             self.state, message = "failed", message or str(error)
+        self._lock.release()
         if message:
-            self.errors[None] = message
+            self.errors[None] = one_line(message)
+
+    def _write_what_was_done(self) -> None:
+        self.manifest.write()
+        if self.manifest.cases:
+            self.manifest.write_table(self.manifest.path.with_name(TABLE))
 
 
 def _describe_run(model: Path, options: Options, ending: str) -> dict[str, Any]:
@@ -230,13 +244,17 @@ def _describe_run(model: Path, options: Options, ending: str) -> dict[str, Any]:
             "precision": options.precision, "skim": options.skim}
 
 
-def _misfit(case: Case) -> str:
-    """Why the case's result cannot be written, which is no reason to leave out the others; "" where it can."""
-    try:
-        require_room_for_name(case.output)
-    except ValueError as error:
-        return str(error)
-    return ""
+def _misfits(cases: Sequence[Case]) -> dict[str, str]:
+    """Why cases' results cannot be written, by name, which is no reason to leave out the others."""
+    inputs = {identity(case.input): case.input for case in cases}
+    found = {}
+    for case in cases:
+        place = identity(case.output)
+        try:
+            check_outputs(_jobs([case]), {inputs[place]: "input"} if place in inputs else {})
+        except ValueError as error:
+            found[case.name] = str(error)
+    return found
 
 
 def _jobs(cases: Sequence[Case]) -> tuple[Job, ...]:
@@ -244,8 +262,8 @@ def _jobs(cases: Sequence[Case]) -> tuple[Job, ...]:
 
 
 def _in_the_way(case: Case) -> str:
-    return (f"'{case.output}' was a result and is no label volume any more; move it away, or put the result back, and "
-            "start again.")
+    return (f"'{case.output}' is in the place of a result and is none as this folder's runs wrote it; move it away, or "
+            "choose another output folder.")
 
 
 def _killed(case: Case, code: int) -> str:

@@ -2,18 +2,23 @@
 
 While a run goes on, each case that ends is a line appended to ``manifest.jsonl``: the last of thousands costs what the
 first does. At the run's end the lines become the file; a run that was killed leaves them to the next one.
+
+What a run is to do is noted before its first result may appear. So a file in a result's place is known: it is a result
+as it was written, or one that somebody corrected, or of a run that was killed before it could say so. Any other is
+somebody else's, and is not written over.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from SAMoraLib.system.files import atomic_write
 from SAMoraLib.volume.label_file import is_label_volume
 from SAMoraSlicer.cases import Case
+from SAMoraSlicer.entries import JOURNAL
 from SAMoraSlicer.results import Result, write_csv
 
 FORMAT_VERSION = 1
@@ -29,20 +34,27 @@ class Manifest:
         run: what makes results comparable (model, organs, format, precision, skim), as JSON; a manifest of another
             run is refused.
 
+    Attributes:
+        cases: name -> what became of each case that was tried.
+        begun: name -> result of cases that a run began and did not bring to their end.
+
     Raises:
         ValueError: the file is damaged, or of a run with another model, organs or format.
     """
 
     def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
         self.path, self.run = path, dict(run)
-        self.journal = path.with_suffix(".jsonl")
+        self.journal = path.with_name(JOURNAL)
+        self.begun: dict[str, str] = {}
         self.cases: dict[str, dict[str, Any]] = self._read() if path.exists() else {}
-        self.cases |= self._read_journal() if self.journal.exists() else {}
+        if self.journal.exists():
+            self._read_journal()
+        self._is_open = False
 
     def _read(self) -> dict[str, dict[str, Any]]:
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
-            run, cases = dict(content["run"]), dict(content["cases"])
+            run, cases, self.begun = dict(content["run"]), dict(content["cases"]), dict(content.get("begun", {}))
             damaged = content["format_version"] != FORMAT_VERSION or any(state["status"] not in (DONE, FAILED)
                                                                          for state in cases.values())
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -52,19 +64,23 @@ class Manifest:
         self._require_same_run(run)
         return cases
 
-    def _read_journal(self) -> dict[str, dict[str, Any]]:
+    def _read_journal(self) -> None:
         """Of a run that did not come to its end. A line that was cut short is of a case that has not ended."""
-        cases = {}
-        for line in self.journal.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in self.journal.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 entry = json.loads(line)
                 if "run" in entry:
                     self._require_same_run(entry["run"])
+                elif "begun" in entry:
+                    self.begun |= dict(entry["begun"])
                 elif entry["state"]["status"] in (DONE, FAILED):
-                    cases[entry["name"]] = entry["state"]
+                    self._take(entry["name"], entry["state"])
             except (json.JSONDecodeError, KeyError, TypeError):
                 continue
-        return cases
+
+    def _take(self, name: str, state: dict[str, Any]) -> None:
+        self.cases[name] = state
+        self.begun.pop(name, None)
 
     def _require_same_run(self, found: Mapping[str, Any]) -> None:
         run = {**BEFORE_A_CHOICE, **found}
@@ -79,16 +95,37 @@ class Manifest:
         A result is what was written, or a label volume that somebody made of it; an empty file is none.
         """
         state = self.cases.get(case.name, {})
-        if state.get("status") != DONE or state.get("fingerprint") != list(case.fingerprint):
+        if state.get("status") != DONE or not _is_same_input(state, case):
             return False
-        written = _written(case)
-        return bool(written) and (state.get("result") == written or is_label_volume(case.output))
+        return self._is_result(case, state)
 
     def is_in_the_way(self, case: Case) -> bool:
-        """Whether a file that is no result of ours has taken the place of one: it is not to be lost."""
-        state, written = self.cases.get(case.name, {}), _written(case)
-        return (state.get("status") == DONE and bool(written) and state.get("result") != written
-                and not is_label_volume(case.output))
+        """Whether a file that is not to be lost stands where the case's result is to be written."""
+        written = _written(case)
+        if not written or case.name in self.begun or self.is_done(case):
+            return False
+        state = self.cases.get(case.name, {})
+        if state.get("status") != DONE:  # no run of this folder has left it there
+            return True
+        is_older = "result" not in state  # when it was not noted what was written
+        return state.get("result") != written and not (is_older and self._is_result(case, state))
+
+    def _is_result(self, case: Case, state: dict[str, Any]) -> bool:
+        """A look at a file that is not as it was written is remembered, for it takes a fraction of a second."""
+        written = _written(case)
+        if written and written not in (state.get("result"), state.get("seen")) and is_label_volume(case.output):
+            state["seen"] = written
+        return bool(written) and written in (state.get("result"), state.get("seen"))
+
+    def begin(self, cases: Iterable[Case]) -> None:
+        """Note what a run is to do: what appears in the place of these results is its own.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        begun = {case.name: str(case.output) for case in cases}
+        self.begun |= begun
+        self._append({"begun": begun})
 
     def record(self, case: Case, status: str, **values: Any) -> None:
         """Note how a case ended, in the journal.
@@ -100,19 +137,26 @@ class Manifest:
                  "fingerprint": list(case.fingerprint), **values}
         if status == DONE and (written := _written(case)):
             state["result"] = written
-        self.cases[case.name] = state
-        lines = [] if self.journal.exists() else [{"format_version": FORMAT_VERSION, "run": self.run}]
-        _append(self.journal, [*lines, {"name": case.name, "state": state}])
+        self._take(case.name, state)
+        self._append({"name": case.name, "state": state})
+
+    def _append(self, entry: Mapping[str, Any]) -> None:
+        lines = [entry] if self._is_open else [{"format_version": FORMAT_VERSION, "run": self.run}, entry]
+        _append(self.journal, lines)
+        self._is_open = True
 
     def write(self) -> None:
-        """Make the journal's lines a part of the file.
+        """Make the journal's lines a part of the file, at the end of a run; of one that has done nothing, none stays.
 
         Raises:
             OSError: the file could not be written; the old one and the journal are still there.
         """
+        left = {name: output for name, output in self.begun.items() if Path(output).exists()}
         content = {"format_version": FORMAT_VERSION, "run": self.run, "cases": self.cases}
-        _write(self.path, json.dumps(content, indent=1, ensure_ascii=False))
+        if self.cases or left:
+            _write(self.path, json.dumps(content | ({"begun": left} if left else {}), indent=1, ensure_ascii=False))
         self.journal.unlink(missing_ok=True)
+        self._is_open = False
 
     def write_table(self, path: Path) -> None:
         """A CSV file with a row for every organ of every case that is done.
@@ -121,7 +165,17 @@ class Manifest:
             OSError: the file could not be written, e.g. because a spreadsheet holds it open.
         """
         done = [(name, state) for name, state in sorted(self.cases.items()) if state["status"] == DONE]
-        write_csv([Result(name, "", "", "", tuple(state.get("organs", ()))) for name, state in done], path)
+        write_csv([Result(_as_text(name), "", "", "", tuple(state.get("organs", ()))) for name, state in done], path)
+
+
+def _as_text(name: str) -> str:
+    """A name that is no text with its bytes spelt out."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _is_same_input(state: Mapping[str, Any], case: Case) -> bool:
+    found, now = state.get("fingerprint"), list(case.fingerprint)
+    return found == now or found == now[:3]  # before there was a hash
 
 
 def _written(case: Case) -> list[int]:
@@ -139,7 +193,7 @@ def _append(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as file:
-            file.write(text.encode())
+            file.write(text.encode(errors="backslashreplace"))  # JSON's own way to write what is no text
     except OSError as error:
         raise _unwritten(path, error) from error
 
@@ -147,7 +201,7 @@ def _append(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
 def _write(path: Path, text: str) -> None:
     try:
         with atomic_write(path) as unfinished:
-            unfinished.write_bytes(text.encode())
+            unfinished.write_bytes(text.encode(errors="backslashreplace"))
     except OSError as error:
         raise _unwritten(path, error) from error
 

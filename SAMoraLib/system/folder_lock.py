@@ -1,11 +1,14 @@
-"""One run at a time in an output folder: a lock that the system frees however its holder ends (torch-free).
+"""One run at a time in a folder: a lock that the system frees however its holder ends (torch-free).
 
 filelock asks the system for it, on Linux and macOS with flock, on Windows with its own; it is imported when a lock is
-taken, because Slicer installs it with PyTorch. On network folders the lock holds as far as the server keeps flock.
+taken, because Slicer installs it with PyTorch. On network folders it holds between the machines if the server keeps
+flock, as NFS 4 and SMB mostly do; else between the programs of one machine, or, where the disk knows no locks, not at
+all.
 """
 
 from __future__ import annotations
 
+import errno
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -15,13 +18,25 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 NAME = ".samora.lock"
+WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+
+
+class FolderInUse(OSError):
+    """Another run holds the folder."""
 
 
 class FolderLock:
-    """The lock of ``folder``; taken once, released once."""
+    """The lock of ``folder``; taken once, released once.
+
+    Attributes:
+        is_taken: whether ``take`` succeeded, also on a disk without locks, and ``release`` has not followed.
+        descriptor: what holds the lock, on systems where a child process that inherits it holds the lock with us.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.is_taken = False
+        self.descriptor: int | None = None
         self._lock: BaseFileLock | None = None
         self._made = False
 
@@ -29,35 +44,45 @@ class FolderLock:
         """Hold the folder.
 
         Raises:
-            OSError: another run holds it, or it cannot be written to.
+            FolderInUse: another run holds it.
+            OSError: it cannot be written to.
         """
         from filelock import FileLock, Timeout
 
         self._made = not self.folder.exists()
-        lock = FileLock(self.folder / NAME, blocking=False)
+        # No file in place of a lock, which a killed process would leave behind.
+        lock = FileLock(self.folder / NAME, blocking=False, fallback_to_soft=False, on_acquired=self._lend)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire()
+            self._lock = lock
         except Timeout as error:
-            raise OSError(f"Another run is writing to '{self.folder}'; wait until it has ended, or choose another "
-                          "output folder.") from error
-        except NotImplementedError:  # a disk without locks: as before there were any
-            return
+            raise FolderInUse(f"Another run is writing to '{self.folder}'; wait until it has ended, or choose another "
+                              "output folder.") from error
         except OSError as error:
-            raise OSError(f"The output folder '{self.folder}' cannot be written to ({error.strerror}); choose another "
-                          "one.") from error
-        self._lock = lock
+            if error.errno not in WITHOUT_LOCKS:
+                raise OSError(f"The output folder '{self.folder}' cannot be written to ({error.strerror}); choose "
+                              "another one.") from error
+        self.is_taken = True
+
+    def _lend(self, descriptor: int) -> None:
+        self.descriptor = None if sys.platform == "win32" else descriptor
 
     def release(self) -> None:
-        if self._lock is None:
+        """Let others have the folder, without a trace of the lock, nor of the folder if it was made and is empty."""
+        if not self.is_taken:
             return
         if sys.platform != "win32":  # while nobody else can hold it
-            (self.folder / NAME).unlink(missing_ok=True)
-        self._lock.release(force=True)
+            self._remove()
+        if self._lock:
+            self._lock.release(force=True)
         if sys.platform == "win32":  # which removes no open file
-            with suppress(OSError):
-                (self.folder / NAME).unlink(missing_ok=True)
-        self._lock = None
+            self._remove()
+        self.is_taken, self.descriptor, self._lock = False, None, None
         if self._made:  # and nothing was written: as it was
             with suppress(OSError):
                 self.folder.rmdir()
+
+    def _remove(self) -> None:
+        with suppress(OSError):
+            (self.folder / NAME).unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -327,10 +328,93 @@ def test_a_failure_takes_away_no_file_that_is_not_ours(run: Run) -> None:
     run.output.mkdir()
     foreign = run.output / "a_segmentation.seg.nrrd"
     foreign.write_bytes(b"of another program")
-    made = run.start("a")
-    run.say("error", "a", message="It is broken.")
+    made = run.start("a", "b")
+    assert run.asked() == [["b"]]
+    run.say("error", "b", message="It is broken.")
+    run.end()
+    assert not made.step() and made.state == "done" and set(made.errors) == {"a", "b"}
+    assert foreign.read_bytes() == b"of another program"
+    assert "is in the place of a result" in made.errors["a"] and made.notices[:2] == [
+        f"Left out: {made.errors['a']}", "2 volumes"]
+
+
+def test_results_of_a_run_that_was_killed_before_it_knew_of_them_are_made_again(run: Run) -> None:
+    killed = run.start("a", "b")
+    run.finish("a")
+    (run.output / "b_segmentation.seg.nrrd").write_bytes(b"written, and not yet said")
+    killed.step()
+    killed._lock.release()  # as the system does
+    made = run.start()
+    assert run.asked()[1:] == [["b"]] and made.errors == {}
+    made.cancel()
+    assert (run.output / "b_segmentation.seg.nrrd").is_file()
+    assert run.make().errors == {}, "nor does a cancelled run forget"
+
+
+def test_labels_that_were_corrected_are_not_lost_with_their_input(run: Run) -> None:
+    run.add("a")
+    done_before(run, "a")
+    corrected = run.output / "a_segmentation.seg.nrrd"
+    corrected.write_bytes(b"corrected by hand")
+    (run.input / "a.nrrd").write_bytes(b"other voxels")
+    made = run.start("b")
+    assert run.asked()[1:] == [["b"]] and set(made.errors) == {"a"}
+    made.cancel()
+    assert corrected.read_bytes() == b"corrected by hand"
+
+
+def test_a_folder_in_a_results_place_stops_nothing_else(run: Run) -> None:
+    (run.output / "a_segmentation.seg.nrrd").mkdir(parents=True)
+    made = run.start("a", "b")
+    assert run.asked() == [["b"]] and "is a folder; name the file" in made.errors["a"]
+    made.cancel()
+
+
+def test_a_result_that_would_replace_another_input_stops_nothing_else(run: Run) -> None:
+    run.add("a", "b", "c")
+    run.output.mkdir()
+    (run.output / "a_segmentation.seg.nrrd").symlink_to(run.input / "b.nrrd")
+    made = run.start()
+    assert set(made.errors) == {"a"} and run.asked() == [["b", "c"]]
+    made.cancel()
+    assert (run.input / "b.nrrd").read_bytes() == b"voxels"
+
+
+def test_what_is_left_out_is_named_on_a_line_and_the_others_are_done(run: Run) -> None:
+    run.add("a")
+    (run.input / "lost\n.nrrd").symlink_to(run.input / "gone")
+    (run.input / "old.mgz").write_bytes(b"")
+    made = run.start()
+    run.finish("a")
+    run.end()
     made.step()
-    assert foreign.is_file()
+    assert made.state == "done" and len(made.errors) == 1
+    assert all(line.startswith("Left out: ") and line.isprintable() for line in made.notices[:2])
+    assert "lost\\n.nrrd' is a link to nothing" in made.notices[0] and "old.mgz' is of a format" in made.notices[1]
+
+
+def test_what_was_done_before_does_not_count_what_is_left_out(run: Run) -> None:
+    run.output.mkdir()
+    (run.output / "a_segmentation.seg.nrrd").write_bytes(b"of another program")
+    made = run.start("a", "b")
+    assert made.notices[-1] == "2 volumes"
+    made.cancel()
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are text on this system")
+def test_a_name_that_is_no_text_is_kept_and_spelt_out(run: Run) -> None:
+    name = "M\udcfcller"
+    made = run.start(name)
+    assert run.asked() == [[name]]
+    run.finish(name)
+    run.end()
+    made.step()
+    assert made.state == "done" and made.errors == {} and made.notices[-1].startswith("[1/1] M\\udcfcller: 1 of 2")
+    assert (run.output / f"{name}_segmentation.seg.nrrd").is_file()
+    assert run.make().waiting == []
+    text = (run.output / "statistics.csv").read_text(encoding="utf-8-sig")
+    assert "M\\udcfcller,liver" in text
+    assert "ller" not in made.report()
 
 
 def test_a_python_that_is_not_there_is_its_own_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

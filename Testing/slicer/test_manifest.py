@@ -30,7 +30,7 @@ def case(tmp_path: Path) -> Case:
     output = tmp_path / "out/腹部 é_segmentation.nrrd"
     output.parent.mkdir()
     output.write_bytes(b"labels")
-    return Case("腹部 é", tmp_path / "腹部 é.nrrd", output, (1, 20, 300))
+    return Case("腹部 é", tmp_path / "腹部 é.nrrd", output, (1, 20, 300, "a"))
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_case_is_done_only_with_its_result_and_its_input_as_they_were(path: Pa
     again = Manifest(path, RUN)
     assert again.is_done(case)
     assert not again.is_done(replace(case, name="other"))
-    assert not again.is_done(replace(case, fingerprint=(1, 20, 301)))
+    assert not again.is_done(replace(case, fingerprint=(1, 20, 300, "b")))
     case.output.unlink()
     assert not again.is_done(case)
 
@@ -123,7 +123,7 @@ def test_what_was_recorded_is_there_for_people_and_for_the_next_run(path: Path, 
     manifest.write()
     content = json.loads(path.read_text(encoding="utf-8"))
     assert content["run"] == RUN and content["cases"] == {case.name: {
-        "status": "done", "input": str(case.input), "output": str(case.output), "fingerprint": [1, 20, 300],
+        "status": "done", "input": str(case.input), "output": str(case.output), "fingerprint": [1, 20, 300, "a"],
         "organs": [], "seconds": 1.5, "result": [6, facts.st_mtime_ns]}}
     assert Manifest(path, RUN).cases == content["cases"]
     assert Manifest(path.with_name("other.json"), RUN).cases == {}
@@ -174,6 +174,65 @@ def test_a_killed_run_leaves_its_lines_to_the_next(path: Path, case: Case) -> No
     assert found.cases[case.name]["status"] == FAILED and found.cases["b"]["status"] == DONE
     found.write()
     assert Manifest(path, RUN).cases == found.cases and not path.with_suffix(".jsonl").exists()
+
+
+def test_a_file_that_no_run_of_the_folder_wrote_is_in_the_way(path: Path, case: Case) -> None:
+    assert Manifest(path, RUN).is_in_the_way(case)
+    case.output.write_bytes(b"")
+    assert not Manifest(path, RUN).is_in_the_way(case), "nothing would be lost"
+    case.output.unlink()
+    first = Manifest(path, RUN)
+    first.begin([case])
+    case.output.write_bytes(b"of a run that was killed")
+    again = Manifest(path, RUN)
+    assert not again.is_in_the_way(case) and not again.is_done(case)
+    again.write()
+    assert not Manifest(path, RUN).is_in_the_way(case), "nor is it forgotten"
+    again.record(case, FAILED, message="It is broken.")
+    assert Manifest(path, RUN).is_in_the_way(case), "put there after the run"
+
+
+def test_a_result_of_an_input_that_changed_is_made_again_unless_somebody_corrected_it(path: Path, case: Case) -> None:
+    Manifest(path, RUN).record(case, DONE, organs=[])
+    changed = replace(case, fingerprint=(1, 20, 301, "b"))
+    assert not Manifest(path, RUN).is_done(changed) and not Manifest(path, RUN).is_in_the_way(changed)
+    write_labels(case.output)
+    assert Manifest(path, RUN).is_done(case) and Manifest(path, RUN).is_in_the_way(changed)
+
+
+def test_a_corrected_result_is_looked_at_once(path: Path, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Manifest(path, RUN)
+    first.record(case, DONE, organs=[])
+    write_labels(case.output)
+    assert first.is_done(case)
+    first.write()
+    monkeypatch.setattr("SAMoraSlicer.manifest.is_label_volume", lambda _: pytest.fail("it was looked at before"))
+    assert Manifest(path, RUN).is_done(case)
+
+
+def test_nothing_stays_of_a_run_that_did_nothing(path: Path, case: Case) -> None:
+    case.output.unlink()
+    manifest = Manifest(path, RUN)
+    manifest.begin([case])
+    manifest.write()
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["M\udcfcller", "a\u2028b\x85c", "a\nb"])
+def test_every_name_is_remembered(path: Path, case: Case, name: str) -> None:
+    manifest = Manifest(path, RUN)
+    manifest.record(replace(case, name=name), DONE, organs=ORGANS)
+    assert set(Manifest(path, RUN).cases) == {name}
+    manifest.write()
+    manifest.write_table(path.with_name("statistics.csv"))
+    assert set(Manifest(path, RUN).cases) == {name}
+
+
+def test_every_runs_lines_say_whose_they_are(path: Path, case: Case) -> None:
+    """Also where the line before was torn."""
+    path.with_suffix(".jsonl").write_text('{"format_version": 1, "run": {"mod', encoding="utf-8")
+    Manifest(path, RUN).record(case, DONE, organs=[])
+    assert "other model" in refusal(lambda: Manifest(path, RUN | {"model": "new"}))
 
 
 def test_lines_of_another_run_are_refused(path: Path, case: Case) -> None:

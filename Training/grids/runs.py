@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from SAMoraLib.system.files import write_json
+from SAMoraLib.system.folder_lock import FolderInUse, FolderLock
 from Training.grids.plan import PlannedRun
 
 PAUSE = 0.2  # seconds between two looks at the children
@@ -131,16 +132,13 @@ def _last_line(log: Path) -> str:
 @contextmanager
 def _alone(output: Path) -> Iterator[int | None]:
     """Hold the grid's lock, which the children inherit: killed or not, nobody writes where one of them still does."""
-    output.mkdir(parents=True, exist_ok=True)
+    lock = FolderLock(output)
     try:
-        import fcntl
-    except ImportError:  # Windows has no such locks
-        yield None
-        return
-    with (output / "lock").open("w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ValueError(f"'{output}' is in use by another grid, or by a run that outlived its own; wait until it "
-                             "ends, or end it.") from error
-        yield file.fileno()
+        lock.take()
+    except FolderInUse as error:
+        raise ValueError(f"'{output}' is in use by another grid, or by a run that outlived its own; wait until it "
+                         "ends, or end it.") from error
+    try:
+        yield lock.descriptor
+    finally:
+        lock.release()

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from slicer.i18n import tr as _
 
 from SAMoraLib.request import Options
+from SAMoraLib.system.streams import one_line
 from SAMoraSlicer.models import Model
 from SAMoraSlicer.panel.hint import duration
 from SAMoraSlicer.results import Result
@@ -98,12 +99,13 @@ class FolderWork:
 
     def outcome(self) -> str:
         """One sentence about how it ended."""
-        done = self._count - len(self.run.waiting) - len([name for name in self.run.errors if name is not None])
+        failed = [case for case in self.run.cases if case.name in self.run.errors]
+        done = self._count - len(self.run.waiting) - len(failed)
         if self.run.state == "cancelled":
             return _("Cancelled; {done} of {all} files are done, and the next run goes on from there.").format(
                 done=done, all=self._count)
         if self.run.errors:
-            return _failed([(name or "", said) for name, said in self.run.errors.items()], done, self._count)
+            return _failed([(one_line(name or ""), said) for name, said in self.run.errors.items()], done, self._count)
         return _("{count} files are done; segmentations and statistics.csv are in '{folder}'.").format(
             count=self._count, folder=self.output)
 
@@ -111,6 +113,6 @@ class FolderWork:
 def _failed(errors: Sequence[tuple[str, str]], done: int, count: int) -> str:
     """The first error; with how many were done where there were several volumes."""
     name, said = errors[0]
-    if count == 1 or not name:
+    if not name or (count == 1 and not done):
         return said
     return _("{done} of {all} done; {name}: {said}").format(done=done, all=count, name=name, said=said)

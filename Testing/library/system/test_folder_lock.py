@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
-import filelock
 import pytest
 
-from SAMoraLib.system.folder_lock import NAME, FolderLock
+from SAMoraLib.system.folder_lock import NAME, FolderInUse, FolderLock
 from Testing.folders import ROOT
 
 
@@ -60,15 +64,49 @@ def test_what_was_never_taken_is_released_without_a_trace(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_without_locks_is_written_to_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(lock: object) -> None:
-        raise NotImplementedError
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no flock")
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO])
+def test_a_disk_without_locks_is_written_to_all_the_same(tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+                                                         ) -> None:
+    import fcntl
 
-    monkeypatch.setattr(filelock.FileLock, "_acquire", refuse)
+    def refuse(*_: object) -> None:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
     lock = FolderLock(tmp_path / "out")
+    if number == errno.EIO:
+        with pytest.raises(OSError, match=r"cannot be written to \(no\)"):
+            lock.take()
+        return
     lock.take()
+    assert lock.is_taken and lock.descriptor is None
     lock.release()
-    assert (tmp_path / "out").is_dir()
+    assert list(tmp_path.iterdir()) == [], "nor is there a file in a lock's place"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows hands down no descriptors")
+def test_a_child_that_inherits_the_lock_holds_it_when_its_parent_is_killed(tmp_path: Path) -> None:
+    code = ("import subprocess, sys; from pathlib import Path; from SAMoraLib.system.folder_lock import FolderLock\n"
+            "lock = FolderLock(Path(sys.argv[1])); lock.take()\n"
+            "child = subprocess.Popen(['sleep', '60'], pass_fds=[lock.descriptor], stdout=subprocess.DEVNULL)\n"
+            "print(child.pid, flush=True); child.wait()")
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    with pytest.raises(FolderInUse):
+        FolderLock(tmp_path).take()
+    os.kill(child, signal.SIGKILL)
+    lock = FolderLock(tmp_path)
+    for _ in range(100):
+        with contextlib.suppress(FolderInUse):
+            lock.take()
+            break
+        time.sleep(0.05)
+    assert lock.is_taken
+    lock.release()
 
 
 def test_a_killed_process_leaves_no_lock_behind(tmp_path: Path) -> None:

@@ -160,6 +160,11 @@ def test_a_file_that_failed_is_named_and_not_counted(files: Files) -> None:
     assert files.outcome("done", 4, b="It is broken.") == "3 of 4 done; b: It is broken."
 
 
+def test_what_was_left_out_is_no_file_that_failed(files: Files) -> None:
+    said = files.outcome("done", 4, **{"/in/lost.nrrd": "'lost.nrrd' is a link to nothing."})
+    assert said == "4 of 4 done; /in/lost.nrrd: 'lost.nrrd' is a link to nothing."
+
+
 def test_what_ended_a_folders_run_is_said_alone(files: Files) -> None:
     assert files.outcome("failed", 2, run="The disk is full.", b="It is broken.") == "The disk is full."
 
