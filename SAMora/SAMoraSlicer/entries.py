@@ -190,9 +190,17 @@ def _checked(entry: _Entry) -> Found:
     if not access(path, R_OK):
         return LeftOut(path, f"'{path}' may not be read; change its permissions.")
     for file in _voxels(path):
-        if file.exists() and not file.is_file():
+        if _kind(file) not in (0, stat.S_IFREG):
             return LeftOut(path, f"'{path}' has its voxels in '{file}', which is no file; give one.")
     return path
+
+
+def _kind(path: Path) -> int:
+    """As in ``st_mode``; 0 where nothing is, or a damaged header names what no file can be called."""
+    try:
+        return stat.S_IFMT(path.stat().st_mode)
+    except (OSError, ValueError):
+        return 0
 
 
 def _voxels(path: Path) -> list[Path]:

@@ -6,15 +6,17 @@ The fields are those of https://teem.sourceforge.net/nrrd/format.html and https:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 NRRD, META = (".nrrd", ".nhdr"), (".mha", ".mhd")
-LIST_LINE = re.compile(r"^\s*(data ?file\s*:|ElementDataFile\s*=)\s*LIST\b", re.IGNORECASE)
-NUMBER = re.compile(r"%(0?\d*)[diu]")
+LIST_LINE = re.compile(r"^\s*(data *file *:|ElementDataFile *=)\s*LIST\b", re.IGNORECASE)
+NUMBER = re.compile(r"%(0?)(\d*)(?:\.(\d+))?[diu]")
+MOST_FILES = 100_000  # of one volume; more is a damaged header
 LONGEST = 1 << 20  # bytes of a header
+WHOLE = re.compile(r"-?\d{1,9}")
 MICROMETRE = ("um", "micron", "micrometer", "μm", "µm", "\udcb5m")  # the last is Latin-1's
 UNITS = {"m": 1000.0, "meter": 1000.0, "metre": 1000.0, "cm": 10.0, "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0,
          "nm": 1e-6, "": 1.0, "?": 1.0, "???": 1.0} | dict.fromkeys(MICROMETRE, 1e-3)
@@ -23,11 +25,9 @@ PATIENT = re.compile(r"^(([rl]|left|right)-?([ap]|anterior|posterior)-?([si]|sup
 
 def read_fields(path: Path) -> dict[str, str]:
     """The fields of a text header, their names in lower case and without blanks; the first of each counts."""
-    with path.open("rb") as file:
-        text = file.read(LONGEST).decode("utf-8", "surrogateescape")
     nrrd = path.name.lower().endswith(NRRD)
     fields: dict[str, str] = {}
-    for line in text.splitlines():
+    for line in _lines(path):
         if nrrd and not line.strip():
             break
         name, found, value = line.partition(":" if nrrd else "=")
@@ -48,24 +48,38 @@ def voxel_files(path: Path) -> list[Path]:
     if first.upper() in ("", "LOCAL"):
         return []
     if first.upper() == "LIST":
-        return [path.parent / line.strip() for line in _lines_of_list(path) if line.strip()]
-    if "%" in first and len(others) >= 2 and all(word.lstrip("-").isdigit() for word in others[:3]):
+        return [path.parent / line.strip() for line in _lines_of_list(path)[:MOST_FILES] if line.strip()]
+    if "%" in first and len(others) >= 2 and all(WHOLE.fullmatch(word) for word in others[:3]):
         low, high, step = (*map(int, others[:3]), 1)[:3]
-        return [path.parent / _numbered(first, number) for number in range(low, high + 1, max(1, abs(step)))]
+        numbers = range(low, high + 1, max(1, abs(step)))
+        return [path.parent / _numbered(first, number) for number in numbers[:MOST_FILES]]
     return [path.parent / words]
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Lines of text, as far as a header may reach; what follows them in the file is not read."""
+    left = LONGEST
+    with path.open("rb") as file:
+        while left > 0 and (line := file.readline(left)):
+            left -= len(line)
+            yield line.decode("utf-8", "surrogateescape").rstrip("\r\n")
 
 
 def _lines_of_list(path: Path) -> list[str]:
     """What follows the line that announces a list of files."""
-    with path.open("rb") as file:
-        lines = file.read(LONGEST).decode("utf-8", "surrogateescape").splitlines()
-    announced = next(number for number, line in enumerate(lines) if LIST_LINE.match(line))
+    lines = list(_lines(path))
+    announced = next((number for number, line in enumerate(lines) if LIST_LINE.match(line)), len(lines))
     return lines[announced + 1:]
 
 
 def _numbered(pattern: str, number: int) -> str:
-    """C's format of one whole number, as in slice%03d.raw."""
-    return NUMBER.sub(lambda found: f"{number:{found[1] or ''}d}", pattern, count=1)
+    """C's format of one whole number, as in slice%03d.raw or slice%.3d.raw."""
+    return NUMBER.sub(lambda found: _padded(number, *found.groups()), pattern, count=1)
+
+
+def _padded(number: int, zero: str, width: str, digits: str | None) -> str:
+    text = f"{number:0{int(digits)}d}" if digits else str(number)
+    return text.rjust(int(width or 0), "0" if zero and not digits else " ")
 
 
 def millimetres(path: Path, tell: Callable[[str], None]) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from SAMoraSlicer.cases import find_cases
 from SAMoraSlicer.entries import LeftOut, volumes_below
 
 SLICE = bytes(128) + b"DICM" + bytes(50)
@@ -121,6 +122,15 @@ def test_nothing_waits_for_voxels_in_a_fifo_or_for_a_manifest_that_is_one(folder
     volumes, left_out = look(folder)
     assert volumes == ["ct.nii.gz"]
     assert [entry.path.name for entry in left_out if entry.is_failure] == ["x.nhdr"]
+
+
+@pytest.mark.parametrize("value", ["x" * 5000, "a\0b", "LIST", "s%d.raw 1 999999999 1", "%d 1 2", "..", "/"])
+def test_a_damaged_header_does_not_end_the_others(folder: Path, value: str) -> None:
+    (folder / "x.mhd").write_text(f"ElementDataFile = {value}", encoding="utf-8")
+    (folder / "y.nhdr").write_text(f"NRRD0004\ndata file: {value}\n", encoding="utf-8")
+    survey = find_cases(folder, folder.with_name("out"))
+    assert {entry.path.name for entry in survey.left_out} <= {"x.mhd", "y.nhdr"}
+    assert "ct" in [case.name for case in survey.cases]
 
 
 @needs_fifos

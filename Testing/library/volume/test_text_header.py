@@ -149,3 +149,24 @@ def test_fields_end_where_the_voxels_begin(tmp_path: Path) -> None:
 def test_the_files_with_the_voxels_are_known(tmp_path: Path, name: str, line: str, files: list[str]) -> None:
     (tmp_path / name).write_text(line, encoding="utf-8")
     assert voxel_files(tmp_path / name) == [tmp_path / file for file in files]
+
+
+@pytest.mark.parametrize(("pattern", "files"), [
+    ("s%02d.raw 9 10 1", ["s09.raw", "s10.raw"]), ("s%.3d.raw 1 2 1", ["s001.raw", "s002.raw"]),
+    ("s%3d.raw 7 7 1", ["s  7.raw"]), ("s%i.raw 3 1 -1", []), ("s%d.raw 1 5 2", ["s1.raw", "s3.raw", "s5.raw"])])
+def test_numbers_in_names_are_written_as_c_writes_them(tmp_path: Path, pattern: str, files: list[str]) -> None:
+    (tmp_path / "a.mhd").write_text(f"ElementDataFile = {pattern}", encoding="utf-8")
+    assert [path.name for path in voxel_files(tmp_path / "a.mhd")] == files
+
+
+def test_a_damaged_header_names_no_end_of_files(tmp_path: Path) -> None:
+    (tmp_path / "a.mhd").write_text("ElementDataFile = s%d.raw 1 999999999 1", encoding="utf-8")
+    assert len(voxel_files(tmp_path / "a.mhd")) == 100_000
+    (tmp_path / "a.nhdr").write_text("NRRD0004\ndata   file: LIST\none\ntwo\n", encoding="utf-8")
+    assert [path.name for path in voxel_files(tmp_path / "a.nhdr")] == ["one", "two"]
+
+
+def test_voxels_after_a_header_are_not_read(tmp_path: Path) -> None:
+    path = nrrd(tmp_path / "a.nrrd")
+    path.write_bytes(path.read_bytes() + b"\ndata file: other.raw\n")
+    assert voxel_files(path) == [] and read_fields(path)["sizes"] == "5 4 3"
