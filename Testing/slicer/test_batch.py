@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -496,3 +497,31 @@ def test_the_manifest_tells_how_every_case_ended(run: Run) -> None:
     assert {name: state["status"] for name, state in cases.items()} == {"a": "done", "b": "failed"} and noted == cases
     assert cases["a"]["seconds"] == 2.04 and cases["b"]["message"] == "It is broken."
     assert (run.output / "statistics.csv").is_file()
+
+
+@pytest.mark.slow
+def test_the_last_of_ten_thousand_volumes_costs_what_the_first_does(run: Run) -> None:
+    """All of a run's own work for a case, within 1.5 of what it takes at the start; the volumes are links to one."""
+    count, stored = 10_000, run.input.parent / "stored.nrrd"
+    stored.write_bytes(b"voxels")
+    for number in range(count):
+        (run.input / f"{number:05}.nrrd").symlink_to(stored)
+    started = time.perf_counter()
+    made = run.make()
+    print(f"looked through in {time.perf_counter() - started:.1f} s")
+    made.start()
+    seconds = []
+    for number in range(count):
+        run.finish(f"{number:05}")
+        started = time.perf_counter()
+        made.step()
+        seconds.append(time.perf_counter() - started)
+    start, end = sorted(seconds[100:1100])[500], sorted(seconds[-1000:])[500]
+    print(f"{1e3 * start:.3f} ms a case at the start, {1e3 * end:.3f} ms at the end, ratio {end / start:.2f}")
+    run.end()
+    started = time.perf_counter()
+    assert not made.step() and made.state == "done" and len(made.manifest.cases) == count
+    print(f"ended in {time.perf_counter() - started:.1f} s")
+    started = time.perf_counter()
+    assert run.make().waiting == [] and end <= 1.5 * start
+    print(f"found done again in {time.perf_counter() - started:.1f} s")

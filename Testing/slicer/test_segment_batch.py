@@ -118,8 +118,8 @@ def test_every_option_reaches_the_batch(asked: type[Asked], tmp_path: Path) -> N
     model = write_checkpoint(tmp_path / "own.safetensors")
     assert segment_batch.main(["--input", "in", "--output", "out", "--model", str(model), "--base", "base", "--organs",
                                "liver,aorta", "--pattern", "*/ct.*", "--format", ".mha", "--device", "cuda:1",
-                               "--batch-size", "3", "--precision", "int8", "--skim", "4"]) == 0
-    options = Options(("liver", "aorta"), "cuda:1", 3, 4, precision="int8")
+                               "--batch-size", "3", "--precision", "int8", "--skim", "4", "--assume-hu"]) == 0
+    options = Options(("liver", "aorta"), "cuda:1", 3, 4, precision="int8", assume_hu=True)
     assert asked.made == [(Path("in"), Path("out"), model, options, Path("base"), ".mha", "*/ct.*")]
 
 
