@@ -32,7 +32,7 @@ from Testing.house import mirror
 SOURCES = ("SAMoraLib", "Training", "SAMora/SAMoraSlicer")
 IN_SLICER = "Testing/slicer"
 IMPORTERS = 14
-SECONDS = 300  # for a change's tests: one that makes a loop endless is noticed by that
+TEST_SECONDS, SECONDS = 100, 1800  # for one test, by which an endless loop is noticed, and for all of a change's
 TURNED: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
     ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
@@ -156,7 +156,8 @@ class Bench:
             return []
         paths = os.pathsep.join([str(self.root), str(self.root / "SAMora")])
         environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *options, *tests]
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider",
+                   "-o", f"timeout={TEST_SECONDS}", *options, *tests]
         try:
             ended = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, timeout=SECONDS)
         except subprocess.TimeoutExpired:
@@ -191,10 +192,14 @@ def measure(mutants: Sequence[Mutant], workers: int) -> int:
         def examine(mutant: Mutant) -> None:
             nonlocal noticed, done
             bench = benches.get()
-            seen = bench.notices(mutant, tests_of(mutant.path))
-            if bench.fails(seen):
+            try:
+                seen = bench.notices(mutant, tests_of(mutant.path))
+                sound = not bench.fails(seen)
+            finally:
+                benches.put(bench)
+            if not sound:
+                pool.shutdown(wait=False, cancel_futures=True)
                 raise SystemExit(f"The tests of {mutant.path} fail without a change; mend them first: {seen}")
-            benches.put(bench)
             with lock:
                 noticed, done = noticed + bool(seen), done + 1
                 print(f"{done:4} {'noticed ' if seen else 'SURVIVED'} {mutant}", flush=True)

@@ -147,8 +147,9 @@ def _folders_below(folder: Path, levels: int) -> Iterator[Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Plain files, for nothing else may be opened: a FIFO would wait for ever."""
-    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    """Plain files, for nothing else may be opened: a FIFO would wait for ever; and links to files that are lost."""
+    return sorted(path for path in folder.iterdir()
+                  if not path.name.startswith(".") and (path.is_file() or not path.exists()))
 
 
 def _headers(files: Sequence[Path]) -> tuple[list[Header], list[Path]]:
@@ -167,7 +168,11 @@ def _headers(files: Sequence[Path]) -> tuple[list[Header], list[Path]]:
 
 
 def _is_ruin(path: Path) -> bool:
-    """Whether a file that is called as the slices are has lost what made it one: it is empty, or no text either."""
+    """Whether a file that is called as the slices are has lost what made it one: it is a link to nothing, empty, or no
+    text either.
+    """
+    if not path.exists():
+        return True
     with path.open("rb") as file:
         start = file.read(512)
     try:

@@ -21,7 +21,7 @@ from SAMoraLib.volume import Volume, dicom, nifti
 from SAMoraLib.volume.dicom import read_series
 from SAMoraLib.volume.nifti import Tell, read_nifti, read_voxels
 from SAMoraLib.volume.right_angles import require_right_angles, sheared
-from SAMoraLib.volume.text_header import millimetres
+from SAMoraLib.volume.text_header import META, NRRD, millimetres, voxel_files
 from SAMoraLib.volume.voxel_size import require_voxel_size
 
 READABLE = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -54,6 +54,7 @@ def read_volume(path: str | Path, tell: Tell = warn) -> Volume:
         volume = read_series(path)
     else:
         _require_known(path)
+        _require_plain_files(path)
         volume = read_nifti(path, tell) if path.name.lower().endswith(NIFTI) else _read_by_itk(path, tell)
     _check(volume, path)
     return volume
@@ -80,6 +81,17 @@ def _itk_bytes(path: Path) -> int:
     components = reader.GetNumberOfComponents()
     one = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID(), components)
     return math.prod(reader.GetSize()) * components * one.GetSizeOfPixelComponent()
+
+
+def _require_plain_files(path: Path) -> None:
+    """Refuse what may not be opened, for a pipe would be waited for for ever."""
+    if not path.is_file():
+        raise ValueError(f"'{path.name}' is no file (a pipe or a device); give a file, or a folder with one DICOM "
+                         "series.")
+    others = voxel_files(path) if path.name.lower().endswith((*NRRD, *META)) else []
+    if lost := next((file for file in others if not file.is_file()), None):
+        raise ValueError(f"The voxels of '{path.name}' lie in '{lost.name}', which is no file beside it; put both into "
+                         "one folder again.")
 
 
 def _require_known(path: Path) -> None:

@@ -381,6 +381,13 @@ def test_a_file_with_nothing_of_dicom_left_is_counted_if_it_is_called_as_the_sli
     assert read_volume(folder).array.shape == files.HU.shape
 
 
+def test_a_slice_that_is_a_link_to_nothing_is_counted(tmp_path: Path) -> None:
+    folder = files.series(tmp_path / "ct", count=5)
+    (folder / "IM0005.dcm").symlink_to(tmp_path / "gone")
+    (folder / "notes.txt").symlink_to(tmp_path / "gone")
+    assert "1 of 6 files cannot be read ('IM0005.dcm')" in refusal(lambda: read_volume(folder))
+
+
 def test_many_files_that_cannot_be_read_are_told_by_three(tmp_path: Path) -> None:
     folder = files.series(tmp_path / "ct")
     for path in sorted(folder.iterdir())[1:]:

@@ -244,6 +244,29 @@ def test_what_cannot_be_segmented_is_refused_in_one_sentence(tmp_path: Path, mak
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no FIFO in folders")
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["v.nii.gz", "v.nii", "v.nrrd", "v.mha"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ValueError, match=f"'{name}' is no file"):
+        read_volume(tmp_path / name)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no FIFO in folders")
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(("name", "header"), [
+    ("v.nhdr", "NRRD0004\ntype: short\ndimension: 3\nsizes: 5 4 3\nspacings: 1 2 3\nencoding: raw\ndata file: v.raw\n"),
+    ("v.mhd", "NDims = 3\nDimSize = 5 4 3\nElementSpacing = 1 2 3\nElementType = MET_SHORT\nElementDataFile = v.raw")])
+@pytest.mark.parametrize("pipe", [False, True])
+def test_voxels_in_no_file_are_refused(tmp_path: Path, name: str, header: str, pipe: bool) -> None:
+    (tmp_path / name).write_text(header, encoding="utf-8")
+    if pipe:
+        os.mkfifo(tmp_path / "v.raw")
+    with pytest.raises(ValueError, match=r"The voxels of .* lie in 'v\.raw', which is no file beside it"):
+        read_volume(tmp_path / name)
+
+
 def test_voxels_that_are_no_numbers_are_counted(tmp_path: Path) -> None:
     values = np.array([[[np.nan, np.inf, -np.inf, 1.0]]])
     sitk.WriteImage(sitk.GetImageFromArray(values), str(tmp_path / "v.mha"))
