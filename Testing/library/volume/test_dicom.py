@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from pydicom.dataset import Dataset
+from pydicom.filewriter import dcmwrite
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
     MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
     RLELossless,
@@ -414,6 +417,19 @@ def test_frames_that_are_cut_off_are_noticed(tmp_path: Path, lost: int, compress
 def test_other_ways_of_writing_are_read(tmp_path: Path, syntax: str) -> None:
     folder = files.series(tmp_path / "ct", lambda _, data: setattr(data.file_meta, "TransferSyntaxUID", syntax))
     assert np.array_equal(read_volume(folder).array, files.HU)
+
+
+def test_big_endian_files_are_read(tmp_path: Path) -> None:
+    (tmp_path / "ct").mkdir()
+    for number in range(len(files.HU)):
+        made, data = files.slice_file(number), Dataset()
+        data.update(made)
+        data.file_meta = made.file_meta
+        data.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+        data.PixelData = np.frombuffer(made.PixelData, "<i2").astype(">i2").tobytes()
+        data["PixelData"].VR = "OW"
+        dcmwrite(tmp_path / f"ct/{number}.dcm", data, implicit_vr=False, little_endian=False, enforce_file_format=True)
+    assert np.array_equal(read_volume(tmp_path / "ct").array, files.HU)
 
 
 def test_compressed_slices_have_their_values(tmp_path: Path) -> None:
