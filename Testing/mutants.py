@@ -184,6 +184,7 @@ def measure(mutants: Sequence[Mutant], workers: int) -> int:
         SystemExit: tests fail without any change.
     """
     noticed, done, lock = 0, 0, threading.Lock()
+    sound: set[str] = set()  # tests that were seen to pass without a change
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(workers) as pool:
         benches: queue.Queue[Bench] = queue.Queue()
         for number in range(workers):
@@ -194,12 +195,13 @@ def measure(mutants: Sequence[Mutant], workers: int) -> int:
             bench = benches.get()
             try:
                 seen = bench.notices(mutant, tests_of(mutant.path))
-                sound = not bench.fails(seen)
+                unsound = bench.fails([test for test in seen if test not in sound])
+                sound.update(seen)
             finally:
                 benches.put(bench)
-            if not sound:
+            if unsound:
                 pool.shutdown(wait=False, cancel_futures=True)
-                raise SystemExit(f"The tests of {mutant.path} fail without a change; mend them first: {seen}")
+                raise SystemExit(f"The tests of {mutant.path} fail without a change; mend them first: {unsound}")
             with lock:
                 noticed, done = noticed + bool(seen), done + 1
                 print(f"{done:4} {'noticed ' if seen else 'SURVIVED'} {mutant}", flush=True)
