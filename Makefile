@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SEED ?= 7
 PICTURES ?= docs/pictures/slicer
 
-.PHONY: bench demo mutants panel test test-processors test-slow lint types clean
+.PHONY: bench demo endurance mutants panel test test-processors test-slow lint types clean
 
 # torch comes first and pinned, so that nothing after it drags in another build (an unpinned torchvision would).
 $(VENV)/.torch: constraints.txt
@@ -53,6 +53,10 @@ test-processors: $(VENV)/.test
 # Random changes of the code, and whether the nearest tests notice; ARGS="--seed 1 --count 250".
 mutants: $(VENV)/.test $(VENV)/.slicer
 	$(BIN)/python -m Testing.mutants $(ARGS)
+
+# Long days and bad ones: many volumes, a very long one, kills, full disks; ARGS="--only batch --json".
+endurance: $(VENV)/.test $(VENV)/.slicer
+	PYTHONPATH=SAMora $(BIN)/python -m Testing.endurance $(ARGS)
 
 test-slow: $(VENV)/.test $(VENV)/.slicer
 	$(BIN)/python -m pytest -m slow
