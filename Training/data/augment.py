@@ -165,10 +165,10 @@ def _affine(rng: np.random.Generator, policy: AugmentPolicy) -> np.ndarray:
 
 
 def _turn_and_flip(rng: np.random.Generator) -> np.ndarray:
-    quarter = np.array([[0, -1, 0], [1, 0, 0]], dtype=np.float32)
+    quarter = np.array([[0, -1], [1, 0]], dtype=np.float32)
     turned = _IDENTITY.copy()
     for _ in range(rng.integers(4)):
-        turned = quarter[:, :2] @ turned
+        turned = quarter @ turned
     turned[rng.integers(2)] *= -1
     return turned
 
