@@ -30,6 +30,17 @@ def test_any_fraction_of_any_cases(sizes, fraction, seed):
     assert chosen == choose_slices(cases, fraction, seed)
 
 
+@pytest.mark.parametrize(("sizes", "fraction", "counts"), [
+    ((3, 3, 4), 0.5, [2, 1, 2]),  # 1.5, 1.5 and 2: the first of the largest remainders is rounded up
+    ((2, 2, 20), 0.25, [1, 1, 4]),  # 0.5, 0.5 and 5: one each, and what that is too many is taken where most are
+    ((1, 2, 9), 0.75, [1, 1, 7]),  # 0.75, 1.5 and 6.75
+])
+def test_cases_share_by_their_sizes(sizes, fraction, counts):
+    cases = [str(case) for case, size in enumerate(sizes) for _ in range(size)]
+    drawn = Counter(cases[index] for index in choose_slices(cases, fraction, 0))
+    assert [drawn[str(case)] for case in range(len(sizes))] == counts
+
+
 def test_the_seed_decides():
     assert choose_slices(SYNAPSE, 0.1, 0) != choose_slices(SYNAPSE, 0.1, 1)
 
