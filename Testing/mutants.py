@@ -134,6 +134,7 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / ROOT.name
+        self.said = ""  # what the tests printed last
         tracked = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, check=True,
                                  capture_output=True, text=True).stdout
         for name in filter(None, tracked.split("\0")):
@@ -162,9 +163,10 @@ class Bench:
             ended = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, timeout=SECONDS)
         except subprocess.TimeoutExpired:
             return list(tests)
+        self.said = ended.stdout.decode(errors="replace")
         if ended.returncode in (0, 5):  # 5: every test is slow, none ran
             return []
-        failed = set(re.findall(r"^(?:FAILED|ERROR) ([^\s:]+)", ended.stdout.decode(errors="replace"), re.MULTILINE))
+        failed = set(re.findall(r"^(?:FAILED|ERROR) ([^\s:]+)", self.said, re.MULTILINE))
         return [test for test in tests if test in failed] or list(tests)
 
     def notices(self, mutant: Mutant, tests: Sequence[str]) -> list[str]:
@@ -201,7 +203,8 @@ def measure(mutants: Sequence[Mutant], workers: int) -> int:
                 benches.put(bench)
             if unsound:
                 pool.shutdown(wait=False, cancel_futures=True)
-                raise SystemExit(f"The tests of {mutant.path} fail without a change; mend them first: {unsound}")
+                raise SystemExit(f"{bench.said}\nThe tests of {mutant.path} fail without a change; mend them first: "
+                                 f"{unsound}")
             with lock:
                 noticed, done = noticed + bool(seen), done + 1
                 print(f"{done:4} {'noticed ' if seen else 'SURVIVED'} {mutant}", flush=True)
