@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from SAMoraLib.system.streams import unfailing_streams
 from Training.reports.metrics import CONVENTIONS
 from Training.reports.paired_test import Difference
 from Training.reports.paper_tables import beside_ours, paper_tables, read_paper_table
 from Training.reports.results import COLUMNS, number
 from Training.reports.rows import Row, difference, read_rows, require_same_organs
 from Training.reports.tables import FORMATS, Table
+from Training.settings.program import program
 
 HEADINGS = {"dice": "mean Dice", "hd95": "mean HD95", "nsd": "mean NSD"}
 DIGITS = {"dice": 3, "hd95": 1, "nsd": 3}
@@ -124,7 +124,7 @@ def draw(rows: Sequence[Row], folder: Path, manifest: Path | None, convention: s
         draw_overlay_sheet(folder / "cases.png", rows, read_manifest(manifest), convention)
 
 
-@unfailing_streams(printing_is_all=True)
+@program(printing_is_all=True)
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     try:

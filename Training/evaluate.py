@@ -28,13 +28,13 @@ from SAMoraLib.labels import LabelSet
 from SAMoraLib.system.allocator import keep_freed_memory
 from SAMoraLib.system.files import file_sha256, write_json
 from SAMoraLib.system.ranks import rank_and_world, share_of
-from SAMoraLib.system.streams import unfailing_streams
 from SAMoraLib.volume import Volume
 from SAMoraLib.volume.io import read_volume, write_volume
 from Training.data.boxes import boxes_around
 from Training.data.manifest import LABELLED_SPLITS, Case, Manifest, check_unchanged, read_manifest, relabel
 from Training.reports.metrics import CONVENTIONS, OTHER_TOLERANCE, TOLERANCES, score
 from Training.reports.results import Result, table, write_results
+from Training.settings.program import program
 
 METRICS_VERSION = 2  # raise it when stored cases must be measured again
 
@@ -196,14 +196,11 @@ def run(args: argparse.Namespace) -> Result | None:
     return write_results(args.output, results, about)
 
 
-@unfailing_streams()
+@program()
 def main(arguments: Sequence[str] | None = None) -> None:
     args = parser().parse_args(arguments)
     keep_freed_memory()
-    try:
-        whole = run(args)
-    except (ValueError, FileNotFoundError) as error:
-        raise SystemExit(str(error)) from error
+    whole = run(args)
     print(table(whole["summary"]) if whole else "This process's cases are measured; the last process writes the table.")
 
 

@@ -19,9 +19,9 @@ from torch import Tensor
 from SAMoraLib.adapters.experts import ExpertStreams
 from SAMoraLib.checkpoint import load_model
 from SAMoraLib.model import SegmentationModel
-from SAMoraLib.system.streams import unfailing_streams
 from Training.data.manifest import read_manifest
 from Training.data.slices import SliceDataset, build_cache
+from Training.settings.program import program
 
 
 @torch.inference_mode()
@@ -71,7 +71,7 @@ def _power(*tensors: Tensor) -> float:
     return total / sum(x.numel() for x in tensors)
 
 
-@unfailing_streams(printing_is_all=True)
+@program(printing_is_all=True)
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m Training.fusion_report", description="What HL-Attn adds.")
     parser.add_argument("--manifest", type=Path, required=True)

@@ -4,8 +4,8 @@
     python -m Training.grid --grid FILE.yaml --device-list 0,1,2,3     # one run per GPU
     python -m Training.grid --grid FILE.yaml --list                    # what would run
 
-Give the same command again after an interruption. A run that fails is reported and the others go on; the exit code is
-then 1.
+Give the same command again after an interruption, which ends the runs at work, too. A run that fails is reported and
+the others go on; the exit code is then 1.
 """
 
 from __future__ import annotations
@@ -13,14 +13,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from SAMoraLib.system.files import write_text
-from SAMoraLib.system.streams import unfailing_streams
 from Training.compare import compare
 from Training.evaluate import parser as evaluate_parser
 from Training.grids.plan import Grid, PlannedRun, plan, read_grid
@@ -28,6 +26,7 @@ from Training.grids.runs import Progress, execute, is_finished
 from Training.reports.rows import read_rows
 from Training.reports.tables import markdown
 from Training.settings.command_line import from_command_line
+from Training.settings.program import program
 from Training.settings.stages import PretrainBase, ReferenceUNet, Stage1Expert, Stage1Teacher, Stage2
 from Training.stage2_finetune import make_variant
 
@@ -109,25 +108,19 @@ def slots(jobs: int | None, device_list: str) -> list[str | None]:
     return [devices[number % len(devices)] for number in range(jobs)]
 
 
-@unfailing_streams()
+@program()
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # ends the children, too
-    try:
-        grid = read_grid(options.grid)
-        runs, places = plan(grid), slots(options.jobs, options.device_list)
+    grid = read_grid(options.grid)
+    runs, places = plan(grid), slots(options.jobs, options.device_list)
+    for run in runs:
+        check(run)
+    if options.list:
         for run in runs:
-            check(run)
-        if options.list:
-            for run in runs:
-                print(f"{'finished' if is_finished(run, grid.output) else 'to do':<9}{run.name}")
-            return 0
-        progress = execute(runs, grid.output, places)
-        print(write_table(grid, runs))
-    except (ValueError, OSError) as error:
-        raise SystemExit(str(error)) from error
-    except KeyboardInterrupt:
-        raise SystemExit("Interrupted; the same command goes on from here.") from None
+            print(f"{'finished' if is_finished(run, grid.output) else 'to do':<9}{run.name}")
+        return 0
+    progress = execute(runs, grid.output, places)
+    print(write_table(grid, runs))
     report(progress)
     return 1 if progress.failed else 0
 

@@ -20,9 +20,9 @@ from tqdm import tqdm
 from SAMoraLib.demo.painting import contrast_medium, paint_ct
 from SAMoraLib.demo.shapes import bspline_weights, smooth_field
 from SAMoraLib.demo.tissues import LABEL_OF_STRUCTURE, STRUCTURE, STRUCTURES
-from SAMoraLib.system.streams import unfailing_streams
 from SAMoraLib.volume import Volume, to_canonical
 from SAMoraLib.volume.io import read_volume, write_volume
+from Training.settings.program import program
 
 # Ids of TotalSegmentator 2 -> structure of the phantom that looks like it; bone, gut, kidney and lung are split below.
 STRUCTURE_OF_ID = {
@@ -179,7 +179,7 @@ def _write_copy(job: tuple[Patient, Path, int, bool]) -> None:
     write_volume(ct, image)
 
 
-@unfailing_streams()
+@program()
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m Training.make_painted",
                                      description="Write deformed copies of one labelled CT as a data set.")

@@ -14,8 +14,8 @@ import numpy as np
 from tqdm import tqdm
 
 from SAMoraLib.demo.phantom import make_phantom
-from SAMoraLib.system.streams import unfailing_streams
 from SAMoraLib.volume.io import write_volume
+from Training.settings.program import program
 
 
 def make_phantoms(folder: Path, seeds: range, workers: int) -> None:
@@ -39,7 +39,7 @@ def _write_phantom(job: tuple[Path, int]) -> None:
     write_volume(phantom.ct, image)
 
 
-@unfailing_streams()
+@program()
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m Training.make_phantoms",
                                      description="Write phantom CTs with labels as a data set.")

@@ -21,7 +21,6 @@ from tqdm import tqdm
 
 from SAMoraLib.labels import LABEL_SETS, LabelSet, get_label_set
 from SAMoraLib.preprocessing.settings import Preprocessing
-from SAMoraLib.system.streams import unfailing_streams
 from Training.data.few_shot import read_slice_list
 from Training.data.manifest import SPLITS, Case, Manifest, write_manifest
 from Training.datasets.cases import Checked, read_case
@@ -30,6 +29,7 @@ from Training.datasets.folder import check_label_numbers, find_sources, parse_la
 from Training.datasets.protocol import Protocol, Source, complete, label_map_of
 from Training.datasets.splits import few_shot_cases, parse_splits, published_split, random_splits
 from Training.datasets.table import DATA_SETS
+from Training.settings.program import program
 
 MANIFEST_NAME = "manifest.json"
 FOLDER = "folder"
@@ -194,16 +194,13 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-@unfailing_streams()
+@program()
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser()
     args = options.parse_args(arguments)
     if args.data_set == FOLDER and not (args.labels and args.modality):
         options.error("one's own folder needs --labels and --modality")
-    try:
-        run(args)
-    except (ValueError, OSError) as error:  # also a full disk
-        raise SystemExit(str(error)) from error
+    run(args)
 
 
 def run(args: argparse.Namespace) -> None:

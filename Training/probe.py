@@ -26,13 +26,13 @@ from SAMoraLib.checkpoint import load_experts
 from SAMoraLib.model import SegmentationModel, as_rgb_slices, build_model
 from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.system.files import write_json
-from SAMoraLib.system.streams import unfailing_streams
 from SAMoraLib.variants import Variant, get_variant
 from SAMoraLib.weights.sam import load_base
 from SAMoraLib.weights.tensors import read_tensors
 from Training.data.few_shot import choose_slices
 from Training.data.manifest import Manifest, read_manifest
 from Training.data.slices import SliceCache, build_cache
+from Training.settings.program import program
 
 BATCH = 8  # slices at once
 STEPS = 60  # of L-BFGS; the problem is convex
@@ -137,7 +137,7 @@ def _described(card: Card, path: Path) -> tuple[Preprocessing, Variant, int]:
     return card.preprocessing, card.variant, card.image_size
 
 
-@unfailing_streams()
+@program()
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--manifest", type=Path, required=True)

@@ -12,9 +12,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from SAMoraLib.system.streams import unfailing_streams
 from Training.data.manifest import read_manifest, write_manifest
 from Training.data.unlabelled import sample_slices
+from Training.settings.program import program
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,15 +29,12 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-@unfailing_streams()
+@program()
 def main(arguments: Sequence[str] | None = None) -> None:
     args = parser().parse_args(arguments)
-    try:
-        manifests = [read_manifest(path) for path in args.manifest]
-        sample = sample_slices(manifests, args.count, args.seed, args.output.parent, args.cache)
-        write_manifest(sample.manifest, args.output)
-    except (ValueError, OSError) as error:  # also a full disk
-        raise SystemExit(str(error)) from error
+    manifests = [read_manifest(path) for path in args.manifest]
+    sample = sample_slices(manifests, args.count, args.seed, args.output.parent, args.cache)
+    write_manifest(sample.manifest, args.output)
     print(f"{args.output}: {args.count} slices of {len(sample.manifest.cases)} volumes; passed over: {sample.copies} "
           f"volumes that are copies, {sample.without_body} slices without a body, {sample.near_duplicates} that show "
           f"almost the same as another")

@@ -24,7 +24,6 @@ from SAMoraLib.inference.device import choose_device
 from SAMoraLib.model import build_model
 from SAMoraLib.parts import own_keys, train_only
 from SAMoraLib.preprocessing.settings import Preprocessing
-from SAMoraLib.system.streams import unfailing_streams
 from SAMoraLib.variants import get_variant
 from Training.data.augment import POLICIES
 from Training.data.manifest import Manifest, read_manifest
@@ -33,6 +32,7 @@ from Training.engine.loop import batch_keys
 from Training.engine.optimisers import make_optimisers
 from Training.objectives.segmentation import SegmentationObjective
 from Training.settings.optimisation import Optimisation
+from Training.settings.program import program
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def as_markdown(found: dict[str, Any], plan: Plan) -> Iterator[str]:
     yield f"samora / samed: {found['samora_to_samed']:.2f}"
 
 
-@unfailing_streams(printing_is_all=True)
+@program(printing_is_all=True)
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m Training.step_time", description="Times of a stage-2 step.")
     parser.add_argument("--manifest", type=Path, required=True)

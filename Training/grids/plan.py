@@ -19,15 +19,20 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+from Training.data.typed import fields, list_of, table_of
+from Training.settings.untrusted_yaml import read_yaml
 
 NAME = re.compile(r"\{(\w+)\}")
+PART_OF_A_NAME = re.compile(r"\w[\w.+-]{0,59}")  # of runs, and so of folders
+MAX_RUNS = 10_000
 
 Values = dict[str, str]  # axis -> the name of its value
 
@@ -52,12 +57,16 @@ class Grid:
     baseline: str = ""
 
     def __post_init__(self) -> None:
+        for name in [*self.axes, *self.steps, *(value for values in self.axes.values() for value in values)]:
+            if not PART_OF_A_NAME.fullmatch(name):
+                raise ValueError(f"{name!r:.80} is no name of an axis, a value or a step; choose letters, digits and "
+                                 "_, and after the first also .+-.")
         for axis, values in self.axes.items():
-            variables = [set(fields) for fields in values.values()]
+            variables = [set(said) for said in values.values()]
             if not variables or any(names != variables[0] for names in variables):
                 raise ValueError(f"The axis '{axis}' needs values that all say the same; give each the same names.")
         names = [name for values in self.axes.values() for name in next(iter(values.values()))]
-        for name in (name for name in [*names, *self.steps] if [*names, *self.steps].count(name) > 1):
+        for name in (name for name, times in Counter([*names, *self.steps]).items() if times > 1):
             raise ValueError(f"'{{{name}}}' means two things in the grid; rename one of them.")
         for row in self.rows:
             if row not in self.steps:
@@ -86,26 +95,41 @@ def read_grid(path: Path) -> Grid:
     if not path.is_file():
         raise FileNotFoundError(f"There is no grid '{path}'; Training/configs/grids holds some.")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        steps = {name: Step(**step) for name, step in data.pop("steps").items()}
-        return Grid(Path(data.pop("output")), steps=steps, **data)
-    except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
-        problem = " ".join(str(error).split())
-        raise ValueError(f"'{path}' is no grid ({problem}); Training/grids/plan.py shows what one says.") from error
+        said = _typed(read_yaml(path))
+    except ValueError as error:
+        raise ValueError(f"'{path}' is no grid ({error}); Training/grids/plan.py shows what one says.") from error
+    return Grid(**said)
+
+
+def _typed(data: Any) -> dict[str, Any]:
+    """The fields of a grid, each of its type."""
+    said = fields(data, "it", {"output": str, "axes": dict, "steps": dict, "rows": list}, {"baseline": str})
+    steps = {}
+    for name, step in table_of(said["steps"], dict, "steps").items():
+        steps[name] = Step(**fields(step, f"the step {name!r:.60}", {"script": str}, {"config": str, "set": dict}))
+    axes = {axis: table_of(values, dict, f"the axis {axis!r:.60}")
+            for axis, values in table_of(said["axes"], dict, "axes").items()}
+    return said | {"output": Path(said["output"]), "steps": steps, "axes": axes,
+                   "rows": list_of(said["rows"], str, "rows")}
 
 
 def plan(grid: Grid) -> list[PlannedRun]:
     """Every run in an order in which each comes after those that it needs.
 
     Raises:
-        ValueError: a name in braces that is neither a variable nor an earlier step.
+        ValueError: a name in braces that is neither a variable nor an earlier step, two runs of one name, or too many.
     """
     axes: dict[str, list[str]] = {}
-    runs = []
+    runs: list[PlannedRun] = []
     for name, step in grid.steps.items():
         axes[name] = _axes_of(grid, name, step, axes)
+        if len(runs) + math.prod(len(grid.axes[axis]) for axis in axes[name]) > MAX_RUNS:
+            raise ValueError(f"The grid plans more than {MAX_RUNS} runs; divide it into several.")
         choices = itertools.product(*(grid.axes[axis] for axis in axes[name]))
         runs += [_planned(grid, name, dict(zip(axes[name], choice, strict=True)), axes) for choice in choices]
+    for name, times in Counter(run.name for run in runs).items():
+        if times > 1:
+            raise ValueError(f"Two runs of the grid would be called '{name}'; rename a step or a value.")
     return runs
 
 
@@ -116,8 +140,8 @@ def _axes_of(grid: Grid, name: str, step: Step, earlier: Mapping[str, Sequence[s
     variables = [reference for reference in references if reference in axis_of]
     steps = [reference for reference in references if reference not in axis_of]
     for variable in variables:  # a value may name a step, too: the teacher that only some experts have
-        for fields in grid.axes[axis_of[variable]].values():
-            steps += _names(fields[variable])
+        for said in grid.axes[axis_of[variable]].values():
+            steps += _names(said[variable])
     for reference in steps:
         if reference not in earlier:
             raise ValueError(f"The step '{name}' names {{{reference}}}, which is neither a variable of an axis nor an "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -14,10 +13,12 @@ from pathlib import Path
 
 from SAMoraLib.system.files import write_json
 from SAMoraLib.system.folder_lock import FolderInUse, FolderLock
+from SAMoraLib.system.untrusted_json import read_json
 from Training.grids.plan import PlannedRun
 
 PAUSE = 0.2  # seconds between two looks at the children
 LAST_WORDS = 4000  # bytes of a log that are searched for its last line
+GRACE_SECONDS = 60.0  # for a child to remove half files
 
 
 @dataclass
@@ -63,11 +64,19 @@ def execute(runs: Sequence[PlannedRun], output: Path, slots: Sequence[str | None
                     free.append(child.device)
                     _note_end(child, output, progress)
         finally:  # interrupted: each child goes on from its last saved state next time
-            for child in children:
-                child.process.terminate()
-            for child in children:
-                child.process.wait()
+            _end(children)
     return progress
+
+
+def _end(children: Sequence[Child]) -> None:
+    for child in children:
+        child.process.terminate()
+    for child in children:
+        try:
+            child.process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+            child.process.wait()
 
 
 def _start_ready(runs: Sequence[PlannedRun], output: Path, free: list[str | None], children: list[Child],
@@ -85,10 +94,12 @@ def _start_ready(runs: Sequence[PlannedRun], output: Path, free: list[str | None
 
 
 def is_finished(run: PlannedRun, output: Path) -> bool:
-    """Whether exactly this command has finished before, and its folder is still there."""
+    """Whether exactly this command has finished before, and its folder is still there; not if nobody can tell."""
     path = _marker(run, output)
-    return (path.is_file() and _folder(run).is_dir()
-            and json.loads(path.read_text(encoding="utf-8")) == [run.script, *run.arguments])
+    try:
+        return path.is_file() and _folder(run).is_dir() and read_json(path) == [run.script, *run.arguments]
+    except ValueError:
+        return False
 
 
 def _marker(run: PlannedRun, output: Path) -> Path:
@@ -125,7 +136,9 @@ def _note_end(child: Child, output: Path, progress: Progress) -> None:
 
 
 def _last_line(log: Path) -> str:
-    lines = log.read_bytes()[-LAST_WORDS:].decode(errors="replace").strip().splitlines()
+    with log.open("rb") as file:  # of any size
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_WORDS))
+        lines = file.read().decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else "it said nothing"
 
 

@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from Training.reports.metrics import CONVENTIONS
 from Training.reports.results import number
 from Training.reports.rows import Row
 from Training.reports.tables import Table
+from Training.settings.untrusted_yaml import read_yaml
 
 NOTHING = "-"
 PAPERS = Path(__file__).parents[1] / "papers"
@@ -61,7 +60,7 @@ def read_paper_table(name: str) -> PaperTable:
     """
     if name not in paper_tables():
         raise ValueError(f"There is no table '{name}'; choose from {', '.join(paper_tables())}.")
-    data = yaml.safe_load((PAPERS / f"table_{name}.yaml").read_text(encoding="utf-8"))
+    data = read_yaml(PAPERS / f"table_{name}.yaml")
     rows = {key: _cells(line) for key, line in data["rows"].items()}
     measured = {column: Measured(**what) for column, what in data.get("measured", {}).items()}
     return PaperTable(data["title"], tuple(data["columns"]), measured, rows, tuple(data.get("notes", ())))

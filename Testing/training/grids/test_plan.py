@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +134,46 @@ def test_the_committed_grids_are_plans(path: Path) -> None:
         assert set(run.needs) <= before, "each comes after what it needs"
         before.add(run.name)
         assert (ROOT / "Training" / f"{run.script}.py").is_file()
+
+
+WHOLE = {"output": "r", "axes": {"seed": {"one": {"seed": 1}}}, "steps": {"a": {"script": "x"}}, "rows": ["a"]}
+
+
+@pytest.mark.parametrize(("change", "cause"), [
+    ({"output": 3}, "output of it is 3 instead of text"), ({"output": None}, "output of it is null"),
+    ({"axes": [1]}, "axes of it is a list instead of a table"), ({"axes": {"seed": 3}}, "axes's 'seed' is 3"),
+    ({"axes": {"seed": {"one": [1]}}}, "the axis 'seed''s 'one' is a list instead of a table"),
+    ({"steps": {"a": "x"}}, "steps's 'a' is 'x' instead of a table"),
+    ({"steps": {"a": {}}}, "the step 'a' lacks script"),
+    ({"steps": {"a": {"script": 3}}}, "script of the step 'a' is 3"),
+    ({"steps": {"a": {"script": "x", "set": "y"}}}, "set of the step 'a' is 'y' instead of a table"),
+    ({"steps": {"a": {"script": "x", "config": ["y"]}}}, "config of the step 'a' is a list"),
+    ({"rows": "a"}, "rows of it is 'a' instead of a list"), ({"rows": [1]}, "item 0 of rows is 1 instead of text"),
+    ({"baseline": 3}, "baseline of it is 3"), ({"more": 3}, "it has the unknown field 'more'"),
+])
+def test_wrong_types_are_refused_in_a_sentence(tmp_path: Path, change: dict[str, Any], cause: str) -> None:
+    (tmp_path / "grid.yaml").write_text(json.dumps(WHOLE | change), encoding="utf-8")
+    assert f"grid.yaml' is no grid ({cause}" in refusal(lambda: read_grid(tmp_path / "grid.yaml"))
+
+
+@pytest.mark.parametrize("text", ["a: !!python/object/apply:os.system [x]", "a: &a [*a]", "[" * 99, "a: 1\na: 2"])
+def test_a_grid_is_data(tmp_path: Path, text: str) -> None:
+    (tmp_path / "grid.yaml").write_text(text, encoding="utf-8")
+    assert "grid.yaml' is no grid (it " in refusal(lambda: read_grid(tmp_path / "grid.yaml"))
+
+
+@pytest.mark.parametrize("name", ["../../evil", "a/b", "..", "", "a b", ".hidden", "a\nb", "x" * 61])
+def test_names_lead_nowhere_else(name: str) -> None:
+    steps, axes = {"a": Step("x")}, {"seed": {"one": {"seed": 1}}}
+    for said in ({"steps": {name: Step("x")}, "axes": axes}, {"steps": steps, "axes": {name: axes["seed"]}},
+                 {"steps": steps, "axes": {"seed": {name: {"seed": 1}}}}):
+        assert "is no name of an axis, a value or a step" in refusal(lambda said=said: Grid(Path("r"), rows=[], **said))
+
+
+def test_runs_have_names_of_their_own_and_are_not_without_end() -> None:
+    axes = {"one": {"b_c": {"x": 1}}, "two": {"c": {"y": 1}}}
+    steps = {"a": Step("s", set={"x": "{x}"}), "a_b": Step("s", set={"y": "{y}"})}
+    assert "Two runs of the grid would be called 'a_b_c'" in refusal(lambda: plan(Grid(Path("r"), axes, steps, [])))
+    many = {f"axis{n}": {f"v{m}": {f"x{n}": m} for m in range(10)} for n in range(9)}
+    step = Step("s", set={"all": [f"{{x{n}}}" for n in range(9)]})
+    assert "more than 10000 runs" in refusal(lambda: plan(Grid(Path("r"), many, {"a": step}, [])))

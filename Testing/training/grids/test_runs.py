@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from Testing.folders import ROOT
 from Testing.refusals import refusal
 from Training.grids import runs as grid_runs
 from Training.grids.plan import PlannedRun
@@ -119,3 +122,50 @@ def test_two_grids_do_not_write_into_one_folder(tmp_path: Path) -> None:
     with grid_runs._alone(folder):
         assert "is in use by another grid" in refusal(lambda: execute([planned(folder, "a")], folder, [None]))
     assert not order(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b"3", b'{"a": 1}', b'["work"]'])
+def test_a_marker_that_nobody_understands_marks_nothing(tmp_path: Path, content: bytes) -> None:
+    folder, run = tmp_path / "grid", planned(tmp_path / "grid", "row")
+    execute([run], folder, [None])
+    (folder / "finished" / "row.json").write_bytes(content)
+    assert not is_finished(run, folder)
+    assert execute([run], folder, [None]).finished == ["row"] and is_finished(run, folder)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_a_signal_to_the_grid_ends_its_children(tmp_path: Path, name: str) -> None:
+    code = ("import sys; from pathlib import Path; from Training.settings.program import program\n"
+            "from Training.grids.runs import execute; from Training.grids.plan import PlannedRun\n"
+            "folder = Path(sys.argv[1])\n"
+            "run = PlannedRun('a', 'a', folder / 'a', 'work', (f'--output={folder / \"a\"}', '--seconds=60'), ())\n"
+            "import os; os.chdir(sys.argv[2])\n"
+            "with program():\n    execute([run], folder, [None])\n")
+    grid = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "grid"), str(tmp_path)], cwd=ROOT, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    running = tmp_path / "grid" / "a" / "pid"
+    while grid.poll() is None and not (running.exists() and running.read_text(encoding="utf-8")):
+        time.sleep(0.05)
+    grid.send_signal(getattr(signal, name))
+    _, said = grid.communicate(timeout=60)
+    assert (grid.returncode, said) == (128 + getattr(signal, name), "Stopped; the same command goes on from here.\n")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(running.read_text(encoding="utf-8")), 0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_child_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grid_runs, "GRACE_SECONDS", 0.1)
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    deaf = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert deaf.stdout is not None and deaf.stdout.readline()
+    grid_runs._end([grid_runs.Child(planned(tmp_path, "a"), deaf, None, 0.0)])
+    assert deaf.returncode == -signal.SIGKILL
+
+
+def test_of_a_log_of_any_size_the_last_line_is_read(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("a\n" * 100_000 + "it failed\n\n", encoding="utf-8")
+    assert grid_runs._last_line(tmp_path / "log") == "it failed"
+    (tmp_path / "log").write_text("", encoding="utf-8")
+    assert grid_runs._last_line(tmp_path / "log") == "it said nothing"
