@@ -14,7 +14,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,12 +28,14 @@ from SAMoraLib.labels import LabelSet
 from SAMoraLib.system.allocator import keep_freed_memory
 from SAMoraLib.system.files import file_sha256, write_json
 from SAMoraLib.system.ranks import rank_and_world, share_of
+from SAMoraLib.system.untrusted_json import read_json
 from SAMoraLib.volume import Volume
 from SAMoraLib.volume.io import read_volume, write_volume
 from Training.data.boxes import boxes_around
 from Training.data.manifest import LABELLED_SPLITS, Case, Manifest, check_unchanged, read_manifest, relabel
+from Training.data.unfinished import sweep
 from Training.reports.metrics import CONVENTIONS, OTHER_TOLERANCE, TOLERANCES, score
-from Training.reports.results import Result, table, write_results
+from Training.reports.results import Result, require_result, table, write_results
 from Training.settings.program import program
 
 METRICS_VERSION = 2  # raise it when stored cases must be measured again
@@ -69,12 +71,14 @@ def evaluate_cases(
     organs = _common_organs(manifest, predicted or manifest.labels)
     cases = manifest.of(split)
     files = {case.id: Path(folder) / f"{case.id}.json" if folder else None for case in cases}
+    if folder:
+        sweep(Path(folder))
     keys = {case.id: _result_key(key, manifest, case, organs) for case in cases}
     results: dict[str, Result | None] = {}
     for case in tqdm(share_of(cases, rank, world), desc=f"evaluating {split}", unit="case", disable=None):
         path = files[case.id]
         picture = path.with_suffix(".png") if path and pictures else None
-        result = _stored_result(path, keys[case.id])
+        result = _stored_result(path, keys[case.id], case, organs)
         if result is None or (picture and not picture.exists()):
             segmentation = path and path.with_suffix(".nii.gz")
             result = {"key": keys[case.id],
@@ -82,7 +86,8 @@ def evaluate_cases(
             if path:
                 write_json(path, result)
         results[case.id] = result
-    whole = [results.get(case.id) or _stored_result(files[case.id], keys[case.id]) for case in cases]
+    whole = [results.get(case.id) or _stored_result(files[case.id], keys[case.id], case, organs)
+             for case in cases]
     return [result for result in whole if result is not None]
 
 
@@ -102,11 +107,17 @@ def _result_key(key: str, manifest: Manifest, case: Case, organs: dict[str, tupl
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _stored_result(path: Path | None, key: str) -> Result | None:
+def _stored_result(path: Path | None, key: str, case: Case, organs: Iterable[str]) -> Result | None:
+    """What was measured before; None where that is missing, of another key, or nobody can tell."""
     if path is None or not path.is_file():
         return None
-    result: Result = json.loads(path.read_text(encoding="utf-8"))
-    return result if result.get("key") == key else None
+    try:
+        result: Result = read_json(path)
+        require_result(result, "it")
+    except ValueError:
+        return None
+    measured = result.get("key"), result["case"], sorted(result["organs"])
+    return result if measured == (key, case.id, sorted(organs)) else None
 
 
 def evaluate_case(

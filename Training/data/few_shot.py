@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+LIST_BYTES = 4 << 20  # a list of a hundred thousand slices has 2 MB
+
 
 def choose_slices(cases: Sequence[str], fraction: float, seed: int) -> list[int]:
     """A random ``fraction`` of the slices, spread over the cases; sorted indexes.
@@ -74,10 +76,12 @@ def read_slice_list(path: Path) -> dict[str, tuple[int, ...]]:
         raise FileNotFoundError(f"There is no list of slices '{path}'; give a text file with names as "
                                 "case0005_slice067.")
     slices: dict[str, set[int]] = defaultdict(set)
-    for line in path.read_text(encoding="utf-8").split():
-        match = re.fullmatch(r"(.+)_slice(\d+)(\.np[yz])?", line)
+    with path.open("rb") as file:
+        lines = file.read(LIST_BYTES).decode("utf-8-sig", errors="backslashreplace").split()
+    for line in lines:
+        match = re.fullmatch(r"(.+)_slice([0-9]{1,6})(\.np[yz])?", line)
         if not match:
-            raise ValueError(f"'{path}' has the line '{line}' but a name per line is read, as case0005_slice067; "
+            raise ValueError(f"'{path}' has the line {line!r:.80} but a name per line is read, as case0005_slice067; "
                              f"correct the list.")
         slices[match[1]].add(int(match[2]))
     if not slices:

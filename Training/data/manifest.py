@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import os
+import re
 from collections import defaultdict
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,17 @@ import numpy as np
 from SAMoraLib.labels import LabelSet, get_label_set
 from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.system.files import file_sha256, write_json
+from SAMoraLib.system.untrusted_json import read_json
+from Training.data.typed import fields, list_of, table_of, typed
 
 FORMAT_VERSION = 1
 LABELLED_SPLITS = ("train", "validation", "test")
 SPLITS = (*LABELLED_SPLITS, "unlabelled")  # the last for stage 1 only
+LONGEST_ID = 200  # bytes; files are called by it
+SHA256 = re.compile("[0-9a-f]{64}")
+MOST_VOXELS = 2**16  # along an axis
+LARGEST_SPACING = 1e4  # mm
+LARGEST_NUMBER = 2**24  # in a label file; larger whole numbers are not all told apart in float32
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,8 @@ class Case:
     """One volume with its label volume.
 
     Attributes:
-        image: path relative to the manifest's folder, with forward slashes.
+        id: names files of the cache and of evaluations, so it is a plain name.
+        image: path relative to the manifest's folder, with forward slashes; it may lead up and out of it.
         label: the same for the label volume; None in the split "unlabelled".
         image_sha256: of the file's bytes.
         voxels_sha256: of the voxels in canonical order, equal for copies in another format or orientation.
@@ -62,6 +71,7 @@ class Manifest:
 
     def __post_init__(self) -> None:
         _check_cases(self.cases)
+        _check_label_map(self.label_map, self.labels)
         if self.modality not in Preprocessing.CHOICES["modality"]:
             raise ValueError(f"Unknown modality '{self.modality}'; "
                              f"choose from {', '.join(Preprocessing.CHOICES['modality'])}.")
@@ -103,6 +113,7 @@ def _check_cases(cases: tuple[Case, ...]) -> None:
     seen: set[str] = set()
     splits_of_voxels: dict[str, dict[str, str]] = defaultdict(dict)
     for case in cases:
+        _check_case(case)
         _check_split(case.split)
         if case.id in seen:
             raise ValueError(f"Two cases are called '{case.id}'; give each case its own name.")
@@ -119,8 +130,47 @@ def _check_cases(cases: tuple[Case, ...]) -> None:
                              "be too good.")
 
 
+def _check_case(case: Case) -> None:
+    if not _is_plain_name(case.id):
+        raise ValueError(f"The case {case.id!r:.80} is not called by a plain name, after which files could be called; "
+                         "rename its folder or file.")
+    for path in (path for path in (case.image, case.label) if path is not None):
+        if not _is_relative(path):
+            raise ValueError(f"Case '{case.id}' lies at {path!r:.120}, which is no path from the manifest's folder; "
+                             "run Training.prepare again.")
+    for sha256 in (case.image_sha256, case.voxels_sha256, *([] if case.label is None else [case.label_sha256])):
+        if not SHA256.fullmatch(sha256 or ""):
+            raise ValueError(f"Case '{case.id}' has {sha256!r:.80} in place of a SHA-256; run Training.prepare again.")
+    if len(case.shape) != 3 or not all(0 < count <= MOST_VOXELS for count in case.shape):
+        raise ValueError(f"Case '{case.id}' has the shape {case.shape!s:.80}, but each of three axes has 1 to "
+                         f"{MOST_VOXELS} voxels; run Training.prepare again.")
+    if len(case.spacing) != 3 or not all(0 < length <= LARGEST_SPACING for length in case.spacing):
+        raise ValueError(f"Case '{case.id}' has the spacing {case.spacing!s:.80}, but three lengths above 0 and up to "
+                         f"{LARGEST_SPACING:g} mm are read; run Training.prepare again.")
+
+
+def _is_plain_name(name: str) -> bool:
+    """One that is a file's everywhere and steers no terminal; with letters of any script, spaces, undecoded bytes."""
+    decoded = "".join(letter for letter in name if not "\udc80" <= letter <= "\udcff")
+    return (0 < len(os.fsencode(name)) <= LONGEST_ID and decoded.isprintable() and not name.startswith(".")
+            and not set(name) & set("/\\") and not PureWindowsPath(name).drive)
+
+
+def _is_relative(path: str) -> bool:
+    return bool(path) and "\0" not in path and not PurePosixPath(path).root and not PureWindowsPath(path).anchor
+
+
+def _check_label_map(label_map: dict[int, int], labels: LabelSet) -> None:
+    values = {label.value for label in labels}
+    for number, value in label_map.items():
+        if not 0 <= number <= LARGEST_NUMBER or value not in values | {0}:
+            raise ValueError(f"The label map takes {number} to {value}, but numbers from 0 to {LARGEST_NUMBER} can be "
+                             f"taken to those of the label set '{labels.name}', {sorted(values)}; run Training.prepare "
+                             "again.")
+
+
 def _check_slices(case: Case) -> None:
-    if case.slices is not None and not (case.slices and set(case.slices) <= set(range(max(case.shape)))):
+    if case.slices is not None and not (case.slices and 0 <= min(case.slices) <= max(case.slices) < max(case.shape)):
         raise ValueError(f"Case '{case.id}' lists {len(case.slices)} slices, some outside its {max(case.shape)} or "
                          f"none at all; list those to train on, or leave the list out for all.")
 
@@ -145,10 +195,11 @@ def check_unchanged(manifest: Manifest, case: Case) -> None:
 def relabel(array: np.ndarray, label_map: dict[int, int]) -> np.ndarray:
     """Source numbers -> the label set's numbers, uint8, same shape; numbers outside ``label_map`` become 0."""
     source = array.astype(np.int64)
-    table = np.zeros(max(int(source.max(initial=0)), *label_map) + 1, dtype=np.uint8)
+    other = max(label_map, default=0) + 1  # stands for all numbers beyond
+    table = np.zeros(other + 1, dtype=np.uint8)
     for number, value in label_map.items():
         table[number] = value
-    return table[source]
+    return table[np.where((source < 0) | (source > other), other, source)]
 
 
 def write_manifest(manifest: Manifest, path: str | Path) -> None:
@@ -177,21 +228,41 @@ def read_manifest(path: str | Path) -> Manifest:
     if not path.is_file():
         raise FileNotFoundError(f"There is no manifest '{path}'; make one with python -m Training.prepare.")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if data["format_version"] != FORMAT_VERSION:
-            raise ValueError(f"'{path}' has manifest version {data['format_version']} but {FORMAT_VERSION} is read; "
-                             f"run Training.prepare again.")
-        return _from_json(data, path.parent)
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        data = typed(read_json(path), dict, "it")
+        version = data.get("format_version")
+        said = _typed(data) if version == FORMAT_VERSION else {}
+    except ValueError as error:
         raise ValueError(f"'{path}' is not a manifest ({error}); make one with python -m Training.prepare.") from error
+    if not said:
+        raise ValueError(f"'{path}' has manifest version {version!r:.40} but {FORMAT_VERSION} is read; run "
+                         "Training.prepare again.")
+    return Manifest(path.parent, said["modality"], get_label_set(said["labels"]), said["label_map"], said["cases"])
 
 
-def _from_json(data: dict[str, Any], root: Path) -> Manifest:
-    cases = tuple(_case_from_json(case) for case in data["cases"])
-    label_map = {int(number): int(value) for number, value in data["label_map"].items()}
-    return Manifest(root, data["modality"], get_label_set(data["labels"]), label_map, cases)
+def _typed(data: dict[str, Any]) -> dict[str, Any]:
+    """What a manifest says, each field of its type.
+
+    Raises:
+        ValueError: the text is the cause alone.
+    """
+    said = fields(data, "it", {"format_version": int, "modality": str, "labels": str, "label_map": dict, "cases": list})
+    cases = tuple(_case(number, case) for number, case in enumerate(said["cases"]))
+    label_map = {_number(text): value for text, value in table_of(said["label_map"], int, "label_map").items()}
+    return said | {"cases": cases, "label_map": label_map}
 
 
-def _case_from_json(data: dict[str, Any]) -> Case:
-    slices = {"slices": tuple(data["slices"])} if data.get("slices") is not None else {}
-    return Case(**data | {"shape": tuple(data["shape"]), "spacing": tuple(data["spacing"])} | slices)
+def _number(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise ValueError(f"label_map has {text!r:.40} in place of a number")
+    return int(text)
+
+
+def _case(number: int, data: Any) -> Case:
+    what = f"case {number}"
+    said = fields(data, what, {"id": str, "split": str, "image": str, "image_sha256": str, "voxels_sha256": str,
+                               "shape": list, "spacing": list}, {"label": str, "label_sha256": str, "slices": list})
+    said |= {"label": said.get("label"), "label_sha256": said.get("label_sha256")}
+    said["shape"] = tuple(list_of(said["shape"], int, f"shape of {what}"))
+    said["spacing"] = tuple(list_of(said["spacing"], float, f"spacing of {what}"))
+    slices = {"slices": tuple(list_of(said["slices"], int, f"slices of {what}"))} if "slices" in said else {}
+    return Case(**said | slices)

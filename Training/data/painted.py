@@ -18,6 +18,8 @@ from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.preprocessing.slices import normalise, prepare_volume, resample_labels, with_neighbours
 from SAMoraLib.system.files import atomic_write
 from Training.data.augment import AugmentPolicy, augment
+from Training.data.checksums import ARCHIVE_FAULTS
+from Training.data.unfinished import naming, sweep
 
 SLICE_MM = (4.0, 8.0)  # slice thickness, which varies as it does in the clinic
 BOX_MM = (350.0, 450.0)  # side of the square around a phantom's body
@@ -68,11 +70,28 @@ def phantom_structures(seeds: range, preprocessing: Preprocessing, cache: Path, 
     """Axial structure maps (N, S, S) uint8 of each phantom of ``seeds``, made once and kept in ``cache``."""
     cache.mkdir(parents=True, exist_ok=True)
     size = preprocessing.image_size
-    paths = {seed: cache / f"structures-{size}-{preprocessing.crop}-{seed}.npy" for seed in seeds}
-    missing = [(seed, preprocessing, path) for seed, path in paths.items() if not path.exists()]
+    sweep(cache)
+    paths = {seed: cache / f"structures-{size}-{preprocessing.crop}-{seed}.npz" for seed in seeds}
+    missing = [(seed, preprocessing, path) for seed, path in paths.items() if _kept(path, size) is None]
     with ProcessPoolExecutor(workers) as pool:
         list(tqdm(pool.map(_write_structures, missing), total=len(missing), desc="phantoms", disable=not missing))
-    return [np.load(path) for path in paths.values()]
+    return [_read(path, size) for path in paths.values()]
+
+
+def _kept(path: Path, size: int) -> np.ndarray | None:
+    """What was made before; None where nothing was, or it is damaged: the archive has checksums."""
+    try:
+        return _read(path, size) if path.is_file() else None
+    except ARCHIVE_FAULTS:
+        return None
+
+
+def _read(path: Path, size: int) -> np.ndarray:
+    with np.load(path, allow_pickle=False) as arrays:
+        structures: np.ndarray = arrays["structures"]
+    if structures.dtype != np.uint8 or structures.shape[1:] != (size, size) or not len(structures):
+        raise ValueError(f"'{path}' holds other arrays than phantoms; delete it.")
+    return structures
 
 
 def _write_structures(job: tuple[int, Preprocessing, Path]) -> None:
@@ -82,5 +101,5 @@ def _write_structures(job: tuple[int, Preprocessing, Path]) -> None:
     phantom = make_phantom(seed, spacing=(1.8, 1.8, float(rng.uniform(*SLICE_MM))), all_organs=False)
     box = prepare_volume(phantom.ct, preprocessing).box
     structures = resample_labels(phantom.structures, box, preprocessing.image_size)
-    with atomic_write(path, ".npy") as unfinished:
-        np.save(unfinished, structures)
+    with naming(path), atomic_write(path, ".npz") as unfinished:
+        np.savez(unfinished, structures=structures)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +26,9 @@ from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.preprocessing.slices import prepare_volume, resample_labels, with_neighbours
 from SAMoraLib.volume.io import read_volume
 from Training.data.augment import POLICIES, AugmentPolicy, View, augment
+from Training.data.checksums import are_unchanged, write_checksums
 from Training.data.manifest import Case, Manifest, check_unchanged, relabel
+from Training.data.unfinished import HIDDEN, sweep, unwritten
 
 IGNORED = -100  # a label nobody gave (MA-SAM); torch's cross-entropy leaves out the same number
 CACHE_VERSION = 3  # raise it when preprocessing changes what it computes from the same settings
@@ -82,8 +85,7 @@ class SliceCache:
 
 @lru_cache(maxsize=4096)  # a mapping each, no open file
 def _open(path: Path) -> np.ndarray:
-    array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array
+    return _array(path)
 
 
 def build_cache(
@@ -92,16 +94,20 @@ def build_cache(
     """Slices of ``cases``, computed for those that ``folder`` does not hold yet.
 
     The folder may be shared by splits, runs and processes: an entry is named by the hash of the files and the
-    preprocessing, and appears at once when complete.
+    preprocessing, and appears at once when complete. What it holds is compared with its checksums, some 2 GB/s, and a
+    damaged entry is computed anew; one from before there were checksums is looked through for missing parts, and gets
+    them.
 
     Raises:
         FileNotFoundError: a volume has gone.
         ValueError: a volume has changed since ``Training.prepare``, or cannot be read.
+        OSError: the slices cannot be written.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
     entries = {case.id: folder / f"{case.id}-{_key(manifest, case, preprocessing)[:16]}" for case in cases}
-    missing = [case for case in cases if not entries[case.id].is_dir()]
+    missing = [case for case in cases if not _is_whole(entries[case.id], case, preprocessing)]
     for case in tqdm(missing, desc="slicing", unit="case", disable=None if missing else True):
         _write_entry(manifest, case, preprocessing, entries[case.id])
     return SliceCache(entries, {case.id: case.slices for case in cases if case.slices is not None})
@@ -115,16 +121,51 @@ def _key(manifest: Manifest, case: Case, preprocessing: Preprocessing) -> str:
 
 def _write_entry(manifest: Manifest, case: Case, preprocessing: Preprocessing, entry: Path) -> None:
     check_unchanged(manifest, case)
-    beside = Path(tempfile.mkdtemp(prefix=".", dir=entry.parent))
+    arrays = slice_case(manifest, case, preprocessing)
     try:
-        for name, array in slice_case(manifest, case, preprocessing).items():
+        beside = Path(tempfile.mkdtemp(prefix=HIDDEN, dir=entry.parent))
+    except OSError as error:
+        raise OSError(unwritten(entry, error)) from error
+    try:
+        for name, array in arrays.items():
             np.save(beside / f"{name}.npy", array, allow_pickle=False)
+        write_checksums(beside, [f"{name}.npy" for name in arrays])
+        if entry.exists() and not _is_whole(entry, case, preprocessing):
+            print(f"'{entry}' was damaged, and is computed anew.", file=sys.stderr, flush=True)
+            entry.replace(beside / "damaged")  # goes with what is left of it
+        _open.cache_clear()
         beside.replace(entry)
-    except OSError:
-        if not entry.is_dir():  # otherwise another process was faster, with the same content
-            raise
+        shutil.rmtree(entry / "damaged", ignore_errors=True)
+    except OSError as error:
+        if not _is_whole(entry, case, preprocessing):  # otherwise another process was faster, with the same content
+            raise OSError(unwritten(entry, error)) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _is_whole(entry: Path, case: Case, preprocessing: Preprocessing) -> bool:
+    """Whether an entry holds a case's arrays, of their types and sizes, as they were written."""
+    try:
+        images, offsets = _array(entry / "images.npy"), _array(entry / "offsets.npy")
+        labels = _array(entry / "labels.npy") if case.label else None
+    except (OSError, ValueError, EOFError):  # also of a header that speaks of more than there is
+        return False
+    sides = images.shape[1:] if preprocessing.spacing else (preprocessing.image_size,) * 2
+    if (images.ndim, images.dtype, images.shape[1:]) != (3, np.float16, sides) or not len(images):
+        return False
+    if (offsets.ndim, offsets.dtype.kind, len(offsets)) != (1, "i", preprocessing.channels):
+        return False
+    if labels is not None and (labels.shape, labels.dtype) != (images.shape, np.uint8):
+        return False
+    names = ("images.npy", "offsets.npy") + (() if labels is None else ("labels.npy",))
+    return are_unchanged(entry, names)
+
+
+def _array(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
 
 
 def slice_case(manifest: Manifest, case: Case, preprocessing: Preprocessing) -> dict[str, np.ndarray]:

@@ -19,8 +19,10 @@ from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.preprocessing.slices import prepare_volume
 from SAMoraLib.system.files import atomic_write
 from SAMoraLib.volume.io import read_volume
+from Training.data.checksums import ARCHIVE_FAULTS
 from Training.data.few_shot import choose_count
 from Training.data.manifest import Case, Manifest, check_unchanged
+from Training.data.unfinished import naming, sweep
 
 SIDE = 16  # a fingerprint has SIDE x SIDE bits
 WORDS = SIDE * SIDE // 32
@@ -77,6 +79,7 @@ def sample_slices(manifests: Sequence[Manifest], count: int, seed: int, root: Pa
     """
     if len({manifest.modality for manifest in manifests}) != 1:
         raise ValueError("The manifests are of CT and MR; sample each modality on its own.")
+    sweep(cache)
     distinct, copies = _distinct(manifests)
     seen, kept, empty, near = Seen(), [], 0, 0
     for manifest, case in tqdm(distinct, desc="fingerprints", unit="case", disable=None):
@@ -130,14 +133,28 @@ def _drawn(kept: Sequence[tuple[Manifest, Case, int]], chosen: Sequence[int], ro
 def fingerprints(manifest: Manifest, case: Case, cache: Path) -> tuple[np.ndarray, np.ndarray]:
     """Of every slice from the feet: its fingerprint (N, WORDS) uint32, and whether it shows a body (N,) bool."""
     path = cache / f"{case.image_sha256}.npz"
-    if not path.is_file():
+    kept = _kept(path)
+    if kept is None:
         check_unchanged(manifest, replace(case, label=None))
         prepared = prepare_volume(read_volume(manifest.image_path(case)), WINDOWS[manifest.modality])
         small = prepared.slices(0, len(prepared.array))[:, 0]
-        with atomic_write(path, ".npz") as unfinished:
-            np.savez(unfinished, prints=fingerprint(small), body=(small > BRIGHT).mean(axis=(1, 2)) >= BODY)
-    with np.load(path, allow_pickle=False) as arrays:
-        return arrays["prints"], arrays["body"]
+        kept = fingerprint(small), (small > BRIGHT).mean(axis=(1, 2)) >= BODY
+        with naming(path), atomic_write(path, ".npz") as unfinished:
+            np.savez(unfinished, prints=kept[0], body=kept[1])
+    return kept
+
+
+def _kept(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """What was computed before; None where nothing was, or it is damaged: the archive has checksums."""
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            prints, body = arrays["prints"], arrays["body"]
+    except ARCHIVE_FAULTS:
+        return None
+    fits = (prints.dtype, body.dtype, prints.shape) == (np.uint32, bool, (*body.shape, WORDS))
+    return (prints, body) if fits else None
 
 
 def fingerprint(small: np.ndarray) -> np.ndarray:

@@ -42,5 +42,5 @@ def _h5_case(path: Path) -> tuple[Source, list[Path]]:
 
 def _volume(path: Path, name: str) -> Volume:
     """(i, j, k) as pynrrd reads them -> a volume, taken to be left, posterior, superior."""
-    array = np.ascontiguousarray(read_array(path, name).transpose(2, 1, 0))
+    array = np.ascontiguousarray(read_array(path, name, (3,)).transpose(2, 1, 0))
     return Volume(array, H5_SPACING, (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))

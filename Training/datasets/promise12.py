@@ -9,6 +9,7 @@ from Training.datasets.protocol import Download, Source, collect, inner
 LAYOUT = "Case00.mhd with Case00.raw and Case00_segmentation.mhd with its .raw, in one folder or in those of the parts"
 NUMBERS = {1: "prostate"}
 CASES = 50
+HEADER_BYTES = 1 << 16  # ample
 
 
 def find(folder: Path) -> Download:
@@ -27,8 +28,10 @@ def _voxels(header: Path) -> list[Path]:
     """The file beside a header that holds its voxels."""
     if not header.is_file():
         return []
-    for line in header.read_text(encoding="ascii", errors="replace").splitlines():
-        key, _, value = line.partition("=")
-        if key.strip() == "ElementDataFile" and value.strip() != "LOCAL":
-            return [header.with_name(value.strip())]
+    with header.open("rb") as file:
+        text = file.read(HEADER_BYTES).decode("ascii", errors="replace")
+    for line in text.splitlines():
+        key, _, value = (part.strip() for part in line.partition("="))
+        if key == "ElementDataFile" and value != "LOCAL":
+            return [header.parent / value] if value == Path(value).name else []  # the reader refuses other places
     return []

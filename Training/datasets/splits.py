@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from SAMoraLib.system.untrusted_json import read_json
 from Training.data.manifest import LABELLED_SPLITS, SPLITS
 from Training.datasets.protocol import Source
 
@@ -34,7 +34,7 @@ def few_shot_cases(name: str) -> tuple[str, ...]:
 
 
 def _read(name: str) -> dict[str, list[str]]:
-    lists: dict[str, list[str]] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    lists: dict[str, list[str]] = read_json(FOLDER / f"{name}.json")
     return lists
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import re
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +22,7 @@ MASKS = {"spleen": "spleen", "kidney_right": "right_kidney", "kidney_left": "lef
          "pancreas": "pancreas", "adrenal_gland_right": "right_adrenal_gland",
          "adrenal_gland_left": "left_adrenal_gland", "duodenum": "duodenum", "urinary_bladder": "bladder"}
 NUMBERS = dict(enumerate(MASKS.values(), start=1))
+LIST_BYTES = 4 << 20  # the published one has 200 kB
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 
@@ -38,13 +41,19 @@ def _listed(path: Path) -> dict[str, str]:
     if not path.is_file():
         raise FileNotFoundError(f"There is no '{path}', which lists the cases; give the folder of the unpacked "
                                 f"download with --input.")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter=";"))
+    with path.open("rb") as file:
+        content = file.read(LIST_BYTES)
+    split_of: dict[str, str] = {}
     try:
-        return {row["image_id"]: SPLITS[row["split"]] for row in rows}
-    except KeyError as error:
+        for row in csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter=";"):
+            case, split = row["image_id"], SPLITS[row["split"]]
+            if not re.fullmatch(r"\w{1,60}", case or "") or case in split_of:
+                raise ValueError(f"the case {case!r:.80}, which is no name or stands twice")
+            split_of[case] = split
+    except (KeyError, ValueError, csv.Error) as error:
         raise ValueError(f"'{path}' lacks the column or knows the split {error}; its columns are image_id;...;split "
                          f"with {', '.join(SPLITS)}, so download it again.") from error
+    return split_of
 
 
 def _case(folder: Path, split: str) -> tuple[Source, list[Path]]:

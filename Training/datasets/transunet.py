@@ -58,6 +58,8 @@ def _case(root: Path, case: str, split: str, slices: dict[str, dict[int, Path]])
 
 def _volume(paths: list[Path], name: str) -> Volume:
     arrays = [read_array(path, name) for path in paths]
+    if len({array.shape for array in arrays}) > 1:
+        raise ValueError(f"'{paths[0].name}' and the other slices of its case have several sizes; download them again.")
     array = np.stack(arrays) if arrays[0].ndim == 2 else arrays[0]
     if name == "image":
         low, high = WINDOW

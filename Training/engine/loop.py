@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from tqdm import tqdm
 from SAMoraLib.encoders.block import stacks_in
 from SAMoraLib.system.allocator import keep_freed_memory
 from Training.engine.optimisers import make_optimisers
-from Training.engine.run import Run
+from Training.engine.run import STATE, Run
 from Training.engine.sharding import bring_back, load_optimiser_state, optimiser_state, sharded_strategy
+from Training.engine.state import load_optimisers, require_fitting
 from Training.settings.optimisation import Optimisation
 from Training.settings.schedule import lr_at
 
@@ -62,18 +64,28 @@ def fit(fabric: Fabric, objective: nn.Module, slices: Dataset, optimisation: Opt
         The objective with the final weights, or the best ones where there is a validation.
 
     Raises:
-        ValueError: nothing to train, a batch that cannot be shared as configured, or the loss is not finite.
+        ValueError: nothing to train, a batch that cannot be shared as configured, a saved state that is damaged or of
+            another run, or the loss is not finite.
+        OSError: another run is at work in the folder, or it cannot be written to.
     """
     keep_freed_memory()
     _check_shares(objective, optimisation, fabric.world_size)
+    with run.alone() if fabric.is_global_zero else nullcontext():
+        return _fit(fabric, objective, slices, optimisation, run, validate)
+
+
+def _fit(fabric: Fabric, objective: nn.Module, slices: Dataset, optimisation: Optimisation, run: Run,
+         validate: Validate | None) -> nn.Module:
     trained = _prepared(objective, optimisation)
-    state = run.load_state()
+    state = _fitting_state(run, trained, optimisation)
     start, best = (state["step"], state["best"]) if state else (0, {})
     if state:
         _set(trained, state["weights"])
+    if fabric.is_global_zero:
+        run.forget_after(start)
     spread = copy.deepcopy(objective) if optimisation.strategy == "fsdp" else objective
     module = fabric.setup_module(spread)
-    optimisers = _optimisers(fabric, spread, optimisation, state)
+    optimisers = _optimisers(fabric, spread, optimisation, state, run)
     module.train()
     meter = Meter(run.folder.name, start, optimisation.steps, fabric.is_global_zero)
     for step, batch in enumerate(meter.waiting(_loader(slices, optimisation, start, fabric)), start):
@@ -174,13 +186,30 @@ def _take_step(fabric: Fabric, module: Any, optimisers: Sequence[Any], batch: Ba
     return loss
 
 
-def _optimisers(fabric: Fabric, objective: nn.Module, optimisation: Optimisation,
-                state: dict[str, Any] | None) -> list[Any]:
+def _fitting_state(run: Run, trained: dict[str, Any], optimisation: Optimisation) -> dict[str, Any] | None:
+    state = run.load_state()
+    if state is not None:
+        with _of_another_run(run):
+            require_fitting(state, trained, optimisation.steps)
+    return state
+
+
+@contextmanager
+def _of_another_run(run: Run) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"'{run.folder / STATE}' is no state of this run ({error}); put the right one back, or delete "
+                         "it to start this run again.") from error
+
+
+def _optimisers(fabric: Fabric, objective: nn.Module, optimisation: Optimisation, state: dict[str, Any] | None,
+                run: Run) -> list[Any]:
     """As the saved state left them, wrapped by the fabric."""
     optimisers = make_optimisers(objective, optimisation)
     if state:
-        for optimiser, values in zip(optimisers, state["optimisers"], strict=True):
-            load_optimiser_state(optimiser, values)
+        with _of_another_run(run):
+            load_optimisers(optimisers, state["optimisers"], load_optimiser_state)
     return [fabric.setup_optimizers(optimiser) for optimiser in optimisers]
 
 

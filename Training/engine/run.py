@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +15,17 @@ import torch
 import yaml
 
 from SAMoraLib.system.files import atomic_write, write_text
+from SAMoraLib.system.folder_lock import FolderLock
+from SAMoraLib.system.streams import one_line
+from SAMoraLib.system.untrusted_json import parse_json
 from SAMoraLib.weights.tensors import read_plain
+from Training.data.typed import typed
+from Training.data.unfinished import naming, sweep, unwritten
+from Training.settings.untrusted_yaml import parse_yaml, read_yaml
 
 STATE = "state.pt"
 LOG = "log.jsonl"
+CONFIG = "config.yaml"
 
 
 class Run:
@@ -25,21 +36,39 @@ class Run:
         config: the run's configuration; a folder that holds another one is refused.
 
     Raises:
-        ValueError: the folder belongs to a run with another configuration.
+        ValueError: the folder belongs to a run with another configuration, or one that nobody can read.
+        OSError: the folder or the configuration cannot be written.
     """
 
     def __init__(self, folder: Path, config: Any) -> None:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        written = _as_plain(config)
-        path = self.folder / "config.yaml"
+        path, text = self.folder / CONFIG, yaml.safe_dump(_as_plain(config), sort_keys=False)
+        said, written = _read_config(path), parse_yaml(text)
         # A folder written before a field existed had that field's default.
-        old = _with_defaults(yaml.safe_load(path.read_text(encoding="utf-8")), config) if path.exists() else written
+        old = written if said is None else _with_defaults(said, config)
         if old != written:
             changed = sorted(key for key in {*old, *written} if old.get(key) != written.get(key))
-            raise ValueError(f"'{self.folder}' holds a run whose {', '.join(changed)} differ; choose another output "
-                             "folder, or delete this one.")
-        write_text(path, yaml.safe_dump(written, sort_keys=False))
+            raise ValueError(f"'{self.folder}' holds a run whose {one_line(', '.join(changed))[:200]} differ; choose "
+                             "another output folder, or delete this one.")
+        if said != written:
+            with naming(path):
+                write_text(path, text)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Inside, no other run writes here; what a killed one left unfinished is removed.
+
+        Raises:
+            OSError: another run is at work in the folder, or it cannot be written to.
+        """
+        lock = FolderLock(self.folder)
+        lock.take()
+        try:
+            sweep(self.folder, seconds=0)
+            yield
+        finally:
+            lock.release()
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Keep ``state`` (tensors and plain values); the file is written beside and renamed.
@@ -47,33 +76,73 @@ class Run:
         Raises:
             OSError: it could not be written completely; the old one is still there.
         """
-        with atomic_write(self.folder / STATE) as unfinished:
+        path = self.folder / STATE
+        with naming(path), atomic_write(path) as unfinished:
             try:
                 torch.save(state, unfinished)
             except RuntimeError as error:  # torch: of a full disk it tells positions in the file
-                raise OSError(f"'{self.folder / STATE}' could not be written; check that the disk has room.") from error
+                raise OSError(unwritten(path)) from error
 
     def load_state(self) -> dict[str, Any] | None:
-        """The last saved state, or None at the start.
+        """The last saved state, or None at the start; its checksums, which torch writes, are compared.
 
         Raises:
-            ValueError: it is damaged.
+            ValueError: it is damaged, or no state.
         """
         path = self.folder / STATE
         if not path.exists():
             return None
         try:
-            state: dict[str, Any] = read_plain(path)
-        except ValueError as error:
+            if not path.is_file():  # a pipe would be waited for
+                raise ValueError("it is not a regular file")
+            state: dict[str, Any] = typed(read_plain(path), dict, "it")
+        except (ValueError, OSError) as error:
             raise ValueError(f"'{path}' is damaged; delete it to start this run again.") from error
         return state
 
     def log(self, **values: Any) -> None:
-        """Append one line to the log; one that a kill has cut short keeps a line of its own."""
+        """Append one line to the log; one that a kill has cut short keeps a line of its own.
+
+        Raises:
+            OSError: it could not be written.
+        """
         path = self.folder / LOG
-        cut_short = path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size > 0
-        with path.open("a", encoding="utf-8") as file:
-            file.write("\n" * cut_short + json.dumps(values) + "\n")
+        with naming(path), path.open("a+b") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            cut_short = file.read() not in (b"", b"\n")
+            file.write(("\n" * cut_short + json.dumps(values) + "\n").encode())
+
+    def forget_after(self, step: int) -> None:
+        """Leave out of the log what was done after the saved state: it is done, and said, again.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        path = self.folder / LOG
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            kept = [line for line in lines if _step_of(line) <= step]
+            if kept != lines:
+                with naming(path):
+                    write_text(path, "".join(f"{line}\n" for line in kept))
+
+
+def _read_config(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        return typed(read_yaml(path), dict, "it")
+    except (ValueError, OSError) as error:
+        raise ValueError(f"'{path}' cannot be read as a run's configuration ({error}); delete it where you know that "
+                         "the folder is this run's, or choose another output folder.") from error
+
+
+def _step_of(line: str) -> float:
+    """The step that a line of the log speaks of; infinite for one that was cut short."""
+    try:
+        return typed(typed(parse_json(line), dict, "it")["step"], int, "step")
+    except (ValueError, KeyError):
+        return math.inf
 
 
 def _with_defaults(plain: dict[str, Any], config: Any) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from SAMoraLib.system.files import write_json, write_text
+from SAMoraLib.system.untrusted_json import read_json
+from Training.data.typed import table_of, typed
 from Training.reports.metrics import CONVENTIONS, METRICS
 
 Result = dict[str, Any]
@@ -72,8 +73,8 @@ def to_csv(results: Sequence[Result]) -> str:
     writer.writerow(["case", "organ", "reference_ml", "prediction_ml", *(column for column, _, _ in columns)])
     for result in results:
         for organ, row in result["organs"].items():
-            writer.writerow([result["case"], organ, row["reference_ml"], row["prediction_ml"],
-                             *(row[name][metric] for _, name, metric in columns)])
+            writer.writerow([result["case"], organ, row.get("reference_ml"), row.get("prediction_ml"),
+                             *(row[name].get(metric) for _, name, metric in columns)])
     return text.getvalue()
 
 
@@ -94,16 +95,48 @@ def read_results(run: Path) -> list[Result]:
     """The cases of a run's ``test/results.json``.
 
     Raises:
-        ValueError: there is no such file, or it holds no cases.
+        ValueError: there is no such file, or it holds no cases, or something else.
     """
     path = run / "test" / "results.json"
     if not path.is_file():
         raise ValueError(f"'{run}' holds no test results; run Training.evaluate with --output {run / 'test'}.")
     try:
-        results: list[Result] = json.loads(path.read_text(encoding="utf-8"))["results"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"'{path}' is no file of Training.evaluate; evaluate '{run}' again.") from error
+        results = typed(typed(read_json(path), dict, "it").get("results"), list, "results")
+        for number, result in enumerate(results):
+            require_result(result, f"result {number}")
+        if not results:
+            raise ValueError("it holds no cases")
+    except ValueError as error:
+        raise ValueError(f"'{path}' is no file of Training.evaluate ({error}); evaluate '{run}' again.") from error
     return results
+
+
+def require_result(result: Any, what: str) -> None:
+    """Refuse what is not the measured organs of a case; numbers may be missing, which makes them undefined.
+
+    Raises:
+        ValueError: the text is the cause alone.
+    """
+    table = typed(result, dict, what)
+    typed(table.get("case"), str, f"case of {what}")
+    if table.get("seconds") is not None:
+        typed(table["seconds"], float, f"seconds of {what}")
+    organs = table_of(table.get("organs"), dict, f"organs of {what}")
+    if not organs:
+        raise ValueError(f"{what} has no organs")
+    for organ, measured in organs.items():
+        for name, value in measured.items():
+            _require_measured(name, value, f"{organ!r:.60} of {what}")
+        if missing := [name for name in CONVENTIONS if name not in measured]:
+            raise ValueError(f"{organ!r:.60} of {what} lacks {', '.join(missing)}")
+
+
+def _require_measured(name: str, value: Any, what: str) -> None:
+    """A convention's metrics, or a volume."""
+    metrics = typed(value, dict, f"{name!r:.60} of {what}") if name in CONVENTIONS else {name: value}
+    for metric, number in metrics.items():
+        if number is not None:
+            typed(number, float, f"{metric!r:.60} of {what}")
 
 
 def table(summary: Result, convention: str = "strict") -> str:

@@ -83,10 +83,10 @@ def test_a_phantoms_maps_stay_what_they_were(monkeypatch: pytest.MonkeyPatch, tm
         return make_phantom(seed, (8.0, 8.0, 40.0), all_organs=all_organs)
 
     monkeypatch.setattr(painted, "make_phantom", make)
-    painted._write_structures((7, ALONE, tmp_path / "maps.npy"))
+    painted._write_structures((7, ALONE, tmp_path / "maps.npz"))
     thickness = 4.0 + 4.0 * np.random.default_rng(7).random()
     assert asked == [(7, (1.8, 1.8, pytest.approx(thickness)), False)]
-    assert np.load(tmp_path / "maps.npy").shape[1:] == (64, 64)
+    assert painted._read(tmp_path / "maps.npz", 64).shape[1:] == (64, 64)
 
 
 def test_the_pixels_of_a_painted_ct_are_those_of_a_body_in_its_box(monkeypatch: pytest.MonkeyPatch,

@@ -174,6 +174,53 @@ def test_a_killed_process_resumes_to_the_same_weights(tmp_path: Path) -> None:
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
+TORN = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from Testing.training.engine.test_loop import *
+saved, whole = [], torch.save
+def torn(state, path):
+    saved.append(path)
+    if len(saved) == 3:
+        Path(path).write_bytes(b"half")
+        os.kill(os.getpid(), signal.SIGKILL)
+    whole(state, path)
+torch.save = torn
+train(Path({folder!r}))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_kill_while_the_state_is_written_leaves_the_one_before(tmp_path: Path) -> None:
+    folder = tmp_path / "torn"
+    subprocess.run([sys.executable, "-c", TORN.format(root=str(ROOT), folder=str(folder))], check=False,
+                   env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
+    assert [path.read_bytes() for path in folder.glob(".samora_*.tmp")] == [b"half"]
+    state = Run(folder, optimisation()).load_state()
+    assert state is not None and state["step"] == 6, "of the second time"
+    resumed, whole = train(folder), train(tmp_path / "whole")
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    assert sorted(path.name for path in folder.iterdir()) == ["config.yaml", "log.jsonl", "state.pt"]
+
+
+@pytest.mark.parametrize("crash_after", [1, 4, 8])
+def test_the_log_holds_each_step_once_whatever_interrupted_it(tmp_path: Path, crash_after: int,
+                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(self: Run, state: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:  # after the line was written, before the state was
+        patch.setattr(Run, "save_state", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, crash_after)
+    train(tmp_path)
+    train(tmp_path)
+    assert [line["step"] for line in log_of(tmp_path)] == [3, 6, 9, 12]
+
+
 def test_gradients_of_the_parts_of_a_batch_add_up(tmp_path: Path) -> None:
     class Exact(Regression):
         def forward(self, batch: list[Tensor]) -> Tensor:

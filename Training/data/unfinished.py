@@ -1,0 +1,47 @@
+"""Hidden files and folders in which something is written: what becomes of them where that does not succeed."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+HIDDEN = ".samora_"  # as SAMoraLib.system.files names them
+DAY = 24 * 3600.0  # nothing is written for so long
+
+
+def sweep(folder: Path, seconds: float = DAY) -> None:
+    """Remove what a killed writer left in ``folder``, last written to so many seconds ago.
+
+    Whoever ends otherwise, also by a signal, removes its own.
+
+    Args:
+        seconds: 0 where nobody else can be writing there.
+    """
+    for path in folder.glob(f"{HIDDEN}*"):
+        with suppress(OSError):  # gone meanwhile, or another user's
+            if time.time() - path.lstat().st_mtime >= seconds:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """What the system says of a file that cannot be written names ``path``, and no hidden file beside it.
+
+    Raises:
+        OSError: one that was raised inside.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # a sentence already
+            raise
+        raise OSError(unwritten(path, error)) from error
+
+
+def unwritten(path: Path, error: OSError | None = None) -> str:
+    """The sentence about a file or folder that could not be written."""
+    why = f" ({error.strerror})" if error and error.strerror else ""
+    return f"'{path}' could not be written{why}; check that the disk has room and lets you write."
