@@ -68,10 +68,13 @@ def _read(root: Path) -> dict[str, list[Pair]]:
                                 f"download with --input.")
     try:
         listed = typed(read_json(path), dict, "it")
-        return {key: [_pair(entry, f"an entry of {key}") for entry in typed(listed.get(key, []), list, key)]
-                for key in ("training", "validation", "test")}
+        return {key: _pairs(listed.get(key, []), key) for key in ("training", "validation", "test")}
     except ValueError as error:
         raise ValueError(f"'{path}' cannot be read ({error}); download it again.") from error
+
+
+def _pairs(entries: Any, key: str) -> list[Pair]:
+    return [_pair(entry, f"an entry of {key}") for entry in typed(entries, list, key)]
 
 
 def _pair(entry: Any, what: str) -> Pair:

@@ -21,6 +21,7 @@ from SAMoraLib.system.untrusted_json import parse_json
 from SAMoraLib.weights.tensors import read_plain
 from Training.data.typed import typed
 from Training.data.unfinished import naming, sweep, unwritten
+from Training.engine.seal import is_unchanged, seal
 from Training.settings.untrusted_yaml import parse_yaml, read_yaml
 
 STATE = "state.pt"
@@ -80,11 +81,12 @@ class Run:
         with naming(path), atomic_write(path) as unfinished:
             try:
                 torch.save(state, unfinished)
+                seal(unfinished)
             except RuntimeError as error:  # torch: of a full disk it tells positions in the file
                 raise OSError(unwritten(path)) from error
 
     def load_state(self) -> dict[str, Any] | None:
-        """The last saved state, or None at the start; its checksums, which torch writes, are compared.
+        """The last saved state, or None at the start; its checksums are compared.
 
         Raises:
             ValueError: it is damaged, or no state.
@@ -93,8 +95,8 @@ class Run:
         if not path.exists():
             return None
         try:
-            if not path.is_file():  # a pipe would be waited for
-                raise ValueError("it is not a regular file")
+            if not path.is_file() or not is_unchanged(path):  # a pipe would be waited for
+                raise ValueError("it is not what was written")
             state: dict[str, Any] = typed(read_plain(path), dict, "it")
         except (ValueError, OSError) as error:
             raise ValueError(f"'{path}' is damaged; delete it to start this run again.") from error
