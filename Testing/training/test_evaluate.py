@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -220,3 +221,28 @@ def test_a_checkpoint_that_is_prompted_is_evaluated_with_boxes(manifest, tmp_pat
     for one in found["tight"]["results"]:  # the blocks fill their boxes: nothing can be larger than its reference
         assert all(organ["prediction_ml"] <= organ["reference_ml"] for organ in one["organs"].values())
     assert found["tight"]["results"] != found["relaxed"]["results"]
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"{", b"3", b"[]", b"\xff", b"[" * 100_000, b'{"key": "%s"}',
+    b'{"key": "%s", "case": "b", "organs": {"liver": 3}}',
+    b'{"key": "%s", "case": "b", "organs": {"liver": {"strict": {}, "samed": {}, "ma_sam": {}}}}',
+])
+def test_a_stored_case_that_nobody_understands_is_measured_again(manifest, truth, tmp_path, content):
+    predict, folder = Predictor(truth), tmp_path / "cases"
+    first = evaluate_cases(manifest, "test", predict, folder=folder, key="one")
+    (folder / "b.json").write_bytes(content.replace(b"%s", first[0]["key"].encode()))
+    again = evaluate_cases(manifest, "test", predict, folder=folder, key="one")
+    assert [result["organs"] for result in again] == [result["organs"] for result in first]
+    assert predict.calls == 3
+
+
+def test_what_a_killed_evaluation_left_is_removed_when_it_is_old(manifest, truth, tmp_path):
+    left = tmp_path / "cases" / ".samora_0123456789abcdef.nii.gz"
+    left.parent.mkdir()
+    left.write_bytes(b"half")
+    evaluate_cases(manifest, "test", Predictor(truth), folder=left.parent)
+    assert left.exists(), "another process may be writing"
+    os.utime(left, (0, 0))
+    evaluate_cases(manifest, "test", Predictor(truth), folder=left.parent)
+    assert not left.exists()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import sys
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
@@ -28,7 +27,7 @@ from SAMoraLib.volume.io import read_volume
 from Training.data.augment import POLICIES, AugmentPolicy, View, augment
 from Training.data.checksums import are_unchanged, write_checksums
 from Training.data.manifest import Case, Manifest, check_unchanged, relabel
-from Training.data.unfinished import HIDDEN, sweep, unwritten
+from Training.data.unfinished import HIDDEN, remove, sweep, unwritten
 
 IGNORED = -100  # a label nobody gave (MA-SAM); torch's cross-entropy leaves out the same number
 CACHE_VERSION = 3  # raise it when preprocessing changes what it computes from the same settings
@@ -126,21 +125,22 @@ def _write_entry(manifest: Manifest, case: Case, preprocessing: Preprocessing, e
         beside = Path(tempfile.mkdtemp(prefix=HIDDEN, dir=entry.parent))
     except OSError as error:
         raise OSError(unwritten(entry, error)) from error
+    damaged = beside.with_name(f"{beside.name}_damaged")
     try:
         for name, array in arrays.items():
             np.save(beside / f"{name}.npy", array, allow_pickle=False)
         write_checksums(beside, [f"{name}.npy" for name in arrays])
         if entry.exists() and not _is_whole(entry, case, preprocessing):
             print(f"'{entry}' was damaged, and is computed anew.", file=sys.stderr, flush=True)
-            entry.replace(beside / "damaged")  # goes with what is left of it
+            entry.replace(damaged)
         _open.cache_clear()
         beside.replace(entry)
-        shutil.rmtree(entry / "damaged", ignore_errors=True)
     except OSError as error:
         if not _is_whole(entry, case, preprocessing):  # otherwise another process was faster, with the same content
             raise OSError(unwritten(entry, error)) from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        remove(beside)
+        remove(damaged)
 
 
 def _is_whole(entry: Path, case: Case, preprocessing: Preprocessing) -> bool:

@@ -21,9 +21,18 @@ def sweep(folder: Path, seconds: float = DAY) -> None:
         seconds: 0 where nobody else can be writing there.
     """
     for path in folder.glob(f"{HIDDEN}*"):
-        with suppress(OSError):  # gone meanwhile, or another user's
+        with suppress(OSError):  # gone meanwhile
             if time.time() - path.lstat().st_mtime >= seconds:
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+                remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a folder or a link, where that is possible; what a link leads to stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
 
 
 @contextmanager

@@ -25,7 +25,11 @@ def _case(root: Path, headers: dict[str, Path], case: str) -> tuple[Source, list
 
 
 def _voxels(header: Path) -> list[Path]:
-    """The file beside a header that holds its voxels."""
+    """The file beside a header that holds its voxels.
+
+    Raises:
+        ValueError: it would lie elsewhere.
+    """
     if not header.is_file():
         return []
     with header.open("rb") as file:
@@ -33,5 +37,8 @@ def _voxels(header: Path) -> list[Path]:
     for line in text.splitlines():
         key, _, value = (part.strip() for part in line.partition("="))
         if key == "ElementDataFile" and value != "LOCAL":
-            return [header.parent / value] if value == Path(value).name else []  # the reader refuses other places
+            if value != Path(value).name or not value:
+                raise ValueError(f"'{header.name}' has its voxels in {value!r:.80}, which is no file beside it; "
+                                 "download it again.")
+            return [header.parent / value]
     return []

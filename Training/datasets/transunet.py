@@ -42,7 +42,7 @@ def find(folder: Path) -> Download:
 def _slices(folder: Path) -> dict[str, dict[int, Path]]:
     found: dict[str, dict[int, Path]] = defaultdict(dict)
     for path in folder.glob("case*_slice*.npz"):
-        if match := re.fullmatch(r"(case\d{4})_slice(\d+)", path.stem):
+        if match := re.fullmatch(r"(case[0-9]{4})_slice([0-9]{1,4})", path.stem):
             found[match[1]][int(match[2])] = path
     return found
 

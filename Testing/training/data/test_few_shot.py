@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from Testing.refusals import refusal
 from Training.data.few_shot import choose_listed, choose_slices, read_slice_list
 
 SYNAPSE = [f"case{case:02d}" for case in range(18) for _ in range(138 if case == 17 else 122)]  # 2,212 slices
@@ -70,3 +71,17 @@ def test_reads_the_names_of_a_list(tmp_path):
     assert read_slice_list(path) == {"case0005": (2, 67), "06SR5": (11,)}
     with pytest.raises(FileNotFoundError, match="no list of slices"):
         read_slice_list(tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize("content", [b"case0005", b"case0005_slice" + b"9" * 5000, b"\xff\x00\x1b[31m_slice",
+                                     b"a\x1b_slice"])
+def test_other_lines_are_shown_and_refused(tmp_path, content):
+    (tmp_path / "train.txt").write_bytes(content)
+    said = refusal(lambda: read_slice_list(tmp_path / "train.txt"))
+    assert "train.txt' has the line '" in said and "\x1b" not in said and len(said) < 300
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"\xef\xbb\xbf"])
+def test_an_empty_list_is_refused(tmp_path, content):
+    (tmp_path / "train.txt").write_bytes(content)
+    assert "train.txt' is empty" in refusal(lambda: read_slice_list(tmp_path / "train.txt"))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from SAMoraLib.preprocessing.settings import Preprocessing
+from Testing.refusals import refusal
 from Training.data.manifest import check_unchanged, read_manifest, relabel, write_manifest
 from Training.data.slices import IGNORED, SliceDataset, build_cache
 
@@ -121,3 +122,86 @@ def test_training_sees_the_listed_slices_alone(manifest, tmp_path):
     assert SliceDataset(cache).indexes == list(cache.listed) and len(cache) == 12
     _, labels = SliceDataset(cache, depth=3)[0, 0]  # slice 1 with its neighbours, whose labels were not listed
     assert [bool((label == IGNORED).all()) for label in labels] == [True, False, True]
+
+
+def changed(path, change):
+    """The sentence about the manifest at ``path`` with its data changed."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    change(data)
+    path.write_text(json.dumps(data), encoding="utf-8")
+    return refusal(lambda: read_manifest(path))
+
+
+@pytest.mark.parametrize(("field", "value", "cause"), [
+    ("id", 3, "id of case 0 is 3 instead of text"), ("id", None, "id of case 0 is null instead of text"),
+    ("split", ["train"], "split of case 0 is a list"), ("image", {}, "image of case 0 is a table instead of text"),
+    ("label", 3, "label of case 0 is 3"), ("shape", 6, "shape of case 0 is 6 instead of a list"),
+    ("shape", [6, "40", 48], "item 1 of shape of case 0 is '40' instead of a whole number"),
+    ("shape", [6.5, 40, 48], "item 0 of shape of case 0 is 6.5"), ("shape", [6, True, 48], "item 1 of shape"),
+    ("spacing", "1", "spacing of case 0 is '1'"), ("spacing", [1, None, 1], "item 1 of spacing of case 0 is null"),
+    ("slices", 3, "slices of case 0 is 3"), ("slices", [1.5], "item 0 of slices"),
+    ("slices", [[1]], "item 0 of slices"),
+    ("voxels_sha256", 3, "voxels_sha256 of case 0 is 3"), ("label_sha256", [1], "label_sha256 of case 0 is a list"),
+    ("colour", "red", "case 0 has the unknown field 'colour'"),
+])
+def test_wrong_types_in_a_case_are_refused_in_a_sentence(manifest, tmp_path, field, value, cause):
+    said = changed(tmp_path / "out" / "manifest.json", lambda data: data["cases"][0].update({field: value}))
+    assert f"manifest.json' is not a manifest ({cause}" in said and said.endswith("python -m Training.prepare.")
+
+
+@pytest.mark.parametrize(("change", "cause"), [
+    ({"cases": 3}, "cases of it is 3 instead of a list"), ({"cases": [3]}, "case 0 is 3 instead of a table"),
+    ({"modality": 3}, "modality of it is 3 instead of text"), ({"labels": ["x"]}, "labels of it is a list"),
+    ({"label_map": {"1": "2"}}, "label_map's '1' is '2' instead of a whole number"),
+    ({"label_map": {"x": 1}}, "label_map has 'x' in place of a number"),
+    ({"more": 1}, "it has the unknown field 'more'"),
+    ({"label_map": {"-1": 1}}, "label_map has '-1'"), ({"label_map": {"1" * 5000: 1}}, "label_map has '111"),
+    ({"label_map": {"1": True}}, "label_map's '1' is True"), ({"label_map": [1]}, "label_map of it is a list"),
+])
+def test_wrong_types_in_the_rest_too(manifest, tmp_path, change, cause):
+    said = changed(tmp_path / "out" / "manifest.json", lambda data: data.update(change))
+    assert f"manifest.json' is not a manifest ({cause}" in said
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"shape": [10**18, 40, 48]}, "has the shape (1000000000000000000, 40, 48)"),
+    ({"shape": [6, 40]}, "has the shape (6,"),
+    ({"shape": [0, 40, 48]}, "has the shape (0, 40, 48)"), ({"shape": [-6, 40, 48]}, "has the shape"),
+    ({"spacing": [1.5, 1.5]}, "has the spacing (1.5, 1.5)"), ({"spacing": [1.5, 0, 5]}, "has the spacing"),
+    ({"spacing": [1.5, -1.5, 5]}, "has the spacing"), ({"spacing": [1.5, 1e300, 5]}, "has the spacing"),
+    ({"slices": [0, 10**18]}, "'a' lists 2 slices, some outside"), ({"slices": [-1]}, "'a' lists 1 slices"),
+    ({"image_sha256": "x" * 64}, "in place of a SHA-256"), ({"voxels_sha256": ""}, "has '' in place of a SHA-256"),
+    ({"label_sha256": None}, "has None in place of a SHA-256"), ({"image_sha256": "A" * 64}, "in place of a SHA-256"),
+    ({"image": "/etc/passwd"}, "lies at '/etc/passwd', which is no path from the manifest's folder"),
+    ({"image": ""}, "lies at ''"), ({"image": "a\0b"}, "lies at 'a\\x00b'"),
+    ({"label": "\\\\server\\share\\x"}, "lies at"),
+    ({"label": "C:\\x.nii"}, "lies at"), ({"label": "C:x.nii"}, "lies at"), ({"image": "//server/x"}, "lies at"),
+    *(({"id": name}, "is not called by a plain name") for name in
+      ("../../evil", "a/b", "a\\b", "", ".", "..", ".a", "a\nb", "a\x1b[31m", "C:a", "x" * 201, "é" * 101)),
+])
+def test_a_case_beyond_all_bounds_is_refused_in_a_sentence(manifest, tmp_path, change, message):
+    assert message in changed(tmp_path / "out" / "manifest.json", lambda data: data["cases"][0].update(change))
+
+
+@pytest.mark.parametrize(("number", "value"), [(1, 99), (1, -1), (1, 256), (10**8, 1), (2**24 + 1, 1)])
+def test_a_label_map_leads_into_the_label_set(manifest, tmp_path, number, value):
+    said = changed(tmp_path / "out" / "manifest.json", lambda data: data.update(label_map={str(number): value}))
+    assert f"The label map takes {number} to {value}, but" in said
+
+
+@pytest.mark.parametrize("name", ["a", "01", "Fall 3", "é名", "a.b-c_d", "2024-01-01T10:30", "x" * 200, "a\udcff"])
+def test_plain_names_of_cases(manifest, name):
+    assert replace(manifest, cases=(replace(manifest.cases[0], id=name),)).cases[0].id == name
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b"[]", b"3", b"[" * 100_000, b'{"a": 1, "a": 2}', b"\xff", b"{",
+                                     b'{"format_version": 1e999}', b'{"format_version": true}', b'{"cases": NaN}'])
+def test_what_is_no_manifest_is_refused_in_a_sentence(tmp_path, content):
+    (tmp_path / "x.json").write_bytes(content)
+    assert "Training.prepare" in refusal(lambda: read_manifest(tmp_path / "x.json"))
+
+
+def test_relabel_takes_any_number():
+    source = np.array([-5, 0, 1, 2, 3, 2**62], dtype=np.int64)
+    assert relabel(source, {0: 3, 1: 1, 2: 2}).tolist() == [0, 3, 1, 2, 0, 0]
+    assert relabel(source, {}).tolist() == [0] * 6

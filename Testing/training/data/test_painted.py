@@ -9,6 +9,7 @@ import pytest
 
 from SAMoraLib.demo.phantom import STRUCTURES, Phantom, make_phantom
 from SAMoraLib.preprocessing.settings import Preprocessing
+from Testing.training.in_process import InProcess
 from Training.data import painted
 from Training.data.augment import POLICIES
 from Training.data.painted import PaintedSlices, phantom_structures
@@ -102,3 +103,20 @@ def test_the_pixels_of_a_painted_ct_are_those_of_a_body_in_its_box(monkeypatch: 
     x, y, z = np.array(asked).T
     assert np.array_equal(x, y) and 350 / 64 <= x.min() < 375 / 64 and 425 / 64 < x.max() <= 450 / 64
     assert 4 <= z.min() < 5 and 7 < z.max() <= 8
+
+
+@pytest.mark.parametrize("content", [b"", b"half", np.random.default_rng(0).bytes(5000), "cut", "flipped", "other"])
+def test_damaged_phantoms_are_made_anew(tmp_path: Path, content: bytes | str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(painted, "ProcessPoolExecutor", InProcess)
+    monkeypatch.setattr(painted, "make_phantom", lambda seed, spacing, all_organs: make_phantom(
+        seed, (8.0, 8.0, 40.0), all_organs=all_organs))
+    first = phantom_structures(range(7, 8), ALONE, tmp_path, workers=1)
+    [path] = tmp_path.iterdir()
+    whole = path.read_bytes()
+    if content == "other":
+        np.savez(path, structures=first[0][:, 1:])
+    else:
+        middle = len(whole) // 2
+        changed = {"cut": whole[:-50], "flipped": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1:]}
+        path.write_bytes(changed[content] if isinstance(content, str) else content)
+    assert np.array_equal(phantom_structures(range(7, 8), ALONE, tmp_path, workers=1)[0], first[0])

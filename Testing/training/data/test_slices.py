@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -10,6 +11,7 @@ import torch
 from scipy.ndimage import zoom
 
 from SAMoraLib.preprocessing.settings import Preprocessing
+from Testing.slicer.full_disk import full_disk
 from Training.data.augment import DEFAULT, noisy_and_clean
 from Training.data.slices import SliceDataset, ViewDataset, build_cache
 from Training.objectives.losses import low_res_label
@@ -143,3 +145,103 @@ def test_low_res_labels_are_samed_s(side, size):
     label = np.random.default_rng(side).integers(0, 9, (2, 1, side, side))
     expected = np.stack([zoom(slice_[0], size / side, order=0)[None] for slice_ in label])
     assert np.array_equal(low_res_label(torch.from_numpy(label), size), expected)
+
+
+GRID = Preprocessing("CT", "hu_window", -100, 200, "none", 32, spacing=4.0)
+
+
+def damage(entry, how):
+    """What a disk or a person may do to a finished entry."""
+    images = entry / "images.npy"
+    content = bytearray(images.read_bytes())
+    if how == "cut":
+        images.write_bytes(content[:-100])
+    elif how == "empty":
+        images.write_bytes(b"")
+    elif how == "zeroed":
+        images.write_bytes(content[:200] + bytes(len(content) - 200))
+    elif how == "flipped":
+        content[len(content) // 2] ^= 1
+        images.write_bytes(content)
+    elif how == "label":
+        labels = bytearray((entry / "labels.npy").read_bytes())
+        labels[-9] ^= 1
+        (entry / "labels.npy").write_bytes(labels)
+    elif how in ("images.npy", "labels.npy", "offsets.npy"):
+        (entry / how).unlink()
+    elif how == "checksums":
+        (entry / "checksums.json").write_bytes(b"{")
+    elif how == "all":
+        for path in entry.iterdir():
+            path.unlink()
+    elif how == "file":
+        shutil.rmtree(entry)
+        entry.write_bytes(b"")
+
+
+DAMAGES = ("cut", "empty", "zeroed", "flipped", "label", "images.npy", "labels.npy", "offsets.npy", "checksums", "all",
+           "file")
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("preprocessing", [CT, GRID], ids=["slices", "grid"])
+def test_a_damaged_entry_is_computed_anew(manifest, tmp_path, how, preprocessing, capsys):
+    def build():
+        return build_cache(manifest, manifest.of("train"), preprocessing, tmp_path / "cache")
+
+    whole = build()
+    expected = [(whole.image(at), whole.label(at)) for at in range(len(whole))]
+    entry, other = whole.refs[0].folder, whole.refs[-1].folder
+    kept = (other / "images.npy").stat().st_mtime_ns
+    damage(entry, how)
+    again = build()
+    assert len(again) == len(expected)
+    for at, (image, label) in enumerate(expected):
+        assert np.array_equal(again.image(at), image) and np.array_equal(again.label(at), label)
+    assert f"'{entry}' was damaged, and is computed anew." in capsys.readouterr().err
+    assert (other / "images.npy").stat().st_mtime_ns == kept, "the other one was not touched"
+    build()
+    assert "damaged" not in capsys.readouterr().err
+    names = sorted(path.name for path in entry.iterdir())
+    assert names == ["checksums.json", "images.npy", "labels.npy", "offsets.npy"]
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.name.startswith(".")]
+
+
+def test_an_entry_of_other_arrays_is_computed_anew(manifest, tmp_path):
+    """With checksums that fit, as a person could make them."""
+    entry = build_cache(manifest, manifest.of("train"), CT, tmp_path / "cache").refs[0].folder
+    whole = np.load(entry / "images.npy")
+    for name, array in (("images", whole.astype(np.float64)), ("images", whole[:, 1:]), ("images", whole[:0]),
+                        ("images", whole[0]), ("labels", np.zeros((2, 2, 2), np.uint8)), ("offsets", np.zeros((2, 2))),
+                        ("offsets", np.zeros(5, int))):
+        np.save(entry / f"{name}.npy", array)
+        (entry / "checksums.json").unlink()
+        build_cache(manifest, manifest.of("train"), CT, tmp_path / "cache")
+        assert np.array_equal(np.load(entry / "images.npy"), whole)
+
+
+def test_an_entry_from_before_there_were_checksums_is_kept_and_gets_them(manifest, tmp_path, capsys):
+    cache = build_cache(manifest, manifest.of("train"), CT, tmp_path / "cache")
+    entry, written = cache.refs[0].folder, (cache.refs[0].folder / "images.npy").stat().st_mtime_ns
+    (entry / "checksums.json").unlink()
+    build_cache(manifest, manifest.of("train"), CT, tmp_path / "cache")
+    assert (entry / "images.npy").stat().st_mtime_ns == written and (entry / "checksums.json").is_file()
+    damage(entry, "flipped")
+    build_cache(manifest, manifest.of("train"), CT, tmp_path / "cache")
+    assert "was damaged" in capsys.readouterr().err
+
+
+def test_a_full_disk_names_the_entry_that_was_wanted(manifest, tmp_path):
+    with full_disk(20_000), pytest.raises(OSError, match=r"cache/a-[0-9a-f]{16}' could not be written; check that the"):
+        build_cache(manifest, manifest.of("train"), CT, tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_what_a_killed_process_left_is_removed_when_it_is_old(manifest, tmp_path):
+    left = tmp_path / "cache" / ".samora_abc"
+    left.mkdir(parents=True)
+    build_cache(manifest, manifest.of("train"), CT, tmp_path / "cache")
+    assert left.is_dir()
+    os.utime(left, (0, 0))
+    build_cache(manifest, manifest.of("train"), CT, tmp_path / "cache")
+    assert not left.exists()

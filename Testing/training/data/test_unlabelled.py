@@ -14,7 +14,7 @@ from SAMoraLib.volume import Volume
 from Testing.folders import SHARED
 from Testing.training.unlabelled_volumes import data_set, tissue
 from Training.data.manifest import Manifest
-from Training.data.unlabelled import NEAR, STEP, WORDS, Seen, fingerprint, sample_slices
+from Training.data.unlabelled import NEAR, STEP, WORDS, Seen, fingerprint, fingerprints, sample_slices
 from Training.datasets.protocol import Source
 from Training.prepare import prepare
 
@@ -119,3 +119,23 @@ def test_patients_differ_and_copies_do_not(tmp_path: Path) -> None:
     both = _sample(tmp_path, [manifest], 1).near_duplicates
     alone = [_sample(tmp_path, [replace(manifest, cases=(case,))], 1).near_duplicates for case in manifest.cases]
     assert both == sum(alone)
+
+
+@pytest.mark.parametrize("how", ["empty", "cut", "flipped", "other", "array"])
+def test_damaged_fingerprints_are_computed_anew(tmp_path: Path, how: str) -> None:
+    manifest = data_set(tmp_path / "a", {"a": tissue(1)})
+    prints, body = fingerprints(manifest, manifest.cases[0], tmp_path / "cache")
+    [path] = (tmp_path / "cache").iterdir()
+    whole, middle = path.read_bytes(), path.read_bytes().index(prints.tobytes()) + 5
+    flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1:]
+    changed = {"empty": b"", "cut": whole[:-50], "flipped": flipped}
+    if how == "other":
+        np.savez(path, prints=prints[1:], body=body)
+    elif how == "array":
+        with path.open("wb") as file:
+            np.save(file, prints)
+    else:
+        path.write_bytes(changed[how])
+    again = fingerprints(manifest, manifest.cases[0], tmp_path / "cache")
+    assert np.array_equal(again[0], prints) and np.array_equal(again[1], body)
+    assert path.read_bytes()[:2] == b"PK"

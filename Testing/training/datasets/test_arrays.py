@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import os
+import sys
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -50,3 +54,55 @@ def test_another_data_sets_file_is_refused(path: Path) -> None:
 def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
     np.savez(tmp_path / "slice.npz", image=np.array(["text"], dtype=object))
     assert "holds no readable array 'image'" in refusal(lambda: read_array(tmp_path / "slice.npz", "image"))
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3), (4,), (2, 2, 2, 2)])
+def test_arrays_of_other_dimensions_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    np.savez(tmp_path / "slice.npz", image=np.zeros(shape))
+    with h5py.File(tmp_path / "case.h5", "w") as file:
+        file["image"] = np.zeros(shape)
+    for name in ("slice.npz", "case.h5"):
+        assert "holds no readable array 'image'" in refusal(lambda name=name: read_array(tmp_path / name, "image"))
+
+
+def test_a_small_file_that_becomes_a_huge_array_is_refused(tmp_path: Path) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**5,) * 3})
+    with zipfile.ZipFile(tmp_path / "slice.npz", "w") as archive:
+        archive.writestr("image.npy", header.getvalue())
+    with h5py.File(tmp_path / "case.h5", "w") as file:
+        file.create_dataset("image", (10**5,) * 3, "f8", chunks=(10, 10, 10), compression="gzip")
+    for name in ("slice.npz", "case.h5"):
+        assert "holds no readable array 'image'" in refusal(lambda name=name: read_array(tmp_path / name, "image"))
+
+
+def test_numbers_of_another_file_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(bytes(range(96)) * 10)
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["image"] = IMAGE
+    layout = h5py.VirtualLayout(IMAGE.shape, "f4")
+    layout[:] = h5py.VirtualSource(tmp_path / "other.h5", "image", IMAGE.shape)
+    with h5py.File(tmp_path / "case.h5", "w") as file:
+        file.create_dataset("raw", (2, 3, 4), "f4", external=[(str(tmp_path / "secret"), 0, 96)])
+        file["link"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "image")
+        file["soft"] = h5py.SoftLink("/image")
+        file.create_virtual_dataset("virtual", layout)
+        file["text"], file["image"] = ["a", "b"], IMAGE
+        file.create_group("group")
+    for name in ("raw", "link", "soft", "virtual", "text", "group"):
+        assert f"no readable array '{name}'" in refusal(lambda name=name: read_array(tmp_path / "case.h5", name))
+    assert np.array_equal(read_array(tmp_path / "case.h5", "image"), IMAGE)
+
+
+def test_a_changed_byte_of_an_archive_is_seen(tmp_path: Path) -> None:
+    write_npz(tmp_path / "slice.npz")
+    content, numbers = (tmp_path / "slice.npz").read_bytes(), IMAGE.tobytes()
+    (tmp_path / "slice.npz").write_bytes(content.replace(numbers, numbers[:-4] + bytes(4)))
+    assert "holds no readable array 'image'" in refusal(lambda: read_array(tmp_path / "slice.npz", "image"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    for name in ("slice.npz", "case.h5"):
+        os.mkfifo(tmp_path / name)
+        assert "holds no readable array 'image'" in refusal(lambda name=name: read_array(tmp_path / name, "image"))

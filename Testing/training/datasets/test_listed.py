@@ -83,3 +83,31 @@ def test_msd_names_the_missing(tmp_path: Path) -> None:
     (root / "imagesTr" / "case_1.nii.gz").unlink()
     assert "lacks 1 of the 7" in refused("msd", root)
     assert "holds no case of MSD Task09 (spleen)" in refused("msd", root, "--part", "spleen")
+
+
+@pytest.mark.parametrize(("listed", "cause"), [
+    ([], "it is a list instead of a table"), ({"training": 3}, "training is 3 instead of a list"),
+    ({"training": [3]}, "an entry of training is 3 instead of a table"),
+    ({"training": [{}]}, "the image of an entry of training is null instead of text"),
+    ({"training": [{"image": 3}]}, "the image of an entry of training is 3"),
+    ({"training": [{"image": "a.nii.gz", "label": [1]}]}, "the label of an entry of training is a list"),
+    ({"training": [{"image": "/etc/passwd", "label": "a"}]}, "is '/etc/passwd', which is no path in its folder"),
+    ({"training": [{"image": "../../a.nii.gz", "label": "a"}]}, "is '../../a.nii.gz', which is no path in its folder"),
+    ({"training": [{"image": "a.nii.gz", "label": "b/../../a"}]}, "which is no path in its folder"),
+    ({"test": ["."]}, "is '.', which is no path in its folder"), ({"test": ["a\0b"]}, "is 'a\\x00b', which is no path"),
+    ({"test": {"a": 1}}, "test is a table instead of a list"),
+])
+@pytest.mark.parametrize("name", ["amos22", "msd"])
+def test_lists_of_wrong_types_or_of_other_folders_are_refused(tmp_path: Path, listed: object, cause: str,
+                                                              name: str) -> None:
+    root = tmp_path / ("amos22" if name == "amos22" else "Task03_Liver")
+    root.mkdir()
+    (root / "dataset.json").write_text(json.dumps(listed), encoding="utf-8")
+    said = refused(name, root)
+    assert "dataset.json' cannot be read (" in said and cause in said
+
+
+def test_amos_passes_over_what_has_no_number(amos: Path) -> None:
+    (amos / "amos22" / "imagesVa" / "amos_x.nii.gz").touch()
+    (amos / "amos22" / "imagesTs" / f"amos_{'9' * 99}.nii.gz").touch()
+    assert len(prepared("amos22", amos).cases) == 4

@@ -50,3 +50,12 @@ def test_refuses_cut_voxels_by_name(promise: Path) -> None:
     path = promise / "TrainingData_Part1" / "Case00.raw"
     path.write_bytes(path.read_bytes()[:100])
     assert "Case 'Case00': 'Case00.mhd' cannot be read" in refused("promise12", promise)
+
+
+@pytest.mark.parametrize("line", ["../../../etc/passwd", "/etc/passwd", "LIST", "", "a%03d.raw 1 9 1"])
+def test_voxels_elsewhere_are_not_looked_for(promise: Path, line: str) -> None:
+    header = promise / "TrainingData_Part1" / "Case00.mhd"
+    text = header.read_text(encoding="ascii").replace("Case00.raw", line)
+    header.write_text(text + "x" * 200_000, encoding="ascii")
+    said = refused("promise12", promise)
+    assert "Case00" in said or "lacks" in said

@@ -65,3 +65,17 @@ def test_names_the_missing(total: Path) -> None:
 def test_refuses_a_mask_on_another_grid(total: Path) -> None:
     write(total / "s0000" / "segmentations" / "liver.nii.gz", image(0, shape=(5, 10, 12)))
     assert "the label 'liver.nii.gz' has (5, 10, 12) voxels" in refused("totalsegmentator", total)
+
+
+@pytest.mark.parametrize(("content", "cause"), [
+    (b"\xff\xfe\x00", "meta.csv' lacks the column"), (b"", "holds no case"),
+    (b"image_id;split\n\"" + b"a" * 200_000, "lacks the column"),
+    (b"image_id;split\n../../evil;train\n", "'../../evil', which is no name or stands twice"),
+    (b"image_id;split\n;train\n", "which is no name"),
+    (b"image_id;split\ns0000;train\ns0000;test\n", "or stands twice"),
+    (b"image_id;split\ns0000;dev\n", "'dev'"), (b"image_id;split\ns0000\n", "None"),
+    (b"image_id;split\n/etc;train\n", "which is no name"),
+])
+def test_a_list_that_is_none_is_one_sentence(total: Path, content: bytes, cause: str) -> None:
+    (total / "meta.csv").write_bytes(content)
+    assert cause in refused("totalsegmentator", total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import h5py
@@ -82,3 +83,12 @@ def test_refuses_cut_files_by_name(synapse: Path) -> None:
         path.write_bytes(whole)
     np.savez(path, image=np.array(["text"], dtype=object), label=np.zeros((8, 9)))  # a pickle is never opened
     assert "holds no readable array 'image'" in refused("synapse", synapse)
+
+
+def test_slices_of_several_sizes_and_of_endless_numbers(synapse: Path) -> None:
+    folder = synapse / "data" / "Synapse" / "train_npz"
+    (folder / f"case0005_slice{'9' * 12}.npz").write_bytes(b"")
+    assert len(prepared("synapse", synapse).cases) == 30
+    np.savez(folder / "case0005_slice001.npz", image=np.ones((3, 4)), label=np.zeros((3, 4)))
+    shutil.rmtree(synapse.parent / "prepared", ignore_errors=True)
+    assert "have several sizes" in refused("synapse", synapse)

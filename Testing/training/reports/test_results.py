@@ -54,3 +54,34 @@ def test_written_results_are_read_and_others_refused(tmp_path):
     assert read_results(tmp_path) == results
     (tmp_path / "test" / "results.json").write_text('{"results"', encoding="utf-8")
     assert "no file of Training.evaluate" in refusal(lambda: read_results(tmp_path))
+
+
+WHOLE = {"case": "x", "seconds": 1.5, "organs": {"liver": _row(0.8)}}
+
+
+@pytest.mark.parametrize(("data", "cause"), [
+    ([], "it is a list instead of a table"), ({}, "results is null instead of a list"), ({"results": []}, "it holds"),
+    ({"results": {"a": 1}}, "results is a table instead of a list"),
+    ({"results": [3]}, "result 0 is 3 instead of a table"),
+    ({"results": [WHOLE | {"case": 3}]}, "case of result 0 is 3 instead of text"),
+    ({"results": [WHOLE | {"seconds": "1"}]}, "seconds of result 0 is '1' instead of a number"),
+    ({"results": [WHOLE | {"organs": ["liver"]}]}, "organs of result 0 is a list instead of a table"),
+    ({"results": [WHOLE | {"organs": {}}]}, "result 0 has no organs"),
+    ({"results": [{"case": "x"}]}, "organs of result 0"),
+    ({"results": [WHOLE, WHOLE | {"organs": {"liver": 3}}]}, "organs of result 1's 'liver' is 3 instead of a table"),
+    ({"results": [WHOLE | {"organs": {"liver": {}}}]}, "'liver' of result 0 lacks "),
+    ({"results": [WHOLE | {"organs": {"liver": _row(0.8) | {"strict": 3}}}]}, "'strict' of 'liver' of result 0 is 3"),
+    ({"results": [WHOLE | {"organs": {"liver": _row(0.8) | {"strict": {"dice": "x"}}}}]}, "'dice' of 'liver' of"),
+    ({"results": [WHOLE | {"organs": {"liver": _row(0.8) | {"reference_ml": [1]}}}]}, "'reference_ml' of 'liver' of "),
+])
+def test_results_of_wrong_types_are_refused_in_a_sentence(tmp_path, data, cause):
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "results.json").write_text(json.dumps(data), encoding="utf-8")
+    assert f"results.json' is no file of Training.evaluate ({cause}" in refusal(lambda: read_results(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"results": [], "results": []}', '{"results": NaN}', "", "\ufeff"])
+def test_results_that_are_hardly_json_too(tmp_path, text):
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "results.json").write_text(text, encoding="utf-8")
+    assert "is no file of Training.evaluate (" in refusal(lambda: read_results(tmp_path))
