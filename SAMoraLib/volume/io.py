@@ -1,12 +1,10 @@
 """Reading volumes (NIfTI, NRRD, MHA, a DICOM series) and writing label volumes, with one clear sentence on refusal.
 
-SimpleITK does the reading and writing; it is imported inside the functions, because it takes a while.
+SimpleITK decodes DICOM's pixels and writes; it is imported inside the functions, because it takes a while.
 """
 
 from __future__ import annotations
 
-import gzip
-import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,12 +14,14 @@ import numpy as np
 from SAMoraLib.labels import Label, LabelSet
 from SAMoraLib.system.files import atomic_write
 from SAMoraLib.system.numeric_locale import decimal_point
+from SAMoraLib.system.streams import one_line
 from SAMoraLib.system.text_path import text_path
-from SAMoraLib.volume import Volume, dicom, nifti
+from SAMoraLib.volume import Volume, dicom, meta_image, nifti, nrrd
 from SAMoraLib.volume.dicom import read_series
 from SAMoraLib.volume.nifti import Tell, read_nifti, read_voxels
-from SAMoraLib.volume.right_angles import require_right_angles, sheared
-from SAMoraLib.volume.text_header import META, NRRD, millimetres, voxel_files
+from SAMoraLib.volume.right_angles import require_right_angles
+from SAMoraLib.volume.text_header import NRRD, millimetres
+from SAMoraLib.volume.voxel_data import read_stored, require_beside
 from SAMoraLib.volume.voxel_size import require_voxel_size
 
 READABLE = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -32,7 +32,7 @@ NIFTI = (".nii", ".nii.gz")
 
 def warn(message: str) -> None:
     """Tell of what was taken for granted where nobody else does."""
-    warnings.warn(message.encode("utf-8", "backslashreplace").decode(), stacklevel=3)  # names may be no text
+    warnings.warn(one_line(message), stacklevel=3)  # names may be no text, or steer a terminal
 
 
 @decimal_point()
@@ -54,8 +54,8 @@ def read_volume(path: str | Path, tell: Tell = warn) -> Volume:
         volume = read_series(path)
     else:
         _require_known(path)
-        _require_plain_files(path)
-        volume = read_nifti(path, tell) if path.name.lower().endswith(NIFTI) else _read_by_itk(path, tell)
+        _require_plain_file(path)
+        volume = read_nifti(path, tell) if path.name.lower().endswith(NIFTI) else _read_text_headed(path, tell)
     _check(volume, path)
     return volume
 
@@ -66,32 +66,18 @@ def stored_bytes(path: Path) -> int:
     try:
         if path.is_dir():
             return dicom.stored_bytes(path)
-        return nifti.stored_bytes(path) if path.name.lower().endswith(NIFTI) else _itk_bytes(path)
+        if path.name.lower().endswith(NIFTI):
+            return nifti.stored_bytes(path)
+        return int(_text_format(path).read_stored_as(path)[0].nbytes)
     except (ValueError, OSError, RuntimeError):
         return 0
 
 
-def _itk_bytes(path: Path) -> int:
-    import SimpleITK as sitk
-
-    reader = sitk.ImageFileReader()
-    with text_path(path) as name:
-        reader.SetFileName(str(name))
-        reader.ReadImageInformation()
-    components = reader.GetNumberOfComponents()
-    one = sitk.Image([1] * reader.GetDimension(), reader.GetPixelID(), components)
-    return math.prod(reader.GetSize()) * components * one.GetSizeOfPixelComponent()
-
-
-def _require_plain_files(path: Path) -> None:
+def _require_plain_file(path: Path) -> None:
     """Refuse what may not be opened, for a pipe would be waited for for ever."""
     if not path.is_file():
         raise ValueError(f"'{path.name}' is no file (a pipe or a device); give a file, or a folder with one DICOM "
                          "series.")
-    others = voxel_files(path) if path.name.lower().endswith((*NRRD, *META)) else []
-    if lost := next((file for file in others if not file.is_file()), None):
-        raise ValueError(f"The voxels of '{path.name}' lie in '{lost.name}', which is no file beside it; put both into "
-                         "one folder again.")
 
 
 def _require_known(path: Path) -> None:
@@ -100,38 +86,34 @@ def _require_known(path: Path) -> None:
                          "one DICOM series.")
 
 
-def _read_by_itk(path: Path, tell: Tell) -> Volume:
+def _read_text_headed(path: Path, tell: Tell) -> Volume:
     """NRRD and MetaImage."""
-    import SimpleITK as sitk
-
+    require_beside(path)
     factor = millimetres(path, tell)
-    try:
-        with text_path(path) as name:
-            image = sitk.ReadImage(str(name))
-    except RuntimeError as error:
-        if "orthonormal" in str(error):
-            raise ValueError(sheared(path.name)) from error
-        raise ValueError(f"'{path.name}' cannot be read; it is damaged or incomplete, or not what its ending says, so "
-                         "copy or export it again.") from error
-    image = _one_volume(image, path)
-    spacing, origin = _scaled(image.GetSpacing(), factor), _scaled(image.GetOrigin(), factor)
-    return Volume(sitk.GetArrayFromImage(image), spacing, origin, image.GetDirection())
+    stored, header = _text_format(path).read_stored_as(path)
+    steps, origin, sizes = _text_format(path).grid(path.name, stored, header)
+    i, j, k = (np.linalg.norm(steps, axis=0) * factor).tolist()
+    require_voxel_size((i, j, k), path.name)
+    x, y, z = (origin * factor).tolist()
+    array = read_stored(path, stored).reshape(sizes[::-1])
+    return Volume(array, (i, j, k), (x, y, z), tuple((steps * factor / (i, j, k)).ravel().tolist()))
 
 
-def _scaled(lengths: tuple[float, float, float], factor: float) -> tuple[float, float, float]:
-    x, y, z = lengths
-    return x * factor, y * factor, z * factor
+def _text_format(path: Path) -> Any:
+    return nrrd if path.name.lower().endswith(NRRD) else meta_image
 
 
-def _one_volume(image: Any, path: Path) -> Any:
-    if image.GetNumberOfComponentsPerPixel() != 1:
-        raise ValueError(f"'{path.name}' is a colour or vector image with {image.GetNumberOfComponentsPerPixel()} "
-                         "components; give a volume with one grey value per voxel.")
-    size = image.GetSize()
-    if any(extent > 1 for extent in size[3:]):
-        raise ValueError(f"'{path.name}' has {len(size)} dimensions ({' x '.join(map(str, size))}); "
-                         "give one 3D volume, e.g. one time point.")
-    return image[(slice(None),) * 3 + (0,) * (len(size) - 3)] if len(size) > 3 else image
+def read_stored_voxels(path: Path) -> np.ndarray:
+    """As stored, of a file of a known format, whatever its grid.
+
+    Raises:
+        ValueError, OSError: it cannot be read.
+    """
+    _require_known(path)
+    _require_plain_file(path)
+    if path.name.lower().endswith(NIFTI):
+        return read_voxels(path)
+    return read_stored(path, _text_format(path).read_stored_as(path)[0])
 
 
 def _check(volume: Volume, path: Path) -> None:
@@ -183,27 +165,19 @@ def write_volume(volume: Volume, path: str | Path, metadata: dict[str, str] | No
         try:
             with text_path(unfinished) as name:
                 sitk.WriteImage(image, str(name), useCompression=compressed)
-            _require_written(volume.array, unfinished, compressed)  # ITK does not notice a full disk in every format
+            _require_written(volume.array, unfinished)  # ITK does not notice a full disk in every format
         except (RuntimeError, ValueError, EOFError) as error:
             raise OSError(f"'{path}' could not be written; check that the disk has room and the folder may be written "
                           "to.") from error
 
 
-def _require_written(array: np.ndarray, path: Path, compressed: bool) -> None:
+def _require_written(array: np.ndarray, path: Path) -> None:
     """Refuse a file that does not give back what was written.
 
     Raises:
         ValueError, RuntimeError, EOFError: it does not.
     """
-    import SimpleITK as sitk
-
-    if path.name.lower().endswith(NIFTI):
-        found = read_voxels(path)
-    else:
-        with text_path(path) as name:
-            found = sitk.GetArrayFromImage(sitk.ReadImage(str(name)))
-    if compressed and path.name.lower().endswith(".nrrd"):
-        gzip.decompress(path.read_bytes().partition(b"\n\n")[2])  # ITK does not miss the checksum at the end
+    found = read_stored_voxels(path)
     if not np.array_equal(found, array, equal_nan=np.issubdtype(array.dtype, np.inexact)):
         raise ValueError(f"'{path.name}' holds other voxels than were written.")
 

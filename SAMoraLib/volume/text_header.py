@@ -1,4 +1,4 @@
-"""What NRRD and MetaImage headers say of the grid, where ITK fills in what is missing: size, unit, orientation.
+"""The text headers of NRRD and MetaImage: their fields, the files that they name, and what is missing in them.
 
 The fields are those of https://teem.sourceforge.net/nrrd/format.html and https://itk.org/Wiki/MetaIO/Documentation.
 """
@@ -6,16 +6,22 @@ The fields are those of https://teem.sourceforge.net/nrrd/format.html and https:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
 NRRD, META = (".nrrd", ".nhdr"), (".mha", ".mhd")
 LIST_LINE = re.compile(r"^\s*(data *file *:|ElementDataFile *=)\s*LIST\b", re.IGNORECASE)
-NUMBER = re.compile(r"%(0?)(\d*)(?:\.(\d+))?[diu]")
+NUMBER = re.compile(r"%(0?)(\d{0,2})(?:\.(\d{1,2}))?[diu]")
 MOST_FILES = 100_000  # of one volume; more is a damaged header
 LONGEST = 1 << 20  # bytes of a header
+MOST_AXES = 16
+SIZE = re.compile(r"\d{1,12}")
+SHOWN = 40  # letters of a header, in a sentence
+REMARKS = ("comment", "content")  # which may be said several times
 WHOLE = re.compile(r"-?\d{1,9}")
 MICROMETRE = ("um", "micron", "micrometer", "μm", "µm", "\udcb5m")  # the last is Latin-1's
 UNITS = {"m": 1000.0, "meter": 1000.0, "metre": 1000.0, "cm": 10.0, "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0,
@@ -23,19 +29,85 @@ UNITS = {"m": 1000.0, "meter": 1000.0, "metre": 1000.0, "cm": 10.0, "mm": 1.0, "
 PATIENT = re.compile(r"^(([rl]|left|right)-?([ap]|anterior|posterior)-?([si]|superior|inferior)(-time|t)?)$")
 
 
-def read_fields(path: Path) -> dict[str, str]:
-    """The fields of a text header, their names in lower case and without blanks; the first of each counts."""
+@dataclass(frozen=True)
+class TextHeader:
+    """What stands before the voxels.
+
+    Attributes:
+        fields: by name, in lower case and without blanks.
+        first: line.
+        end: where the voxels begin, if they follow.
+    """
+
+    fields: Mapping[str, str]
+    first: str
+    end: int
+
+
+def read_fields(path: Path) -> Mapping[str, str]:
+    """The fields of a text header."""
+    return read_header(path).fields
+
+
+def read_header(path: Path) -> TextHeader:
+    """A header, which may be that of no image.
+
+    Raises:
+        ValueError: a field stands twice and says two things.
+    """
     nrrd = path.name.lower().endswith(NRRD)
     fields: dict[str, str] = {}
-    for line in _lines(path):
+    first, end = "", 0
+    for raw in _raw_lines(path):
+        line = _text(raw)
+        first, end = first if end else line, end + len(raw)
         if nrrd and not line.strip():
             break
-        name, found, value = line.partition(":" if nrrd else "=")
-        if found and not line.startswith("#") and not value.startswith("="):
-            fields.setdefault(name.strip().lower().replace(" ", ""), value.strip())
-        if not nrrd and name.strip().lower() == "elementdatafile":
+        name, found, value = line.partition(":" if nrrd or ":" in line.partition("=")[0] else "=")
+        if found and not (nrrd and (line.startswith("#") or value.startswith("="))):
+            name, value = name.strip().lower().replace(" ", ""), value.strip()
+            if fields.setdefault(name, value) != value and name not in REMARKS:
+                refuse_value(path.name, name, f"{fields[name][:SHOWN]}' and '{value}")
+        if not nrrd and name == "elementdatafile":
             break
-    return fields
+    return TextHeader(fields, first, end)
+
+
+def refuse_value(name: str, field: str, value: str) -> NoReturn:
+    """Raise a ValueError: a field says what cannot be, or what is not read."""
+    said = f"'{value[:2 * SHOWN]}'" if value else "nothing"
+    raise ValueError(f"'{name}' cannot be read: its header says {said} for {field[:SHOWN]}, which is damaged, or not "
+                     "known; export it again.")
+
+
+def whole(name: str, fields: Mapping[str, str], field: str, least: int = 1) -> list[int]:
+    """A field's whole numbers.
+
+    Raises:
+        ValueError: it has none, too many, or others, or one below ``least``.
+    """
+    words = fields.get(field, "").split()
+    if not 0 < len(words) <= MOST_AXES or not all(SIZE.fullmatch(word) and int(word) >= least for word in words):
+        refuse_value(name, field, fields.get(field, ""))
+    return [int(word) for word in words]
+
+
+def one_volume(name: str, sizes: Sequence[int], components: int) -> list[int]:
+    """The three sizes of a volume that has one value a voxel, and of further axes only such as are 1 long.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if components != 1:
+        raise ValueError(f"'{name}' is a colour or vector image with {components} components; give a volume with one "
+                         "grey value per voxel.")
+    if any(size > 1 for size in sizes[3:]):
+        raise ValueError(f"'{name}' has {len(sizes)} dimensions ({' x '.join(map(str, sizes))}); give one 3D volume, "
+                         "e.g. one time point.")
+    if len(sizes) < 3:
+        raise ValueError(f"'{name}' is an image of {len(sizes)} dimensions, and nothing says how thick it is; give a "
+                         "volume, of one slice if need be.")
+    return list(sizes[:3])
 
 
 def voxel_files(path: Path) -> list[Path]:
@@ -51,23 +123,28 @@ def voxel_files(path: Path) -> list[Path]:
         return [path.parent / line.strip() for line in _lines_of_list(path)[:MOST_FILES] if line.strip()]
     if "%" in first and len(others) >= 2 and all(WHOLE.fullmatch(word) for word in others[:3]):
         low, high, step = (*map(int, others[:3]), 1)[:3]
-        numbers = range(low, high + 1, max(1, abs(step)))
-        return [path.parent / _numbered(first, number) for number in numbers[:MOST_FILES]]
+        down = step < 0 and path.name.lower().endswith(NRRD)
+        found = range(low, high - 1, step) if down else range(low, high + 1, max(1, abs(step)))
+        return [path.parent / _numbered(first, number) for number in found[:MOST_FILES]]
     return [path.parent / words]
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """Lines of text, as far as a header may reach; what follows them in the file is not read."""
+def _raw_lines(path: Path) -> Iterator[bytes]:
+    """Lines as far as a header may reach; what follows them in the file is not read."""
     left = LONGEST
     with path.open("rb") as file:
         while left > 0 and (line := file.readline(left)):
             left -= len(line)
-            yield line.decode("utf-8", "surrogateescape").rstrip("\r\n")
+            yield line
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "surrogateescape").rstrip("\r\n")
 
 
 def _lines_of_list(path: Path) -> list[str]:
     """What follows the line that announces a list of files."""
-    lines = list(_lines(path))
+    lines = list(map(_text, _raw_lines(path)))
     announced = next((number for number, line in enumerate(lines) if LIST_LINE.match(line)), len(lines))
     return lines[announced + 1:]
 
@@ -108,7 +185,7 @@ def millimetres(path: Path, tell: Callable[[str], None]) -> float:
 def _factor(name: str, stated: list[str]) -> float:
     units = {unit.strip().lower() for unit in stated} or {""}
     if unknown := sorted(units - set(UNITS)):
-        raise ValueError(f"'{name}' gives lengths in '{unknown[0]}', which is not known; export it in mm.")
+        raise ValueError(f"'{name}' gives lengths in '{unknown[0][:SHOWN]}', which is not known; export it in mm.")
     factors = {UNITS[unit] for unit in units}
     if len(factors) > 1:
         raise ValueError(f"'{name}' gives lengths in several units ({', '.join(sorted(units))}); export it in mm.")
@@ -123,10 +200,10 @@ def _quoted(text: str) -> list[str]:
 def _nrrd_size(fields: Mapping[str, str]) -> bool:
     """Whether three axes have a finite size."""
     if "spacedirections" in fields:
-        vectors = [_numbers(vector) for vector in re.findall(r"\(([^)]*)\)", fields["spacedirections"])]
+        vectors = [numbers(vector) for vector in re.findall(r"\(([^)]*)\)", fields["spacedirections"])]
         lengths = [float(np.linalg.norm(vector)) for vector in vectors if vector]
     else:
-        lengths = _numbers(fields.get("spacings", ""))
+        lengths = numbers(fields.get("spacings", ""))
     return sum(np.isfinite(length) and length != 0 for length in lengths) >= 3
 
 
@@ -135,7 +212,7 @@ def _nrrd_lies(fields: Mapping[str, str]) -> bool:
 
 
 def _meta_size(fields: Mapping[str, str]) -> bool:
-    lengths = _numbers(fields.get("elementspacing") or fields.get("elementsize") or "")
+    lengths = numbers(fields.get("elementspacing") or fields.get("elementsize") or "")
     return len(lengths) >= 3 and all(np.isfinite(length) and length > 0 for length in lengths[:3])
 
 
@@ -143,7 +220,8 @@ def _meta_lies(fields: Mapping[str, str]) -> bool:
     return any(name in fields for name in ("transformmatrix", "rotation", "orientation"))
 
 
-def _numbers(text: str) -> list[float]:
+def numbers(text: str) -> list[float]:
+    """Numbers between blanks or commas; none where a word is no number."""
     try:
         return [float(number) for number in text.replace(",", " ").split()]
     except ValueError:

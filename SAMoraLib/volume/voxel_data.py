@@ -1,0 +1,182 @@
+"""Reading the voxels that a text header announces: no more than it says, and from nowhere but its own folder."""
+
+from __future__ import annotations
+
+import bz2
+import os
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from SAMoraLib.volume.room import require_room
+from SAMoraLib.volume.text_header import voxel_files
+
+CHUNK, BLOCK = 1 << 16, 1 << 20  # of a packed file, and of what comes out of it
+GZIP_OR_ZLIB = 47  # for zlib: by its first bytes
+GZIP = b"\x1f\x8b"
+RAW, DEFLATED, BZIP2, TEXT = "raw", "deflated", "bzip2", "text"
+AT_THE_END = -1
+LONGEST_NUMBER = 40  # letters, in text
+LISTED = 120  # bytes that a number of a text takes at most, while it is read
+LONGEST_NAME = 80  # shown
+
+
+@dataclass(frozen=True)
+class Stored:
+    """How voxels lie in files.
+
+    Attributes:
+        sizes: of the axes, the fastest first.
+        kind: of a voxel, with its byte order.
+        encoding: RAW, DEFLATED (gzip or zlib), BZIP2 or TEXT.
+        header_end: bytes that the header takes in its own file, which the voxels follow; None: they lie elsewhere.
+        skip: bytes to leave out before the voxels, unpacked; AT_THE_END: the voxels are the last of a file.
+        lines: to leave out before that, of the file as it is.
+    """
+
+    sizes: Sequence[int]
+    kind: np.dtype
+    encoding: str
+    header_end: int | None
+    skip: int = 0
+    lines: int = 0
+
+    @property
+    def count(self) -> int:
+        count = 1
+        for size in self.sizes:
+            count *= size
+        return count
+
+    @property
+    def nbytes(self) -> int:
+        return self.count * self.kind.itemsize
+
+
+def require_beside(path: Path) -> list[Path]:
+    """The files that hold a header's voxels, none where it holds them itself; where the header is given by a link, also
+    beside what it leads to.
+
+    Raises:
+        ValueError: one is no plain file in the header's own folder, or is a link that leads out of it.
+    """
+    files = voxel_files(path)
+    if files and path.is_symlink() and not os.path.lexists(files[0]):
+        path = path.resolve()
+        files = voxel_files(path)
+    homes = {path.parent.resolve(), path.resolve().parent}
+    for file in files:
+        if file.parent != path.parent or not _is_file(file) or file.resolve().parent not in homes:
+            raise ValueError(f"The voxels of '{path.name}' lie in '{file.name[:LONGEST_NAME]}', which is no file "
+                             "beside it; put both into one folder again.")
+    return files
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # no file has so long a name
+        return False
+
+
+def read_stored(path: Path, stored: Stored) -> np.ndarray:
+    """(..., k, j, i) in the machine's byte order.
+
+    Raises:
+        ValueError: the files are fewer or shorter than announced, damaged, or not beside the header; or memory is too
+            small for what is announced.
+    """
+    files = [path] if stored.header_end is not None else require_beside(path)
+    if not files or stored.count % len(files):
+        raise ValueError(f"The voxels of '{path.name}' cannot lie in {len(files)} files of one size; export it again.")
+    if stored.encoding == RAW:
+        _require_length(path.name, files, stored)
+    require_room(path.name, stored.count * LISTED if stored.encoding == TEXT else stored.nbytes)
+    array = np.empty(stored.count, stored.kind)
+    for file, part in zip(files, array.reshape(len(files), -1), strict=True):
+        try:
+            with file.open("rb") as opened:
+                filled = _fill(part, opened, stored)
+        except (zlib.error, OSError, EOFError, ValueError, OverflowError) as error:
+            raise ValueError(f"'{path.name}' cannot be read; it is damaged or incomplete, so copy or export it "
+                             "again.") from error
+        if filled < part.nbytes:
+            raise ValueError(_incomplete(path.name, filled, part.nbytes))
+    return array.astype(stored.kind.newbyteorder("="), copy=False).reshape(tuple(stored.sizes)[::-1])
+
+
+def _incomplete(name: str, found: int, wanted: int) -> str:
+    return f"'{name}' is incomplete: {found} bytes of {wanted}; copy or export it again."
+
+
+def _require_length(name: str, files: Sequence[Path], stored: Stored) -> None:
+    """Before memory is taken for what is not there."""
+    found = sum(max(0, file.stat().st_size - (stored.header_end or 0) - max(0, stored.skip)) for file in files)
+    if found < stored.nbytes:
+        raise ValueError(_incomplete(name, found, stored.nbytes))
+
+
+def _fill(part: np.ndarray, file: BinaryIO, stored: Stored) -> int:
+    """Bytes that were read."""
+    file.seek(stored.header_end or 0)
+    for _ in range(stored.lines):
+        while (line := file.readline(BLOCK)) and not line.endswith(b"\n"):
+            pass
+    if stored.encoding == TEXT:
+        text = file.read(part.size * LONGEST_NUMBER)
+        numbers = np.array(text.split(None, part.size)[:part.size]).astype(part.dtype)
+        part[:len(numbers)] = numbers
+        return numbers.nbytes
+    view = part.view(np.uint8).data
+    if stored.encoding == RAW:
+        file.seek(-part.nbytes, os.SEEK_END) if stored.skip == AT_THE_END else file.seek(stored.skip, os.SEEK_CUR)
+        return file.readinto(view)  # type: ignore[attr-defined]
+    return _copy(view, _after(stored.skip, _unpacked(file, stored.encoding)))
+
+
+def _copy(view: memoryview, blocks: Iterator[bytes]) -> int:
+    filled = 0
+    for block in blocks:
+        if filled == len(view):
+            break  # what else a file holds is not asked for
+        part = block[:len(view) - filled]
+        view[filled:filled + len(part)] = part
+        filled += len(part)
+    return filled
+
+
+def _after(skip: int, blocks: Iterable[bytes]) -> Iterator[bytes]:
+    for block in blocks:
+        yield block[skip:]
+        skip = max(0, skip - len(block))
+
+
+def _unpacked(file: BinaryIO, encoding: str) -> Iterator[bytes]:
+    """In blocks, however much a small file unpacks to."""
+    return _inflated(file) if encoding == DEFLATED else iter(partial(bz2.BZ2File(file).read, BLOCK), b"")
+
+
+def _inflated(file: BinaryIO) -> Iterator[bytes]:
+    """What one or more streams of gzip, or one of zlib, hold.
+
+    Raises:
+        EOFError, zlib.error: the last has no end, or not its checksum.
+    """
+    data = file.read(CHUNK)
+    while data:
+        stream = zlib.decompressobj(GZIP_OR_ZLIB)
+        while data and not stream.eof:
+            yield stream.decompress(data, BLOCK)
+            data = stream.unconsumed_tail or file.read(CHUNK)
+        if not stream.eof:
+            if rest := stream.flush():
+                yield rest
+            raise EOFError("the packed voxels have no end")
+        data = stream.unused_data + data
+        if not data.startswith(GZIP):
+            return

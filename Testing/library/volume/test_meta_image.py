@@ -1,0 +1,98 @@
+"""MetaImage: what ITK makes of a file is made of it here, and what its own reader stumbled over is refused."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from SAMoraLib.volume.io import read_volume
+from SAMoraLib.volume.meta_image import KINDS
+from Testing.library.volume.test_nrrd import TEXT, same_as_itk
+from Testing.library.volume.test_text_header import VOXELS, meta
+from Testing.refusals import refusal
+
+OBLIQUE = "0.6 0.8 0 -0.8 0.6 0 0 0 1"
+PACKED = zlib.compress(VOXELS.tobytes())
+
+
+def holding(path: Path, data: bytes, **fields: str | None) -> Path:
+    """A MetaImage with other bytes behind its header."""
+    header = meta(path, **fields).read_bytes().partition(b"LOCAL\n")[0]
+    path.write_bytes(header + b"LOCAL\n" + data)
+    return path
+
+
+@pytest.mark.parametrize("fields", [
+    {}, {"TransformMatrix": OBLIQUE}, {"TransformMatrix": None, "Rotation": OBLIQUE},
+    {"TransformMatrix": None, "Orientation": OBLIQUE}, {"Offset": None}, {"Offset": None, "Position": "1 2 3"},
+    {"Offset": None, "Origin": "1 2 3"}, {"ElementNumberOfChannels": "1"}, {"BinaryData": "True"},
+    {"CenterOfRotation": "1 2 3", "TransformMatrix": OBLIQUE}, {"ElementSpacing": None, "ElementSize": "2 3 5"},
+    {"NDims": "4", "DimSize": "5 4 3 1", "TransformMatrix": "1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1", "Offset": "1 2 3 0",
+     "ElementSpacing": "2 3 5 1"}])
+def test_every_way_to_say_a_grid_is_itks(tmp_path: Path, fields: dict[str, str | None]) -> None:
+    same_as_itk(meta(tmp_path / "v.mha", **fields))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_name_of_a_type_is_itks(tmp_path: Path, name: str) -> None:
+    path = holding(tmp_path / "v.mha", VOXELS.astype(KINDS[name]).tobytes())
+    path.write_bytes(path.read_bytes().replace(b"MET_SHORT", name.upper().encode()))
+    same_as_itk(path)
+
+
+@pytest.mark.parametrize(("data", "fields"), [
+    (VOXELS.astype(">i2").tobytes(), {"BinaryDataByteOrderMSB": "True"}),
+    (VOXELS.astype(">i2").tobytes(), {"ElementByteOrderMSB": "True"}),
+    (PACKED, {"BinaryData": "True", "CompressedData": "True", "CompressedDataSize": str(len(PACKED))})])
+def test_every_way_to_store_voxels_is_itks(tmp_path: Path, data: bytes, fields: dict[str, str]) -> None:
+    same_as_itk(holding(tmp_path / "v.mha", data, **fields))
+
+
+@pytest.mark.parametrize(("data", "fields"), [
+    (TEXT, {"BinaryData": "False"}), (PACKED, {"CompressedData": "True"}),
+    (gzip.compress(VOXELS.tobytes()), {"CompressedData": "True", "CompressedDataSize": "9" * 19})])
+def test_what_itk_misreads_is_read(tmp_path: Path, data: bytes, fields: dict[str, str]) -> None:
+    path = holding(tmp_path / "v.mha", data, **fields)
+    assert np.array_equal(read_volume(path).array, VOXELS)
+
+
+@pytest.mark.parametrize("sign", ["=", ": ", "  =  "])
+def test_every_sign_between_name_and_value_is_itks(tmp_path: Path, sign: str) -> None:
+    path = meta(tmp_path / "v.mha")
+    path.write_bytes(path.read_bytes().replace(b" = ", sign.encode()))
+    same_as_itk(path)
+
+
+@pytest.mark.parametrize(("where", "fields"), [
+    ("v.raw", {"HeaderSize": "4"}), ("v.raw", {"HeaderSize": "-1"}), ("s%02d.raw 1 3 1", {}),
+    ("LIST\ns01.raw\ns02.raw\ns03.raw", {}), ("LIST 2\ns01.raw\ns02.raw\ns03.raw", {})])
+def test_voxels_beside_the_header_are_found_as_itk_finds_them(tmp_path: Path, where: str, fields: dict[str, str]
+                                                              ) -> None:
+    (tmp_path / "v.raw").write_bytes(b"head" + VOXELS.tobytes())
+    for number, plane in enumerate(VOXELS, start=1):
+        (tmp_path / f"s{number:02}.raw").write_bytes(plane.tobytes())
+    header = meta(tmp_path / "v.mhd", **fields).read_bytes().partition(b"LOCAL\n")[0]
+    (tmp_path / "v.mhd").write_bytes(header + where.encode() + b"\n")
+    same_as_itk(tmp_path / "v.mhd")
+
+
+@pytest.mark.parametrize("fields", [
+    {"NDims": "-3"}, {"NDims": "100"}, {"NDims": None}, {"DimSize": "5 4"}, {"DimSize": "5 4 -3"},
+    {"DimSize": "0 4 3"}, {"DimSize": "5 4 " + "9" * 30}, {"DimSize": "99999999 99999999 99999999"}, {"DimSize": None},
+    {"ElementNumberOfChannels": "0"}, {"ElementNumberOfChannels": "1000000"}, {"Offset": "1 2"}, {"HeaderSize": "-2"},
+    {"TransformMatrix": "1 0 0"}, {"TransformMatrix": "2 0 0 0 2 0 0 0 2"}, {"TransformMatrix": "0 " * 9},
+    {"TransformMatrix": "nan " * 9}, {"ObjectType": "Tube"}, {"Offset": "x" * 100_000}, {"Offset": "\x1b[2J"}])
+def test_what_a_header_cannot_say_is_refused_in_a_sentence(tmp_path: Path, fields: dict[str, str | None]) -> None:
+    path = meta(tmp_path / "v.mha", **fields)
+    message = refusal(lambda: read_volume(path, lambda _: None))
+    assert "'v.mha'" in message and len(message) < 300
+
+
+def test_a_type_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = meta(tmp_path / "v.mha")
+    path.write_bytes(path.read_bytes().replace(b"MET_SHORT", b"MET_OTHER"))
+    assert "values of type 'met_other'" in refusal(lambda: read_volume(path))

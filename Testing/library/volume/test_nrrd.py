@@ -1,0 +1,116 @@
+"""NRRD: what ITK makes of a file is made of it here, and what its own reader stumbled over is refused."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from SAMoraLib.volume.io import read_volume
+from SAMoraLib.volume.nrrd import TYPES
+from Testing.library.volume.test_text_header import VOXELS, nrrd
+from Testing.refusals import refusal
+
+OBLIQUE = "(0.6,0.8,0) (-1.6,1.2,0) (0,0,5)"
+PLAIN = {"space": None, "space directions": None, "space origin": None, "spacings": "2 3 5"}
+TEXT = " ".join(map(str, VOXELS.ravel())).encode()
+
+
+def holding(path: Path, data: bytes, **fields: str | None) -> Path:
+    """A NRRD with other bytes behind its header."""
+    header = nrrd(path, **fields).read_bytes().partition(b"\n\n")[0]
+    path.write_bytes(header + b"\n\n" + data)
+    return path
+
+
+def same_as_itk(path: Path) -> None:
+    image, found = sitk.ReadImage(str(path)), read_volume(path, lambda _: None)
+    image = image[(slice(None),) * 3 + (0,) * (image.GetDimension() - 3)]
+    expected = sitk.GetArrayFromImage(image)
+    assert found.array.dtype == expected.dtype and np.array_equal(found.array, expected)
+    for ours, theirs in ((found.spacing, image.GetSpacing()), (found.origin, image.GetOrigin()),
+                         (found.direction, image.GetDirection())):
+        assert np.allclose(ours, theirs)
+
+
+@pytest.mark.parametrize("space", ["left-posterior-superior", "RAS", "LAS", "right-anterior-superior", "scanner-xyz",
+                                   "left-anterior-superior", "3D-right-handed", "3D-left-handed"])
+def test_a_grid_lies_where_itk_puts_it(tmp_path: Path, space: str) -> None:
+    same_as_itk(nrrd(tmp_path / "v.nrrd", space=space, space_directions=OBLIQUE))
+
+
+@pytest.mark.parametrize("fields", [
+    PLAIN, PLAIN | {"axis mins": "1 2 3"}, PLAIN | {"axis mins": "1 2 3", "centers": "node node node"},
+    {"space origin": None}, {"kinds": None}, {"kinds": "space space space"},
+    {"dimension": "4", "sizes": "5 4 3 1", "kinds": "domain domain domain list",
+     "space directions": "(2,0,0) (0,3,0) (0,0,5) none"},
+    {"dimension": "4", "sizes": "1 5 4 3", "kinds": "vector domain domain domain",
+     "space directions": "none (2,0,0) (0,3,0) (0,0,5)"},
+    PLAIN | {"dimension": "4", "sizes": "5 4 3 1", "kinds": "space space space time", "spacings": "2 3 5 nan"}])
+def test_every_way_to_say_a_grid_is_itks(tmp_path: Path, fields: dict[str, str | None]) -> None:
+    same_as_itk(nrrd(tmp_path / "v.nrrd", **fields))
+
+
+@pytest.mark.parametrize("name", [name for names in TYPES.values() for name in names])
+def test_every_name_of_a_type_is_itks(tmp_path: Path, name: str) -> None:
+    kind = next(kind for kind, names in TYPES.items() if name in names)
+    same_as_itk(holding(tmp_path / "v.nrrd", VOXELS.astype(kind).tobytes(), type=name))
+
+
+@pytest.mark.parametrize(("data", "fields"), [
+    (gzip.compress(VOXELS.tobytes()), {"encoding": "gzip"}), (gzip.compress(VOXELS.tobytes()), {"encoding": "GZ"}),
+    (gzip.compress(VOXELS.tobytes()[:50]) + gzip.compress(VOXELS.tobytes()[50:]), {"encoding": "gzip"}),
+    (gzip.compress(b"1234" + VOXELS.tobytes()), {"encoding": "gzip", "byte skip": "4"}),
+    (b"12\n34\n" + gzip.compress(VOXELS.tobytes()), {"encoding": "gzip", "line skip": "2"}),
+    (TEXT, {"encoding": "ascii"}), (TEXT, {"encoding": "text", "type": "float"}),
+    (VOXELS.astype(">i2").tobytes(), {"endian": "big"}), (b"1234" + VOXELS.tobytes(), {"byte skip": "4"}),
+    (b"12345" + VOXELS.tobytes(), {"byte skip": "-1"}), (b"1\n2\n" + VOXELS.tobytes(), {"line skip": "2"}),
+    (VOXELS.tobytes() + b"what follows", {})])
+def test_every_way_to_store_voxels_is_itks(tmp_path: Path, data: bytes, fields: dict[str, str]) -> None:
+    same_as_itk(holding(tmp_path / "v.nrrd", data, **fields))
+
+
+@pytest.mark.parametrize("where", ["v.raw", "./v.raw", "s%02d.raw 1 3 1", "s%02d.raw 1 3 1 2", "s%02d.raw 3 1 -1",
+                                   "LIST\ns01.raw\ns02.raw\ns03.raw", "LIST 2\ns01.raw\ns02.raw\ns03.raw"])
+def test_voxels_beside_the_header_are_found_as_itk_finds_them(tmp_path: Path, where: str) -> None:
+    (tmp_path / "v.raw").write_bytes(VOXELS.tobytes())
+    for number, plane in enumerate(VOXELS, start=1):
+        (tmp_path / f"s{number:02}.raw").write_bytes(plane.tobytes())
+    header = nrrd(tmp_path / "v.nhdr").read_bytes().partition(b"\n\n")[0]
+    (tmp_path / "v.nhdr").write_bytes(header + f"\ndata file: {where}\n".encode())
+    same_as_itk(tmp_path / "v.nhdr")
+
+
+def test_bzip2_is_read(tmp_path: Path) -> None:
+    path = holding(tmp_path / "v.nrrd", bz2.compress(VOXELS.tobytes()), encoding="bzip2")
+    assert np.array_equal(read_volume(path).array, VOXELS)
+
+
+@pytest.mark.parametrize("fields", [
+    {"dimension": "-1"}, {"dimension": "17"}, {"dimension": "999999999999"}, {"dimension": "3 3"}, {"sizes": "5 4"},
+    {"sizes": "5 4 -3"}, {"sizes": "0 4 3"}, {"sizes": "5 4 3 " * 9}, {"sizes": "nan 4 3"}, {"sizes": None},
+    {"encoding": "hex"}, {"encoding": None}, {"endian": None}, {"endian": "middle"}, {"space": "outer"},
+    {"kinds": "domain"}, {"space directions": "(2,0,0) (0,3,0)"}, {"space directions": "(2,0,0) (0,3,0) (0,5)"},
+    {"space origin": "(1,2)"}, {"byte skip": "-2"}, {"byte skip": "x"}, {"line skip": "-1"},
+    {"byte skip": "9" * 40}, {"sizes": "99999999 99999999 99999999"}, {"type": "block"}, {"type": "%s%n"},
+    {"type": "x" * 100_000}, {"dimension": "4", "sizes": "1000000 5 4 3", "kinds": "vector domain domain domain",
+                              "space directions": "none (2,0,0) (0,3,0) (0,0,5)"}])
+def test_what_a_header_cannot_say_is_refused_in_a_sentence(tmp_path: Path, fields: dict[str, str | None]) -> None:
+    path = nrrd(tmp_path / "v.nrrd", **fields)
+    message = refusal(lambda: read_volume(path, lambda _: None))
+    assert "'v.nrrd'" in message and len(message) < 300
+
+
+def test_a_field_that_is_said_twice_is_refused(tmp_path: Path) -> None:
+    path = nrrd(tmp_path / "v.nrrd")
+    path.write_bytes(path.read_bytes().replace(b"\n\n", b"\nsizes: 3 4 5\n\n", 1))
+    assert "'5 4 3' and '3 4 5' for sizes" in refusal(lambda: read_volume(path))
+
+
+def test_a_file_that_is_no_nrrd_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "v.nrrd").write_text("\n\nsizes: 1", encoding="utf-8")
+    assert "not a NRRD file" in refusal(lambda: read_volume(tmp_path / "v.nrrd"))

@@ -1,0 +1,170 @@
+"""Voxels come from plain files beside their header, as many as it announces, and nothing else is opened or kept."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import os
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from SAMoraLib.volume.io import read_volume
+from Testing.folders import ROOT
+from Testing.library.volume.test_text_header import VOXELS, meta, nrrd
+from Testing.refusals import refusal
+
+ZEROS = bytes(1 << 28)  # many times what the headers here announce
+HEADERS = pytest.mark.parametrize("ending", ["nhdr", "mhd"])
+
+
+def detached(path: Path, where: str) -> Path:
+    """A header that names where its voxels lie."""
+    if path.suffix == ".nhdr":
+        header = nrrd(path).read_bytes().partition(b"\n\n")[0] + f"\ndata file: {where}\n".encode()
+    else:
+        header = meta(path).read_bytes().partition(b"LOCAL\n")[0] + f"{where}\n".encode()
+    path.write_bytes(header)
+    return path
+
+
+def outside(folder: Path) -> tuple[Path, Path]:
+    """A folder for headers, and a file outside that nobody may read by them."""
+    (folder / "inside/below").mkdir(parents=True)
+    for name in ("secret.raw", "inside/below/secret.raw"):
+        (folder / name).write_bytes(VOXELS.tobytes())
+    return folder / "inside", folder / "secret.raw"
+
+
+@HEADERS
+@pytest.mark.parametrize("where", ["../secret.raw", "{}", "below/secret.raw", "./../secret.raw", "LIST\n../secret.raw",
+                                   "LIST\n{}", "../secret%.0d.raw 0 0 1", "below/../../secret.raw", "a" * 5000])
+def test_voxels_lie_in_the_headers_own_folder(tmp_path: Path, ending: str, where: str) -> None:
+    inside, secret = outside(tmp_path)
+    path = detached(inside / f"v.{ending}", where.format(secret))
+    assert "which is no file beside it" in refusal(lambda: read_volume(path))
+
+
+@HEADERS
+def test_a_link_leads_nowhere_else(tmp_path: Path, ending: str) -> None:
+    inside, secret = outside(tmp_path)
+    (inside / "v.raw").symlink_to(secret)
+    path = detached(inside / f"v.{ending}", "v.raw")
+    assert "which is no file beside it" in refusal(lambda: read_volume(path))
+    (inside / "v.raw").unlink()
+    (inside / "real.raw").write_bytes(VOXELS.tobytes())
+    (inside / "v.raw").symlink_to(inside / "real.raw")
+    assert np.array_equal(read_volume(path).array, VOXELS)
+
+
+@HEADERS
+@pytest.mark.parametrize("linked", [["v.{}"], ["v.{}", "v.raw"]])
+def test_a_header_by_a_link_is_read_with_what_lies_beside_it(tmp_path: Path, ending: str, linked: list[str]) -> None:
+    store, links = tmp_path / "store", tmp_path / "links"
+    store.mkdir()
+    links.mkdir()
+    (store / "v.raw").write_bytes(VOXELS.tobytes())
+    detached(store / f"v.{ending}", "v.raw")
+    for name in (name.format(ending) for name in linked):
+        (links / name).symlink_to(store / name)
+    assert np.array_equal(read_volume(links / f"v.{ending}").array, VOXELS)
+
+
+@HEADERS
+@pytest.mark.parametrize("pattern", ["%s%n%s%n%d.raw 1 3 1", "%n.raw 1 3 1", "%s", "%99999999999d.raw 1 1 1",
+                                     "%.999999999d 1 1 1", "s%d.raw 3 1 1", "%d%d%d%s 1 3 1"])
+def test_a_pattern_is_no_format(tmp_path: Path, ending: str, pattern: str) -> None:
+    """ITK hands it to C's printf, and ends the process."""
+    path = detached(tmp_path / f"v.{ending}", pattern)
+    for number in range(1, 4):
+        (tmp_path / f"%s%n%s%n{number}.raw").write_bytes(VOXELS[number - 1].tobytes())
+    try:
+        assert np.array_equal(read_volume(path).array, VOXELS)
+    except ValueError as error:
+        assert len(str(error)) < 300
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no FIFO in folders")
+@pytest.mark.timeout(20)
+@HEADERS
+def test_pipes_and_devices_are_not_opened(tmp_path: Path, ending: str) -> None:
+    os.mkfifo(tmp_path / "v.raw")
+    (tmp_path / "zero.raw").symlink_to("/dev/zero")
+    for where in ("v.raw", "LIST\nv.raw", "zero.raw", "/dev/zero", "."):
+        path = detached(tmp_path / f"v.{ending}", where)
+        assert "which is no file beside it" in refusal(lambda path=path: read_volume(path))
+
+
+@pytest.mark.parametrize(("encoding", "packed"), [("gzip", gzip.compress), ("bzip2", bz2.compress)])
+def test_no_more_is_unpacked_than_is_announced(tmp_path: Path, encoding: str, packed) -> None:
+    path = nrrd(tmp_path / "v.nrrd", encoding=encoding)
+    header = path.read_bytes().partition(b"\n\n")[0]
+    path.write_bytes(header + b"\n\n" + packed(ZEROS))
+    assert peak_growth(path) < len(ZEROS) // 4
+
+
+def test_no_more_is_inflated_than_a_metaimage_announces(tmp_path: Path) -> None:
+    path = meta(tmp_path / "v.mha", BinaryData="True", CompressedData="True")
+    path.write_bytes(path.read_bytes()[:-VOXELS.nbytes] + zlib.compress(ZEROS))
+    assert peak_growth(path) < len(ZEROS) // 4
+
+
+def peak_growth(path: Path) -> int:
+    """Bytes by which reading makes a process larger."""
+    code = ("import resource, sys; from pathlib import Path; from SAMoraLib.volume.io import read_volume;"
+            "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; read_volume(Path(sys.argv[1]));"
+            "print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))")
+    ended = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True,
+                           env=os.environ | {"PYTHONPATH": str(ROOT)})
+    return int(ended.stdout)
+
+
+@pytest.mark.parametrize("make", [lambda folder, sizes: nrrd(folder / "v.nrrd", sizes=sizes),
+                                  lambda folder, sizes: meta(folder / "v.mha", DimSize=sizes)])
+def test_memory_is_not_taken_for_what_is_not_there(tmp_path: Path, make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(np, "empty", lambda *_: pytest.fail("memory is taken"))
+    path = make(tmp_path, "9000 9000 900")
+    assert "is incomplete: 120 bytes of 145800000000" in refusal(lambda: read_volume(path))
+
+
+def test_what_memory_does_not_hold_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+                                                                    ) -> None:
+    monkeypatch.setattr(np, "empty", lambda *_: pytest.fail("memory is taken"))
+    path = nrrd(tmp_path / "v.nrrd", encoding="gzip", sizes="900000 900000 900")
+    assert "To read 'v.nrrd' takes 1357868.3 GiB" in refusal(lambda: read_volume(path))
+
+
+@pytest.mark.parametrize("cut", [1, 4, 9, 40])
+@pytest.mark.parametrize("level", [0, 9])
+def test_packed_voxels_without_their_end_are_refused(tmp_path: Path, cut: int, level: int) -> None:
+    """Also where only the checksum is missing."""
+    path = nrrd(tmp_path / "v.nrrd", encoding="gzip")
+    path.write_bytes(path.read_bytes()[:-VOXELS.nbytes] + gzip.compress(VOXELS.tobytes(), level)[:-cut])
+    assert "damaged or incomplete" in refusal(lambda: read_volume(path))
+
+
+def test_a_cut_file_is_told_of_in_one_sentence_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """No library adds lines of its own."""
+    for path in (meta(tmp_path / "v.mha"), nrrd(tmp_path / "v.nrrd")):
+        path.write_bytes(path.read_bytes()[:-1])
+        assert refusal(lambda path=path: read_volume(path)) == (
+            f"'{path.name}' is incomplete: 119 bytes of 120; copy or export it again.")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("text", [b"1 2 x", b"1e999 " * 60, b"\x00" * 60, b"99999999999999999999 " * 60, b""])
+def test_text_that_is_no_numbers_is_refused(tmp_path: Path, text: bytes) -> None:
+    path = nrrd(tmp_path / "v.nrrd", encoding="text")
+    path.write_bytes(path.read_bytes()[:-VOXELS.nbytes] + text)
+    assert "'v.nrrd'" in refusal(lambda: read_volume(path))
+
+
+def test_files_that_do_not_share_the_voxels_evenly_are_refused(tmp_path: Path) -> None:
+    for name in "1234567":
+        (tmp_path / name).write_bytes(VOXELS.tobytes())
+    path = detached(tmp_path / "v.mhd", "LIST\n" + "\n".join("1234567"))
+    assert "7 files of one size" in refusal(lambda: read_volume(path))
