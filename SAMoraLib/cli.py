@@ -10,7 +10,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,12 +44,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code, which says what was done, whatever became of what was printed."""
     with unfailing_streams():
         options = make_parser().parse_args(with_lists_whole(sys.argv[1:] if arguments is None else arguments))
+        options.is_program = arguments is None  # which has the process, and may divide it
         end_with_parent()
         code = _run(options)
-        if why := lost_output():
-            print(f"samora: {why}", file=sys.stderr)
-            return REFUSED if options.command is _info else code  # which does nothing else
-        return code
+        return REFUSED if _output_is_lost() and options.command is _info else code  # which does nothing else
+
+
+def _output_is_lost() -> bool:
+    """Whether it is, which is told."""
+    why = lost_output()
+    if why:
+        print(f"samora: {why}", file=sys.stderr)
+    return why is not None
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -143,10 +149,25 @@ def _predict(options: argparse.Namespace) -> int:
         print("Nothing is left to do for this process.", file=sys.stderr)
         return DONE
     request = replace(request, jobs=tuple(jobs))
+    if not options.is_program:
+        return REFUSED if _compute(request, options.json) else DONE
+    from SAMoraLib.inference.restart import predict_and_restart
+
+    return REFUSED if predict_and_restart(_compute_and_tell, request, options.json) else DONE
+
+
+def _compute(request: Request, as_json: bool, *tell: Callable[[Any], None]) -> int:
     start_computing()  # after the request is found good: torch takes seconds
     from SAMoraLib.inference.predict_files import predict_files
 
-    return REFUSED if predict_files(request, as_json=options.json) else DONE
+    return predict_files(request, as_json, *tell)
+
+
+def _compute_and_tell(request: Request, as_json: bool, tell: Callable[[Any], None]) -> int:
+    """In a process of its own, which prints by itself."""
+    refused = _compute(request, as_json, tell)
+    _output_is_lost()
+    return refused
 
 
 def start_computing() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from SAMoraLib.card import Card, cards_in, read_card
@@ -14,6 +16,7 @@ from SAMoraLib.inference.memory import check_reading, fitted_batch
 from SAMoraLib.inference.organ_table import organ_table
 from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.inference.reporter import Reporter
+from SAMoraLib.inference.restart import DONE, READING, REFUSED, SEGMENTING, Tell
 from SAMoraLib.labels import LabelSet
 from SAMoraLib.preprocessing.input_check import WrongInput, check_input
 from SAMoraLib.request import Job, Options, Request, check_outputs
@@ -21,8 +24,16 @@ from SAMoraLib.volume import Region
 from SAMoraLib.volume.io import read_volume, write_segmentation
 
 
-def predict_files(request: Request, as_json: bool = False) -> int:
+def tell_nobody(told: tuple[int, str]) -> None:
+    """Where this process is watched by none that would go on without it."""
+
+
+def predict_files(request: Request, as_json: bool = False, tell: Tell = tell_nobody) -> int:
     """Segment every volume; one that is refused does not stop the others.
+
+    Args:
+        tell: is given the number of a volume and what is done with it whenever that changes, for whoever outlives
+            this process (``SAMoraLib.inference.restart``).
 
     Returns:
         How many were refused.
@@ -46,15 +57,17 @@ def predict_files(request: Request, as_json: bool = False) -> int:
     move_within_memory(predictor, device, reporter.notice)
     reporter.event("ready", model=card.name, device=str(predictor.device), volumes=len(request.jobs))
     refused = 0
-    for job in request.jobs:
+    for number, job in enumerate(request.jobs):
         try:
-            _predict_one(predictor, options, job, reporter)
+            _predict_one(predictor, options, job, reporter, partial(_enter, tell, number))
+            tell((number, DONE))
+            continue
         except WrongInput as error:
             reporter.failure(str(job.input), f"{error}{suggestion(error.looks_like, kept)}")
-            refused += 1
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             reporter.failure(str(job.input), refusal(error, job))
-            refused += 1
+        refused += 1
+        tell((number, REFUSED))
     return refused
 
 
@@ -97,12 +110,19 @@ def refusal(error: Exception, job: Job) -> str:
     return str(error)
 
 
-def _predict_one(predictor: Predictor, options: Options, job: Job, reporter: Reporter) -> None:
+def _enter(tell: Tell, number: int, stage: str) -> None:
+    tell((number, stage))
+
+
+def _predict_one(predictor: Predictor, options: Options, job: Job, reporter: Reporter,
+                 enter: Callable[[str], None]) -> None:
     started = time.monotonic()
     name = str(job.input)
+    enter(READING)
     reporter.progress(name, 0.0, "reading")
     check_reading(job.input, options.max_memory)
     volume = read_volume(job.input, reporter.notice)
+    enter(SEGMENTING)
     check_input(volume, job.input.name, predictor.preprocessing, reporter.notice, options.assume_hu)
     with fitted_batch(predictor, volume, options.max_memory) as fewer:
         if fewer:

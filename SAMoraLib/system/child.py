@@ -1,0 +1,160 @@
+"""Work in a child process that may die of what it reads, and whoever waits lives on to tell (torch-free).
+
+On Linux the child is a copy of this process, made within a millisecond, so that it has to be made before threads are
+and before torch is imported; elsewhere it is a new interpreter.
+"""
+
+from __future__ import annotations
+
+import _thread
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from SAMoraLib.system.parent import GRACE_SECONDS, INTERRUPTED
+from SAMoraLib.system.streams import unfailing_streams
+
+START = "fork" if sys.platform == "linux" else "spawn"  # macOS's own libraries do not work in a copy
+STOPS = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
+RAISED: dict[str, type[Exception]] = {"ValueError": ValueError, "OSError": OSError}
+FAILED = 1
+
+Tell = Callable[[Any], None]
+Work = Callable[[Tell], Any]
+
+
+class ChildDied(Exception):
+    """A child ended without a result.
+
+    Attributes:
+        code: its exit code; below 0 the signal that ended it.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(how_it_ended(code))
+        self.code = code
+
+
+def run_in_child(work: Work, hear: Tell, start: str = START) -> Any:
+    """What ``work`` returns, in JSON's types; ``hear`` is given what it tells, in the same types, at once.
+
+    Args:
+        work: is given the function by which it tells; of a module, so that another interpreter finds it.
+
+    Raises:
+        ChildDied: it ended by a signal, by its own will or by an error that is none of the following.
+        ValueError, OSError, ImportError: ``work`` raised it.
+        KeyboardInterrupt: one of both was told to stop, and the child has ended.
+    """
+    context: Any = multiprocessing.get_context(start)
+    reader, writer = context.Pipe(duplex=False)
+    child = context.Process(target=_run, args=(work, writer), daemon=True)
+    child.start()
+    writer.close()
+    try:
+        last = _listen(reader, hear)
+        child.join()
+    except KeyboardInterrupt:
+        _stop(child)
+        raise
+    finally:
+        reader.close()
+    return _result(last, child.exitcode)
+
+
+def how_it_ended(code: int) -> str:
+    """In words, of a process that should not have ended yet."""
+    if code == -9:
+        return "was ended by the system (signal 9), most often because memory ran out"
+    if code < 0:
+        return f"was ended by signal {-code} ({signal.strsignal(-code)})"
+    return f"ended by itself (exit code {code})"
+
+
+def _listen(reader: Connection, hear: Tell) -> Any:
+    """Pass on what is told until the child is silent; its last message, where that is how it ended."""
+    while True:
+        try:
+            message = json.loads(reader.recv_bytes())
+        except (EOFError, OSError):  # also of a child that died within a message
+            return None
+        if "told" not in message:
+            return message
+        hear(message["told"])
+
+
+def _result(last: Any, code: int) -> Any:
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    if last is None:
+        raise ChildDied(code)
+    if kind := last.get("raised"):
+        raise RAISED[kind](last["text"]) if kind in RAISED else ImportError(last["text"], name=last["name"])
+    return last["returned"]
+
+
+def _stop(child: BaseProcess) -> None:
+    """Let the child remove what is half done; a second interruption ends it at once."""
+    try:
+        if os.name == "posix":
+            child.terminate()  # elsewhere the console has told it, too, and this would leave it no time
+        child.join()
+    except KeyboardInterrupt:
+        child.kill()
+        child.join()
+
+
+def _run(work: Work, writer: Connection) -> None:
+    """In the child."""
+
+    def send(**message: Any) -> None:
+        writer.send_bytes(json.dumps(message).encode())
+
+    try:
+        _stop_once()
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        with unfailing_streams():
+            send(returned=work(lambda told: send(told=told)))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except ImportError as error:
+        send(raised="ImportError", text=str(error), name=error.name)
+    except (ValueError, OSError) as error:
+        send(raised="ValueError" if isinstance(error, ValueError) else "OSError", text=str(error))
+
+
+def _stop_once() -> None:
+    """Of several signals to stop, as a terminal, a parent and a cluster send them at the same time, the first counts:
+    the others would break off what it makes this process remove.
+    """
+    stopping = False
+
+    def stop(*_: Any) -> None:
+        nonlocal stopping
+        if not stopping:
+            stopping = True
+            raise KeyboardInterrupt
+
+    for number in STOPS:
+        if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN:  # as nohup has them
+            signal.signal(number, stop)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    if hasattr(signal, "pthread_kill"):  # which also wakes a thread that waits
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    else:
+        _thread.interrupt_main(signal.SIGTERM)
+    time.sleep(GRACE_SECONDS)
+    os._exit(INTERRUPTED)  # whatever the main thread is busy with

@@ -1,0 +1,138 @@
+"""A child that dies is told of, one that is to stop stops once, and none outlives whoever waits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from SAMoraLib.system.child import START, ChildDied, how_it_ended, run_in_child
+from Testing.folders import ROOT
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+
+
+def count(tell: Any) -> list[int]:
+    for number in range(3):
+        tell([number, "é"])
+    return [1, 2]
+
+
+def die(code: int, tell: Any) -> None:
+    tell("begun")
+    os.kill(os.getpid(), -code) if code < 0 else os._exit(code)
+
+
+def fail(error: Exception, tell: Any) -> None:
+    raise error
+
+
+def stumble(tell: Any) -> None:
+    raise KeyError("a fault of ours")
+
+
+@pytest.mark.parametrize("start", dict.fromkeys([START, "spawn"]))
+def test_what_is_told_and_returned_arrives(start: str) -> None:
+    heard: list[Any] = []
+    assert run_in_child(count, heard.append, start) == [1, 2]
+    assert heard == [[0, "é"], [1, "é"], [2, "é"]]
+
+
+@POSIX
+@pytest.mark.parametrize("code", [-signal.SIGSEGV, -signal.SIGKILL, -signal.SIGABRT, 3, 0])
+def test_a_child_that_dies_is_told_of(code: int) -> None:
+    heard: list[Any] = []
+    with pytest.raises(ChildDied) as death:
+        run_in_child(partial(die, code), heard.append)
+    assert death.value.code == code and heard == ["begun"]
+
+
+def test_a_fault_of_ours_ends_the_child_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ChildDied) as death:
+        run_in_child(stumble, print)
+    assert death.value.code == 1 and "a fault of ours" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("error", [ValueError("It is broken."), FileNotFoundError("There is none."),
+                                   OSError(28, "No room"), ImportError("no module", name="torch")])
+def test_a_refusal_arrives(error: Exception) -> None:
+    with pytest.raises((ValueError, OSError, ImportError)) as found:
+        run_in_child(partial(fail, error), print)
+    assert str(found.value) == str(error) and getattr(found.value, "name", None) == getattr(error, "name", None)
+
+
+def test_how_a_process_ended_is_said_in_words() -> None:
+    assert "memory ran out" in how_it_ended(-9)
+    assert how_it_ended(-11) == "was ended by signal 11 (Segmentation fault)"
+    assert how_it_ended(3) == "ended by itself (exit code 3)"
+
+
+PROGRAM = """
+import os, sys, time
+from pathlib import Path
+from SAMoraLib.system.child import run_in_child
+
+folder = Path(sys.argv[1])
+
+def work(tell):
+    (folder / "half").write_text("")
+    (folder / "pid").write_text(str(os.getpid()))
+    tell("begun")
+    try:
+        time.sleep(60)
+    finally:
+        time.sleep(0.3)  # for a second signal to come within the cleaning
+        (folder / "half").unlink()
+
+try:
+    run_in_child(work, lambda told: print(told, flush=True))
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def ended_by(folder: Path, *ends: Any) -> int | None:
+    """The exit code of a program that is at work in a child when ``ends`` are done to it."""
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(folder)], stdout=subprocess.PIPE,
+                               env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True)
+    assert process.stdout is not None and process.stdout.readline() == b"begun\n"
+    child = int((folder / "pid").read_text())
+    for end in ends:
+        end(process.pid, child)
+    process.wait(30)
+    for _ in range(1000):
+        if not is_running(child):
+            return process.returncode
+        time.sleep(0.02)
+    os.kill(child, signal.SIGKILL)
+    return None
+
+
+def is_running(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("ends", "code"), [
+    ([lambda parent, child: os.kill(parent, signal.SIGINT)], 130),
+    ([lambda parent, child: os.killpg(parent, signal.SIGINT)], 130),  # as a terminal does
+    ([lambda parent, child: os.kill(child, signal.SIGTERM)], 130),
+    ([lambda parent, child: os.kill(child, signal.SIGHUP)], 130),
+    ([lambda parent, child: os.kill(parent, signal.SIGTERM)], -signal.SIGTERM),
+    ([lambda parent, child: os.killpg(parent, signal.SIGTERM)], -signal.SIGTERM),
+    ([lambda parent, child: os.kill(parent, signal.SIGKILL)], -signal.SIGKILL)])
+def test_whoever_is_told_to_stop_both_end_and_nothing_is_left(tmp_path: Path, ends: list[Any], code: int) -> None:
+    assert ended_by(tmp_path, *ends) == code
+    assert not (tmp_path / "half").exists()
