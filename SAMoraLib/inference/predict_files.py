@@ -20,7 +20,8 @@ from SAMoraLib.inference.restart import DONE, READING, REFUSED, SEGMENTING, Tell
 from SAMoraLib.labels import LabelSet
 from SAMoraLib.preprocessing.input_check import WrongInput, check_input
 from SAMoraLib.request import Job, Options, Request, check_outputs
-from SAMoraLib.volume import Region
+from SAMoraLib.system.quiet import quiet_libraries
+from SAMoraLib.volume import Region, Volume
 from SAMoraLib.volume.io import read_volume, write_segmentation
 
 
@@ -110,6 +111,17 @@ def refusal(error: Exception, job: Job) -> str:
     return str(error)
 
 
+def _read(path: Path, reporter: Reporter) -> Volume:
+    """A volume, of which nobody speaks but the reporter."""
+    told: list[str] = []
+    try:
+        with quiet_libraries():
+            return read_volume(path, told.append)
+    finally:
+        for message in told:
+            reporter.notice(message)
+
+
 def _enter(tell: Tell, number: int, stage: str) -> None:
     tell((number, stage))
 
@@ -121,7 +133,7 @@ def _predict_one(predictor: Predictor, options: Options, job: Job, reporter: Rep
     enter(READING)
     reporter.progress(name, 0.0, "reading")
     check_reading(job.input, options.max_memory)
-    volume = read_volume(job.input, reporter.notice)
+    volume = _read(job.input, reporter)
     enter(SEGMENTING)
     check_input(volume, job.input.name, predictor.preprocessing, reporter.notice, options.assume_hu)
     with fitted_batch(predictor, volume, options.max_memory) as fewer:

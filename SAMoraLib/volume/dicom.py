@@ -19,6 +19,7 @@ from SAMoraLib.volume.dicom_frames import Damaged, Frame, Header, read_header
 from SAMoraLib.volume.dicom_header import INDEX, looks_like_dicom
 from SAMoraLib.volume.dicom_pixels import scale_frames
 from SAMoraLib.volume.right_angles import ORTHOGONAL, are_perpendicular, sheared
+from SAMoraLib.volume.room import require_room
 from SAMoraLib.volume.volume import Volume
 
 ROUNDED_MM = 0.06  # positions are text, often with one decimal
@@ -255,6 +256,7 @@ def _thickness(name: str, frame: Frame) -> float:
 def _voxels(name: str, frames: Sequence[Frame], headers: Mapping[Path, Header]) -> np.ndarray:
     """(D, H, W), of a type that holds the values of every slice."""
     height, width, _ = headers[frames[0].file].shape
+    require_room(name, len(frames) * height * width * max(2, headers[frames[0].file].bits // 8))
     array = np.empty((len(frames), height, width), np.int8)
     try:
         for number, plane in enumerate(_planes(frames, headers)):

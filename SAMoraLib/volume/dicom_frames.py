@@ -6,6 +6,7 @@ C.7.6.2 (image plane), C.7.6.16 (functional groups of multi-frame files), C.11.1
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -16,9 +17,19 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from SAMoraLib.system.streams import one_line
+from SAMoraLib.volume.dicom_codestream import stated_shape
+from SAMoraLib.volume.dicom_nesting import require_shallow
+
 PIXELS = (0x7FE00010, 0x7FE00008, 0x7FE00009)  # integers, float, double
 ITEM, DELIMITER = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 UNDEFINED_LENGTH = 0xFFFFFFFF
+MOST_ELEMENTS, MOST_FRAMES = 10_000, 65_536  # of a file; more is damage, or meant to take for ever
+MOST_BESIDE = 1 << 26  # bytes of a file that are no pixels
+DEFLATED = b"1.2.840.10008.1.2.1.99"  # the transfer syntax; it stands before what is deflated
+META = 132  # where the first element stands, whose value is the length of the elements that are not deflated
+LARGE, PACKED = 1 << 24, 10_000  # bytes of a frame from which it cannot be packed smaller than by this
+WORD = 32  # letters of a code that a message may name
 TAGS = ["SOPClassUID", "Modality", "SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient",
         "PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "Rows", "Columns", "NumberOfFrames",
         "SamplesPerPixel", "BitsAllocated", "PhotometricInterpretation", "RescaleSlope", "RescaleIntercept",
@@ -93,20 +104,27 @@ def read_header(path: Path) -> Header | None:
     """
     try:
         with path.open("rb") as file:
-            found = _elements(file)
-    except (OSError, ValueError, KeyError, AttributeError, NotImplementedError, struct.error, zlib.error) as error:
-        raise Damaged(f"'{path.name}' cannot be read ({error}).") from error
-    return found and _header(path, found)
+            found = _elements(_inflated(file) or file)
+        return found and _header(path, found)
+    except (Damaged, MemoryError):
+        raise
+    except Exception as error:  # pydicom raises whatever it stumbles over
+        raise Damaged(f"'{path.name}' cannot be read ({type(error).__name__}: {error}).") from error
 
 
 def _elements(file: BinaryIO) -> Any:
     """The wanted elements before the pixels, which are only measured; None for what is no image."""
     from pydicom.filereader import read_partial
-    from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+    from pydicom.uid import UID
 
     lengths: list[int] = []
+    count = 0
 
     def at_pixels(tag: Any, vr: str | None, length: int) -> bool:
+        nonlocal count
+        count += 1
+        if count > MOST_ELEMENTS:
+            raise ValueError(f"it has more than {MOST_ELEMENTS} elements")
         if tag in PIXELS:
             lengths.append(length)
         return tag in PIXELS
@@ -118,10 +136,57 @@ def _elements(file: BinaryIO) -> Any:
         if "Rows" in data or not known or any(name.endswith("Image Storage") for name in known):
             raise ValueError("it ends before its pixels")
         return None
-    if data.file_meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-        file.seek(8 if data.original_encoding[0] else 12, 1)
-        _require_pixels(file, lengths[0], data)
+    before = file.tell()
+    file.seek(8 if data.original_encoding[0] else 12, 1)
+    _require_pixels(file, lengths[0], data)
+    _require_elements(file, before, data)
     return data
+
+
+def _require_elements(file: BinaryIO, before: int, data: Any) -> None:
+    """Refuse what GDCM, which reads all of a file, does not survive; ``file`` stands behind the pixels."""
+    implicit, little = data.original_encoding
+    behind = file.tell()
+    left = file.seek(0, 2) - behind
+    if before + left > MOST_BESIDE:
+        raise ValueError(f"it holds {before + left} bytes beside its pixels")
+    file.seek(0)
+    head = file.read(before)
+    start = META if head[META - 4:META] == b"DICM" else 0
+    order = "<" if little is not False else ">"
+    while head[start:start + 2] == b"\x02\x00":  # the file's own elements, which always say their VR
+        at = start + (8 if head[start + 4:start + 6] in (b"OB", b"UN", b"SQ", b"UT") else 6)
+        size = 4 if at == start + 8 else 2
+        start = at + size + int.from_bytes(head[at:at + size], "little")
+    require_shallow(head, not implicit, order, start)
+    file.seek(behind)
+    require_shallow(file.read(left), not implicit, order)
+
+
+def _inflated(file: BinaryIO) -> BinaryIO | None:
+    """A deflated file as one that is not, no longer than its header says; None where it is not deflated."""
+    start = file.read(1 << 12)
+    file.seek(0)
+    if DEFLATED not in start:
+        return None
+    length = META + 12 + int.from_bytes(start[META + 8:META + 12], "little")
+    plain = file.read(min(length, len(start))).replace(DEFLATED, DEFLATED[:-3] + b"\0\0\0")
+    stream, packed = zlib.decompressobj(-zlib.MAX_WBITS), file.read()
+    data = plain + stream.decompress(packed, MOST_BESIDE)
+    allowed = MOST_BESIDE + _pixel_bytes(_first_elements(data))
+    while (rest := stream.unconsumed_tail) and len(data) <= allowed:
+        data += stream.decompress(rest, allowed + 1 - len(data))
+    if len(data) > allowed:
+        raise ValueError("it is longer than its header says")
+    if not stream.eof:
+        raise ValueError("it is cut short")
+    return io.BytesIO(data)
+
+
+def _first_elements(data: bytes) -> Any:
+    from pydicom.filereader import read_partial
+
+    return read_partial(io.BytesIO(data), lambda tag, *_: tag in PIXELS, force=True, specific_tags=_tags())
 
 
 @cache
@@ -131,23 +196,39 @@ def _tags() -> list[Any]:
     return [Tag(name) for name in TAGS]
 
 
+def _pixel_bytes(data: Any) -> int:
+    """What all frames take.
+
+    Raises:
+        ValueError: the header does not say it, or says what cannot be.
+    """
+    rows, columns, bits = int(data.Rows), int(data.Columns), int(data.BitsAllocated)
+    samples, frames = int(data.get("SamplesPerPixel") or 1), int(data.get("NumberOfFrames") or 1)
+    if min(rows, columns, bits, samples) < 1 or not 1 <= frames <= MOST_FRAMES:
+        raise ValueError("it does not say how many pixels it has")
+    return -(-rows * columns * samples * frames * bits // 8)
+
+
 def _require_pixels(file: BinaryIO, length: int, data: Any) -> None:
-    """Refuse pixels that are fewer than the header says; ``file`` stands at the first."""
-    start = file.tell()
+    """Refuse pixels that are fewer than the header says; ``file`` stands at the first, and then behind the last."""
+    start, expected = file.tell(), _pixel_bytes(data)
     left = file.seek(0, 2) - start
     if length == UNDEFINED_LENGTH:
         file.seek(start)
-        fragments = sum(1 for _ in _fragments(file, left, ">" if data.original_encoding[1] is False else "<")) - 1
-        if fragments < int(data.get("NumberOfFrames") or 1):
+        frames = int(data.get("NumberOfFrames") or 1)
+        fragments = list(_fragments(file, left, ">" if data.original_encoding[1] is False else "<", _shape(data)))[1:]
+        if len(fragments) < frames or LARGE < expected // frames > PACKED * sum(fragments) // frames:
             raise ValueError("some of its pixels are missing")
-        return
-    pixels = data.Rows * data.Columns * (data.get("SamplesPerPixel") or 1) * int(data.get("NumberOfFrames") or 1)
-    if min(length, left) < -(-pixels * data.BitsAllocated // 8):
+    elif min(length, left) < expected:
         raise ValueError("some of its pixels are missing")
+    else:
+        file.seek(start + length)
 
 
-def _fragments(file: BinaryIO, left: int, order: str) -> Iterator[int]:
-    """Lengths of the items of encapsulated pixels, the table of offsets first."""
+def _fragments(file: BinaryIO, left: int, order: str, shape: tuple[int, int, int]) -> Iterator[int]:
+    """Lengths of the items of encapsulated pixels, the table of offsets first; none that is compressed may state
+    another shape than the header's.
+    """
     while left >= 8:
         group, element, length = struct.unpack(f"{order}HHI", file.read(8))
         left -= 8 + length
@@ -155,24 +236,36 @@ def _fragments(file: BinaryIO, left: int, order: str) -> Iterator[int]:
             return
         if (group, element) != ITEM or left < 0:
             break
+        start = file.tell()
+        if stated_shape(file) not in (None, shape):
+            raise ValueError("its pixels are of another size than its header says")
         yield length
-        file.seek(length, 1)
+        file.seek(start + length)
     raise ValueError("some of its pixels are missing")
+
+
+def _shape(data: Any) -> tuple[int, int, int]:
+    return int(data.Rows), int(data.Columns), int(data.get("SamplesPerPixel") or 1)
 
 
 def _header(path: Path, data: Any) -> Header:
     from pydicom.uid import UID
 
     try:
-        shape = int(data.Rows), int(data.Columns), int(data.get("SamplesPerPixel") or 1)
+        shape = _shape(data)
         count = int(data.get("NumberOfFrames") or 1)
         bits = int(data.BitsAllocated)
     except (AttributeError, TypeError, ValueError) as error:
         raise Damaged(f"'{path.name}' does not say how many pixels it has.") from error
     frames = tuple(_frame(path, number, levels) for number, levels in enumerate(_levels(data, count)))
-    return Header(path, str(data.get("SeriesInstanceUID") or ""), str(data.get("Modality") or ""), shape, bits,
-                  str(data.get("PhotometricInterpretation") or ""), "ModalityLUTSequence" in data,
+    return Header(path, str(data.get("SeriesInstanceUID") or ""), _word(data, "Modality"), shape, bits,
+                  _word(data, "PhotometricInterpretation"), "ModalityLUTSequence" in data,
                   UID(data.get("SOPClassUID") or "").name, frames)
+
+
+def _word(data: Any, name: str) -> str:
+    """A code, as far as a sentence can hold it."""
+    return one_line(str(data.get(name) or ""))[:WORD]
 
 
 def _levels(data: Any, count: int) -> Iterator[list[Any]]:

@@ -6,6 +6,7 @@ nibabel reads the header. Fields are those of nifti1.h (https://nifti.nimh.nih.g
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from collections.abc import Callable
 from contextlib import closing
@@ -15,6 +16,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from SAMoraLib.volume.right_angles import require_right_angles
+from SAMoraLib.volume.room import require_room
 from SAMoraLib.volume.volume import Volume
 from SAMoraLib.volume.voxel_size import require_voxel_size
 
@@ -29,6 +31,7 @@ MIRRORED_OR_TURNED_MM = 1.0  # two forms that put a corner farther apart than th
 PIXDIM_OFF = 0.01  # relative
 LPS = np.diag([-1.0, -1.0, 1.0])  # NIfTI's axes run to right, anterior, superior
 BLOCK = 1 << 24
+LAST_OFFSET = 1 << 28  # what may lie before the voxels, extensions of the header, is small
 
 
 def read_nifti(path: Path, tell: Tell) -> Volume:
@@ -80,7 +83,7 @@ def stored_bytes(path: Path) -> int:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"'{path.name}' cannot be read; it is damaged.") from error
     size = 4 if _scale(header) else int(header["bitpix"]) // 8
-    return int(np.prod(_shape(path.name, header), dtype=np.int64)) * size
+    return math.prod(_shape(path.name, header)) * size
 
 
 def _open(path: Path) -> BinaryIO:
@@ -127,7 +130,7 @@ def _shape(name: str, header: Any) -> tuple[int, int, int]:
 def _offset(name: str, header: Any) -> int:
     """Where the voxels begin."""
     offset, first = float(header["vox_offset"]), header.sizeof_hdr + 4
-    if not (offset >= first and offset == int(offset)):
+    if not (first <= offset <= LAST_OFFSET and offset == int(offset)):
         raise ValueError(f"'{name}' is damaged: its voxels cannot begin at byte {offset:g}, for its header takes "
                          f"{first}; export it again.")
     return int(offset)
@@ -148,20 +151,21 @@ def _dtype(name: str, header: Any) -> np.dtype:
 
 def _voxels(name: str, file: BinaryIO, offset: int, shape: tuple[int, int, int], kind: np.dtype) -> np.ndarray:
     """(D, H, W) in the machine's byte order; the file must end with the last."""
+    size = math.prod(shape) * kind.itemsize
+    if not isinstance(file, gzip.GzipFile) and (found := file.seek(0, 2)) < offset + size:
+        raise ValueError(f"'{name}' is incomplete: {found} bytes of {offset + size}; copy or export it again.")
+    require_room(name, size)
     array = np.empty(shape[::-1], kind)
     file.seek(offset)
     view, filled = array.reshape(-1).view(np.uint8).data, 0
     while filled < len(view) and (count := file.readinto(view[filled:filled + BLOCK])):  # type: ignore[attr-defined]
         filled += count
-    more = len(file.read(1))
-    while block := file.read(BLOCK):
-        more += len(block)
     if filled < len(view):
         raise ValueError(f"'{name}' is incomplete: {offset + filled} bytes of {offset + len(view)}; copy or export it "
                          "again.")
-    if more:
-        raise ValueError(f"'{name}' is longer than its header says, {offset + filled + more} bytes instead of "
-                         f"{offset + filled}, so that its extents are wrong; export it again.")
+    if file.read(BLOCK):  # and no further, for a small file may unpack to any size
+        raise ValueError(f"'{name}' is longer than its header says, more than {offset + filled} bytes, so that its "
+                         "extents are wrong; export it again.")
     return array.astype(kind.newbyteorder("="), copy=False)
 
 
@@ -182,6 +186,7 @@ def _scaled(name: str, array: np.ndarray, header: Any) -> np.ndarray:
     if not np.isfinite([slope, intercept]).all():
         raise ValueError(f"'{name}' is damaged: its values are scaled by {slope:g} and {intercept:g}; export it again.")
     kind = np.float64 if array.dtype.itemsize > 4 or array.dtype == np.float64 else np.float32
+    require_room(name, array.size * np.dtype(kind).itemsize)
     scaled = np.empty(array.shape, kind)
     for number, plane in enumerate(array):  # in double precision, and never all of it at once
         scaled[number] = plane.astype(np.float64) * slope + intercept

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGBaseline8Bit
 
 import SAMoraLib.inference.predict_files as predict_files_module
 from SAMoraLib.checkpoint import save_model
@@ -16,6 +18,8 @@ from SAMoraLib.inference.predict_files import predict_files, refusal
 from SAMoraLib.request import Job, Options, Request
 from SAMoraLib.volume import Region, Volume
 from SAMoraLib.volume.io import read_volume, write_volume
+from Testing.library.volume import dicom_files as files
+from Testing.library.volume.test_dicom_codestream import jpeg
 from Testing.small import small_card, small_model
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -65,6 +69,24 @@ def test_refused_volumes_are_counted_and_the_others_written(checkpoint: Path, tm
     assert progress[0] == 0 and progress[-1] == 1 and progress == sorted(progress)
     seconds = [event["seconds"] for event in events if event["event"] == "result"]
     assert all(0 <= second < 60 for second in seconds)
+
+
+def test_nothing_is_printed_but_our_sentences(checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+                                              ) -> None:
+    """Whatever a decoder says of a damaged file by itself."""
+
+    def damaged(number: int, data: Any) -> None:
+        data.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+        data.PixelData = encapsulate([b"\xff\xd8" + jpeg(8, 9, 1, 0xC0)[14:] + b"\xff\xda\0\x08\1\1\0\0\0\0\xff\xd9"])
+        data["PixelData"].VR, data["PixelData"].is_undefined_length = "OB", True
+
+    path = write_ct(tmp_path / "cut.mha")
+    path.write_bytes(path.read_bytes()[:-1])
+    jobs = [Job(source, tmp_path / f"{number}.nrrd")
+            for number, source in enumerate((path, files.series(tmp_path / "ct", damaged, 3)))]
+    assert predict_files(Request(tuple(jobs), checkpoint, options=Options(device="cpu"))) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 2 and lines[0].startswith("samora: 'cut.mha'") and "The DICOM series in 'ct'" in lines[1]
 
 
 def test_where_all_is_well_none_is_refused(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import struct
+import tracemalloc
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom.uid import RLELossless
+from pydicom.dataset import FileDataset
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+    RLELossless,
+)
 
+from SAMoraLib.volume import dicom_frames
 from SAMoraLib.volume.dicom_frames import Damaged, Header, read_header
+from SAMoraLib.volume.io import read_volume
 from Testing.library.volume import dicom_files as files
+from Testing.refusals import refusal
 
 
 def header(path: Path) -> Header:
@@ -107,3 +120,113 @@ def test_missing_pixels_are_noticed(tmp_path: Path, compressed: bool, lost: int)
 def test_a_file_that_cannot_be_opened_is_damaged(tmp_path: Path) -> None:
     with pytest.raises(Damaged, match=r"'none.dcm' cannot be read"):
         read_header(tmp_path / "none.dcm")
+
+
+# Files that are meant to do harm
+
+
+def written(path: Path, edit: Callable[[FileDataset], None] = lambda data: None) -> bytes:
+    data = files.slice_file(0)
+    edit(data)
+    return files.save(data, path).read_bytes()
+
+
+def with_elements(path: Path, extra: bytes) -> Path:
+    """More elements before the pixels."""
+    data = written(path)
+    place = data.rindex(b"\xe0\x7f\x10\0OW")
+    path.write_bytes(data[:place] + extra + data[place:])
+    return path
+
+
+def damage(path: Path) -> str:
+    with pytest.raises(Damaged) as error:
+        read_header(path)
+    return str(error.value)
+
+
+def test_elements_without_end_are_not_waited_for(tmp_path: Path) -> None:
+    tiny = b"".join(struct.pack("<HH", 0x7001, 0x1000 + number) + b"SS\2\0\0\0" for number in range(30_000))
+    assert "more than 10000 elements" in damage(with_elements(tmp_path / "a.dcm", tiny))
+    assert read_header(with_elements(tmp_path / "b.dcm", tiny[:10 * 3000])) is not None
+
+
+@pytest.mark.parametrize("length", [0x7FFFFFFE, 0xFFFFFFFE, 1 << 20])
+def test_an_element_of_absurd_length_is_damage(tmp_path: Path, length: int) -> None:
+    absurd = struct.pack("<HH", 0x7001, 0x1001) + b"OB\0\0" + struct.pack("<I", length) + b"xx"
+    assert "it ends before its pixels" in damage(with_elements(tmp_path / "a.dcm", absurd))
+
+
+@pytest.mark.parametrize(("name", "value"), [("Rows", 0), ("Columns", 0), ("BitsAllocated", 0), ("NumberOfFrames", -1),
+                                             ("NumberOfFrames", 2_000_000_000), ("Rows", 65535)])
+def test_frames_without_end_or_pixels_are_damage(tmp_path: Path, name: str, value: int) -> None:
+    """Also where no pixels at all would be enough for them."""
+
+    def edit(data: FileDataset) -> None:
+        setattr(data, name, value)
+
+    written(tmp_path / "a.dcm", edit)
+    assert "how many pixels it has" in (message := damage(tmp_path / "a.dcm")) or "are missing" in message
+
+
+def test_what_follows_the_pixels_has_a_limit(tmp_path: Path) -> None:
+    data = written(tmp_path / "a.dcm") + struct.pack("<HH", 0xFFFC, 0xFFFC) + b"OB\0\0" + struct.pack("<I", 1 << 27)
+    with (tmp_path / "a.dcm").open("wb") as file:
+        file.write(data)
+        file.truncate(len(data) + (1 << 27))
+    assert "bytes beside its pixels" in damage(tmp_path / "a.dcm")
+
+
+def deflate(data: bytes, behind: int = 0) -> bytes:
+    """A file with everything behind its own elements deflated, and ``behind`` zeros more."""
+    length = 144 + struct.unpack_from("<I", data, 140)[0]
+    meta, old, new = data[:length], ExplicitVRLittleEndian.encode(), DeflatedExplicitVRLittleEndian.encode()
+    size, place = len(old) + len(old) % 2, meta.index(old)
+    meta = meta[:place - 2] + struct.pack("<H", len(new)) + new + meta[place + size:]
+    meta = meta[:140] + struct.pack("<I", len(meta) - 144) + meta[144:]
+    stream = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    packed = [stream.compress(data[length:])]
+    packed += [stream.compress(bytes(1 << 24)) for _ in range(behind >> 24)]
+    return meta + b"".join(packed) + stream.flush()
+
+
+def test_a_deflated_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(deflate(written(tmp_path / "a.dcm")))
+    found = header(tmp_path / "a.dcm")
+    assert (found.shape, found.modality) == ((8, 9, 1), "CT")
+
+
+def test_no_more_is_inflated_than_the_header_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicom_frames, "MOST_BESIDE", 1 << 20)
+    data = written(tmp_path / "a.dcm") + struct.pack("<HH", 0xFFFC, 0xFFFC) + b"OB\0\0" + struct.pack("<I", 1 << 28)
+    (tmp_path / "a.dcm").write_bytes(deflate(data, 1 << 28))
+    tracemalloc.start()
+    assert "longer than its header says" in damage(tmp_path / "a.dcm")
+    assert tracemalloc.get_traced_memory()[1] < 1 << 25
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("cut", [1, 100, 200])
+def test_a_deflated_file_that_is_cut_is_damage(tmp_path: Path, cut: int) -> None:
+    (tmp_path / "a.dcm").write_bytes(deflate(written(tmp_path / "a.dcm"))[:-cut])
+    damage(tmp_path / "a.dcm")
+
+
+def test_a_code_that_steers_a_terminal_is_spelt_out(tmp_path: Path) -> None:
+    data = written(tmp_path / "a.dcm").replace(b"MONOCHROME2 ", b"\x1b[2J\x1b]0;x\x07  ")
+    (tmp_path / "a.dcm").write_bytes(data)
+    assert header(tmp_path / "a.dcm").photometric.isprintable()
+
+
+def test_an_index_leads_nowhere(tmp_path: Path) -> None:
+    """A DICOMDIR may name files outside of its folder; no file is read because an index names it."""
+    files.series(tmp_path / "outside")
+    (tmp_path / "disk").mkdir()
+    index = files.slice_file(0)
+    index.file_meta.MediaStorageSOPClassUID = index.SOPClassUID = MediaStorageDirectoryStorage
+    del index.PixelData, index.Rows
+    index.DirectoryRecordSequence = [files.group(ReferencedFileID=["..", "outside", "IM0000.dcm"])]
+    files.save(index, tmp_path / "disk/DICOMDIR")
+    assert "holds no DICOM series" in refusal(lambda: read_volume(tmp_path / "disk"))
+    files.save(index, tmp_path / "disk/index.dcm")  # under another name, too
+    assert "holds no DICOM series" in refusal(lambda: read_volume(tmp_path / "disk"))

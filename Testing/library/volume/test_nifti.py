@@ -127,6 +127,66 @@ def test_a_file_is_whole_whatever_its_voxels_take(tmp_path: Path, kind: type) ->
     assert f"is incomplete: {expected - 1} bytes of {expected}" in refusal(lambda: read_voxels(path))
 
 
+# A small file may claim to be large, or unpack to anything
+
+
+def bomb(path: Path, **fields: Any) -> Path:
+    """A NIfTI with fields changed and 256 MiB of zeros behind it, which pack to a thousandth."""
+    Nifti1Image(VOXELS, np.eye(4)).to_filename(path.with_suffix(""))
+    data = path.with_suffix("").read_bytes()
+    header = Nifti1Header(data[:348], check=False)
+    for name, value in fields.items():
+        header[name] = value
+    with gzip.open(path, "wb", 1) as file:
+        file.write(header.binaryblock + data[348:])
+        for _ in range(16):
+            file.write(bytes(1 << 24))
+    return path
+
+
+def test_no_more_is_unpacked_than_tells_that_it_is_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, read = bomb(tmp_path / "v.nii.gz"), [0]
+    opened = gzip.GzipFile.read
+
+    def counted(self: gzip.GzipFile, size: int = -1) -> bytes:
+        data = opened(self, size)
+        read[0] += len(data)
+        return data
+
+    monkeypatch.setattr(gzip.GzipFile, "read", counted)
+    assert "longer than its header says, more than 1360 bytes" in refusal(lambda: read_volume(path))
+    assert read[0] < 1 << 25
+
+
+@pytest.mark.parametrize("offset", [1e9, 1e15, 1e30, -352, np.inf, np.nan])
+def test_voxels_do_not_begin_far_away(tmp_path: Path, offset: float) -> None:
+    path = bomb(tmp_path / "v.nii.gz", vox_offset=offset)
+    assert "its voxels cannot begin at byte" in refusal(lambda: read_volume(path))
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_memory_is_not_taken_for_what_is_announced(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+                                                   ) -> None:
+    path = tmp_path / f"v{ending}"
+    Nifti1Image(VOXELS, np.eye(4)).to_filename(path)
+    data = bytearray(gzip.decompress(path.read_bytes()) if ending == ".nii.gz" else path.read_bytes())
+    data[40:56] = np.array([3, 32767, 32767, 32767, 1, 1, 1, 1], "<i2").tobytes()
+    path.write_bytes(gzip.compress(data) if ending == ".nii.gz" else data)
+    monkeypatch.setattr(np, "empty", lambda *_: pytest.fail("memory is taken"))
+    message = refusal(lambda: read_volume(path))
+    assert "is incomplete: 1360 bytes of 70362301923678" in message or "takes 65530.0 GiB" in message
+    assert stored_bytes(path) == 2 * 32767**3
+
+
+def test_sizes_whose_product_overflows_are_refused(tmp_path: Path) -> None:
+    Nifti2Image(VOXELS, np.eye(4)).to_filename(tmp_path / "v.nii")
+    data = bytearray((tmp_path / "v.nii").read_bytes())
+    data[16:48] = np.array([3, 2**32, 2**32, 2**31], "<i8").tobytes()
+    (tmp_path / "v.nii").write_bytes(data)
+    assert "is incomplete" in refusal(lambda: read_volume(tmp_path / "v.nii"))
+    assert stored_bytes(tmp_path / "v.nii") == 2**96
+
+
 # The header may contradict itself, or the file
 
 
