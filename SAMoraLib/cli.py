@@ -30,6 +30,8 @@ from SAMoraLib.card import Card, read_card
 from SAMoraLib.request import PRECISIONS, Options, Request, plan_jobs
 from SAMoraLib.system.allocator import keep_freed_memory
 from SAMoraLib.system.garbage import without_collector
+from SAMoraLib.system.memory import address_space_left
+from SAMoraLib.system.out_of_memory import is_out_of_memory
 from SAMoraLib.system.parent import INTERRUPTED, end_with_parent
 from SAMoraLib.system.ranks import rank_and_world, share_of
 from SAMoraLib.system.streams import lost_output, one_line, unfailing_streams
@@ -37,6 +39,7 @@ from SAMoraLib.variants import EXPERTS
 from SAMoraLib.volume.io import LABEL_FORMATS
 
 DONE, REFUSED = 0, 1
+LEAST_TO_START = 1 << 30  # bytes of address space: torch, SimpleITK and scipy map nearly as much before any work
 CT_ABDOMEN = Path(__file__).with_name("checkpoints") / "ct_abdomen.safetensors"
 
 
@@ -61,16 +64,24 @@ def _output_is_lost() -> bool:
 def _run(options: argparse.Namespace) -> int:
     try:
         return int(options.command(options))
-    except (ValueError, OSError) as error:
-        _refuse(options, str(error))
-        return REFUSED
-    except ImportError as error:
-        _refuse(options, f"The Python package '{error.name}' is missing or damaged; install it, in 3D Slicer with the "
-                         "module's setup, elsewhere with pip.")
+    except (ValueError, OSError, ImportError, RuntimeError, MemoryError, SystemError) as error:
+        if (why := _why_refused(error)) is None:
+            raise
+        _refuse(options, why)
         return REFUSED
     except KeyboardInterrupt:
         print("samora: interrupted; volumes that were finished are written, the others are not.", file=sys.stderr)
         return INTERRUPTED
+
+
+def _why_refused(error: Exception) -> str | None:
+    """One sentence for whoever asked; None for a fault of ours."""
+    if is_out_of_memory(error):
+        return "There is not enough memory; close other programs, or allow this one more where a limit is set to it."
+    if isinstance(error, ImportError):
+        return (f"The Python package '{error.name}' is missing or damaged; install it, in 3D Slicer with the module's "
+                "setup, elsewhere with pip.")
+    return str(error) if isinstance(error, (ValueError, OSError)) else None
 
 
 def _refuse(options: argparse.Namespace, message: str) -> None:
@@ -83,6 +94,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = argparse.ArgumentParser(prog="samora", description="Segment the organs of CT and MR volumes. Research "
                                      "use only, not a medical device.")
+    vars(parser)["color"] = False  # Python 3.14 would colour its help, and the streams spell escape sequences out
     parser.add_argument("--version", action="version", version=f"samora {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_predict(commands)
@@ -171,7 +183,13 @@ def _compute_and_tell(request: Request, as_json: bool, tell: Callable[[Any], Non
 
 
 def start_computing() -> None:
-    """What a program may do that has the process to itself."""
+    """What a program may do that has the process to itself.
+
+    Raises:
+        MemoryError: there is no room for the libraries, of which some would end the process, and some try for ever.
+    """
+    if (left := address_space_left()) is not None and left < LEAST_TO_START:
+        raise MemoryError
     keep_freed_memory()
     os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")  # else it searches all packages for devices
     with without_collector():
@@ -238,7 +256,7 @@ def describe(card: Card) -> str:
         "licence": card.licence,
         "description": card.description,
     }
-    return "\n".join(f"{name:12} {value}" for name, value in lines.items() if value)
+    return "\n".join(f"{name:12} {one_line(str(value))}" for name, value in lines.items() if value)
 
 
 def _listed(values: Mapping[str, Any]) -> str:
@@ -258,7 +276,7 @@ def _merge(options: argparse.Namespace) -> int:
     from SAMoraLib.checkpoint import merge
 
     merge(options.checkpoint, options.output, options.base, options.half)
-    print(options.output)
+    print(one_line(str(options.output)))
     return DONE
 
 
@@ -289,7 +307,7 @@ def _import(options: argparse.Namespace) -> int:
     _report(published.report(), options.json)
     import_published(published, options.base, output)
     if not options.json:
-        print(output)
+        print(one_line(str(output)))
     return DONE
 
 
@@ -300,7 +318,7 @@ def _report(found: dict[str, Any], as_json: bool) -> None:
         return
     for name, value in found.items():
         text = ", ".join(map(str, value)) if isinstance(value, list) else value
-        print(f"{name.replace('_', ' '):16} {'none' if text is None else text}")
+        print(f"{name.replace('_', ' '):16} {'none' if text is None else one_line(str(text))}")
 
 
 def _add_export(commands: argparse._SubParsersAction) -> None:
@@ -319,6 +337,6 @@ def _export(options: argparse.Namespace) -> int:
 
     tensors = export_checkpoint(options.checkpoint, options.format, options.output, options.base)
     for sentence in told_on_export(options.checkpoint, options.format):
-        print(f"samora: {sentence}", file=sys.stderr)
-    print(f"{options.output}: {len(tensors)} tensors of {', '.join(stored_types(tensors))}")
+        print(f"samora: {one_line(sentence)}", file=sys.stderr)
+    print(f"{one_line(str(options.output))}: {len(tensors)} tensors of {', '.join(stored_types(tensors))}")
     return DONE

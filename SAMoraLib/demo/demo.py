@@ -14,6 +14,8 @@ from SAMoraLib.demo.overlay import write_overlay
 from SAMoraLib.demo.phantom import make_phantom
 from SAMoraLib.inference.organ_table import OrganRow, organ_table
 from SAMoraLib.inference.predictor import Predictor
+from SAMoraLib.system.files import atomic_write
+from SAMoraLib.system.streams import one_line
 from SAMoraLib.volume.io import write_segmentation, write_volume
 
 CHECKPOINT = Path(__file__).with_name("demo.safetensors")
@@ -38,12 +40,13 @@ def run_demo(seed: int, output: Path, as_json: bool = False) -> float:
     write_volume(phantom.ct, output / "ct.nii.gz")
     write_segmentation(segmentation, predictor.labels, output / "segmentation.seg.nrrd")
     write_segmentation(segmentation, predictor.labels, output / "segmentation.nii.gz")
-    write_overlay(phantom.ct, segmentation, predictor.labels, output / "overlay.png", WINDOW,
-                  f"Phantom abdomen {seed}: {model.variant.name}, mean Dice {mean:.3f}")
+    with atomic_write(output / "overlay.png", ".png") as picture:
+        write_overlay(phantom.ct, segmentation, predictor.labels, picture, WINDOW,
+                      f"Phantom abdomen {seed}: {model.variant.name}, mean Dice {mean:.3f}")
     rows = organ_table(segmentation, predictor.labels, phantom.ct)
     print(_table(rows, dice))
-    print(f"\nMean Dice {mean:.3f}. Written to {output}: ct.nii.gz, segmentation.seg.nrrd, segmentation.nii.gz, "
-          "overlay.png")
+    print(f"\nMean Dice {mean:.3f}. Written to {one_line(str(output))}: ct.nii.gz, segmentation.seg.nrrd, "
+          "segmentation.nii.gz, overlay.png")
     if as_json:
         organs = {row.name: {"dice": round(dice[row.name], 4), "volume_ml": round(row.volume_ml, 1),
                              "found": row.found} for row in rows}

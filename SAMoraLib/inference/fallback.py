@@ -8,19 +8,10 @@ import torch
 
 from SAMoraLib.inference.predictor import Confidence, Predictor, Progress
 from SAMoraLib.request import Job
+from SAMoraLib.system.out_of_memory import is_out_of_memory
 from SAMoraLib.volume import Volume
 
 Notice = Callable[[str], None]
-
-# What torch says, by device and system: CUDA and MPS, Linux, Windows, cuBLAS.
-PHRASES = ("out of memory", "allocate memory", "not enough memory", "bad_alloc", "ALLOC_FAILED")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says so; torch has no type for it that all its versions and devices share."""
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError)
-                                              and any(phrase in str(error) for phrase in PHRASES))
-
 
 def move_within_memory(predictor: Predictor, device: torch.device, notice: Notice) -> None:
     """Take the model to ``device``, or leave it on the CPU if it does not fit there."""

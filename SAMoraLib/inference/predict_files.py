@@ -11,7 +11,7 @@ from pathlib import Path
 from SAMoraLib.card import Card, cards_in, read_card
 from SAMoraLib.checkpoint import load_model
 from SAMoraLib.inference.device import check_precision, choose_device
-from SAMoraLib.inference.fallback import is_out_of_memory, move_within_memory, predict_within_memory
+from SAMoraLib.inference.fallback import move_within_memory, predict_within_memory
 from SAMoraLib.inference.memory import check_reading, fitted_batch
 from SAMoraLib.inference.organ_table import organ_table
 from SAMoraLib.inference.predictor import Predictor
@@ -20,6 +20,7 @@ from SAMoraLib.inference.restart import DONE, READING, REFUSED, SEGMENTING, Tell
 from SAMoraLib.labels import LabelSet
 from SAMoraLib.preprocessing.input_check import WrongInput, check_input
 from SAMoraLib.request import Job, Options, Request, check_outputs
+from SAMoraLib.system.out_of_memory import is_out_of_memory
 from SAMoraLib.system.quiet import quiet_libraries
 from SAMoraLib.volume import Region, Volume
 from SAMoraLib.volume.io import read_volume, write_segmentation
@@ -66,7 +67,7 @@ def predict_files(request: Request, as_json: bool = False, tell: Tell = tell_nob
         except WrongInput as error:
             reporter.failure(str(job.input), f"{error}{suggestion(error.looks_like, kept)}")
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
-            reporter.failure(str(job.input), refusal(error, job))
+            reporter.failure(str(job.input), refusal(error, job, predictor.device.type))
         refused += 1
         tell((number, REFUSED))
     return refused
@@ -100,14 +101,15 @@ def suggestion(modality: str, folder: Path) -> str:
     return f" For {modality} there is the model '{names[0]}'." if names else ""
 
 
-def refusal(error: Exception, job: Job) -> str:
+def refusal(error: Exception, job: Job, device: str) -> str:
     """Why a volume was not segmented, in one sentence."""
     if is_out_of_memory(error):
         return (f"'{job.input.name}' does not fit into memory, not even slice by slice on the CPU; close other "
                 "programs, or crop or resample it.")
     if isinstance(error, RuntimeError):  # torch: a device that failed
         cause = (str(error).splitlines() or ["an unknown error"])[0].rstrip(".")
-        return f"'{job.input.name}' could not be segmented ({cause}); choose the CPU as the device."
+        way = "choose the CPU as the device" if device != "cpu" else "try again, and if it stays so, report it"
+        return f"'{job.input.name}' could not be segmented ({cause}); {way}."
     return str(error)
 
 

@@ -33,7 +33,7 @@ class Reporter:
         if self.as_json or not sys.stderr.isatty():
             return
         if self.bar is None:
-            self.bar = tqdm(total=100, desc=volume, unit="%", leave=False, file=sys.stderr)
+            self.bar = tqdm(total=100, desc=one_line(volume), unit="%", leave=False, file=sys.stderr)
         self.bar.update(round(100 * fraction) - self.bar.n)
 
     def result(self, volume: str, output: Path, rows: Sequence[OrganRow], seconds: float) -> None:
@@ -69,5 +69,5 @@ def format_table(rows: Sequence[OrganRow]) -> str:
     for row in rows:
         found = f"{row.volume_ml:12.1f}{row.mean_intensity:10.1f}" if row.found else f"{'not found':>12}"
         sure = f"{row.confidence:12.2f}" if row.confidence is not None else ""
-        lines.append(f"  {row.title:16}{found}{sure}")
+        lines.append(f"  {one_line(row.title):16}{found}{sure}")
     return "\n".join(lines)

@@ -6,17 +6,28 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 ROOT = Path("/")  # of the files below
+ADDRESS_SPACE = "Max address space"
 # In a control group's folder: its limit, what it takes, and the key in memory.stat of what it would give back at once.
 VERSION_2 = ("memory.max", "memory.current", "inactive_file")
 VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 
 
 def available_bytes(root: Path = ROOT) -> int | None:
-    """What may still be taken: free on the machine, and allowed to every control group around this process, as
-    containers and cluster jobs have them. None where the system does not say.
+    """What may still be taken: free on the machine, and allowed to this process and to every control group around it,
+    as containers and cluster jobs have them. None where the system does not say.
     """
-    free = _kilobytes(root / "proc/meminfo", "MemAvailable:")
-    return min((room for room in (free, *_rooms(root)) if room is not None), default=None)
+    rooms = (_kilobytes(root / "proc/meminfo", "MemAvailable:"), address_space_left(root), *_rooms(root))
+    return min((room for room in rooms if room is not None), default=None)
+
+
+def address_space_left(root: Path = ROOT) -> int | None:
+    """What this process may still map, where ``ulimit -v`` or a cluster's queue limits it; None without a limit."""
+    line = next((line for line in _lines(root / "proc/self/limits") if line.startswith(ADDRESS_SPACE)), "")
+    limit = line.removeprefix(ADDRESS_SPACE).split()[:1]
+    taken = _kilobytes(root / "proc/self/status", "VmSize:")
+    if not limit or not limit[0].isdecimal() or taken is None:  # "unlimited" is none
+        return None
+    return max(0, int(limit[0]) - taken)
 
 
 def resident_bytes(root: Path = ROOT) -> int:

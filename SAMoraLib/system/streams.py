@@ -2,12 +2,15 @@
 
 A terminal's code page may lack a name's letters, whoever reads may end early or have closed the stream before, the disk
 behind it may be full. None of this is a fault of the work (torch-free).
+
+Nor does what is printed steer the terminal: texts come from files that anybody may have written.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +18,13 @@ from pathlib import Path
 from typing import Any, TextIO
 
 STANDARD = {"stdin": 0, "stdout": 1, "stderr": 2}
+LAYOUT = ("\n", "\t")
 READER_LEFT = (errno.EPIPE, errno.EBADF)  # nobody wants the rest, and nobody needs to be told
 
 
 class UnfailingStream:
-    """A text stream whose writing never raises: letters that it cannot say are written as ``\\xe9`` or ``\\u60a3``, and
-    what it does not take any more is dropped.
+    """A text stream whose writing never raises and never steers a terminal: letters that it cannot say and characters
+    that are none are written as ``\\xe9`` or ``\\x1b``, and what it does not take any more is dropped.
 
     Attributes:
         lost: why a line was dropped, once one was.
@@ -32,7 +36,7 @@ class UnfailingStream:
 
     def write(self, text: str) -> int:
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
-        self._try("write", text.encode(encoding, "backslashreplace").decode(encoding))
+        self._try("write", spelt_out(text).encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
 
     def flush(self) -> None:
@@ -98,8 +102,19 @@ def lost_output() -> str | None:
             "make room, or send it elsewhere.")
 
 
+def spelt_out(text: str) -> str:
+    """What a program prints, without what would steer a terminal (escape sequences, C0 and C1) or turn the direction of
+    reading. Line ends and tabs stay, and one return to the line's beginning, with which progress bars begin.
+    """
+    bar = text.startswith("\r")
+    parts = re.split("([\n\t])", text[bar:])
+    return "\r" * bar + "".join(part if part in LAYOUT else one_line(part) for part in parts)
+
+
 def one_line(text: str) -> str:
     """Text with names in it, on a line of its own: what would end the line, or steer the terminal, is spelt out."""
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 

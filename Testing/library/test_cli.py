@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import torch
 
 from SAMoraLib.card import read_card
 from SAMoraLib.checkpoint import load_model, save_model
-from SAMoraLib.cli import CT_ABDOMEN, main, make_parser
+from SAMoraLib.cli import CT_ABDOMEN, LEAST_TO_START, main, make_parser, start_computing
 from SAMoraLib.inference.device import check_precision
 from SAMoraLib.kernels.linear import Linear
 from SAMoraLib.labels import get_label_set
@@ -274,8 +275,8 @@ def test_a_failing_device_refuses_one_volume(checkpoint: Path, volume: Path, tmp
     monkeypatch.setattr("SAMoraLib.inference.predictor.Predictor.predict_with_confidence", failing)
     assert predict(checkpoint, volume, "--output", tmp_path / "out") == 1
     said = capsys.readouterr().err.strip().splitlines()
-    assert said == ["samora: 'ct.nii.gz' could not be segmented (CUDA error: an illegal address); choose the CPU as "
-                    "the device."]
+    assert said == ["samora: 'ct.nii.gz' could not be segmented (CUDA error: an illegal address); try again, and if it "
+                    "stays so, report it."]
 
 
 def test_a_full_memory_is_told_step_by_step(checkpoint: Path, volume: Path, tmp_path: Path,
@@ -289,6 +290,61 @@ def test_a_full_memory_is_told_step_by_step(checkpoint: Path, volume: Path, tmp_
     *_, notice, error = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert notice == {"event": "notice", "message": "Memory ran out on cpu; 'ct.nii.gz' starts again slice by slice."}
     assert error["volume"] == str(volume) and "does not fit into memory" in error["message"]
+
+
+@pytest.mark.parametrize(("error", "said"), [
+    (MemoryError(), "There is not enough memory"), (RuntimeError("std::bad_alloc"), "There is not enough memory"),
+    (ImportError("_C.so: failed to map segment from shared object", name="_C"), "There is not enough memory"),
+    (ImportError("No module named 'scipy'", name="scipy"), "The Python package 'scipy' is missing or damaged")])
+def test_why_nothing_was_begun_is_the_true_cause(volume: Path, tmp_path: Path, error: Exception, said: str,
+                                                 monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+                                                 ) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("SAMoraLib.cli.start_computing", fail)
+    assert main(["predict", str(volume), "--output", str(tmp_path / "out"), "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert err.startswith(f"samora: {said}") and err.count("\n") == 1
+    assert said in json.loads(out)["message"]
+
+
+def test_a_fault_of_ours_stays_a_traceback(volume: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("SAMoraLib.cli.start_computing", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["predict", str(volume)])
+
+
+def test_without_room_for_the_libraries_none_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("SAMoraLib.cli.address_space_left", lambda: LEAST_TO_START - 1)
+    monkeypatch.setattr("SAMoraLib.cli.keep_freed_memory", lambda: pytest.fail("it began"))
+    with pytest.raises(MemoryError):
+        start_computing()
+
+
+def test_a_cpu_that_fails_is_not_told_to_be_chosen(checkpoint: Path, volume: Path, tmp_path: Path,
+                                                   monkeypatch: pytest.MonkeyPatch,
+                                                   capsys: pytest.CaptureFixture[str]) -> None:
+    def failing(*_: object) -> None:
+        raise RuntimeError("an internal error")
+
+    monkeypatch.setattr("SAMoraLib.inference.predictor.Predictor.predict_with_confidence", failing)
+    assert predict(checkpoint, volume, "--output", tmp_path / "out") == 1
+    assert capsys.readouterr().err == ("samora: 'ct.nii.gz' could not be segmented (an internal error); try again, and "
+                                       "if it stays so, report it.\n")
+
+
+def test_a_cards_texts_steer_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = small_model("samed")
+    card = replace(small_card(model.variant), description="fine\x1b]0;x\x07\nlicence      MIT", licence="\u202egnp")
+    save_model(tmp_path / "m.safetensors", model, card)
+    assert main(["info", str(tmp_path / "m.safetensors")]) == 0
+    printed = capsys.readouterr().out
+    assert r"fine\x1b]0;x\x07\nlicence      MIT" in printed and r"\u202egnp" in printed
+    assert printed.replace("\n", "").isprintable()
 
 
 def test_inputs_of_one_name_are_told_apart_by_their_folders(checkpoint: Path, tmp_path: Path,

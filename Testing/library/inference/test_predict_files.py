@@ -203,4 +203,4 @@ def test_options_reach_the_predictor(checkpoint: Path, tmp_path: Path, capsys: p
     (OSError("The disk is full."), "The disk is full."),
 ])
 def test_why_a_volume_was_not_segmented_is_one_sentence(error: Exception, sentence: str) -> None:
-    assert refusal(error, JOB) == sentence
+    assert refusal(error, JOB, "cuda") == sentence

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from SAMoraLib.system.memory import available_bytes, resident_bytes
+from SAMoraLib.system.memory import address_space_left, available_bytes, resident_bytes
+from Testing.folders import ROOT
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -69,3 +71,20 @@ def test_this_machine() -> None:
     assert 100 * MIB < resident_bytes() - before < 300 * MIB
     assert 0 < (available_bytes() or 0) < 1 << 50
     assert block[0]
+
+
+@pytest.mark.parametrize(("limit", "left"), [("unlimited", None), (str(3 * GIB), 2 * GIB), (str(GIB // 2), 0)])
+def test_an_address_space_may_be_limited(tmp_path: Path, limit: str, left: int | None) -> None:
+    root = machine(tmp_path, "", **{
+        "proc/self/limits": f"Max cpu time  unlimited  unlimited  s\nMax address space  {limit}  unlimited  bytes\n",
+        "proc/self/status": f"VmSize:\t{MIB} kB\n"})
+    assert address_space_left(root) == left
+    assert available_bytes(root) == (64 * GIB if left is None else left)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="as Linux says it")
+def test_this_processs_own_limit_is_seen() -> None:
+    program = ("import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n"
+               "from SAMoraLib.system.memory import address_space_left; print(address_space_left())")
+    left = int(subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True).stdout)
+    assert GIB // 2 < left < GIB

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 from SAMoraLib.system.streams import UnfailingStream, lost_output, one_line, unfailing_streams
 from Testing.folders import ROOT
@@ -147,3 +150,38 @@ def test_a_stream_is_asked_for_everything_else() -> None:
     ("\x1b[31mred", r"\x1b[31mred"), ("\udcff", r"\udcff"), ("a\u2028b", r"a\u2028b")])
 def test_a_name_stays_on_its_line(text: str, line: str) -> None:
     assert one_line(text) == line
+
+
+@pytest.mark.parametrize(("text", "shown"), [
+    ("\x1b]0;title\x07 \x9b31m", r"\x1b]0;title\x07 \x9b31m"), ("evil\u202egnp.exe", r"evil\u202egnp.exe"),
+    ("a\rb", r"a\rb"), ("one\ntwo\tthree\n", "one\ntwo\tthree\n"), ("\rbar 3%", "\rbar 3%"), ("\r\r", "\r\\r"),
+    ("\x00\x08\x7f\u2066\u2069", r"\x00\x08\x7f\u2066\u2069"), ("", ""), ("患者 é", "患者 é")])
+def test_what_is_printed_steers_no_terminal(monkeypatch: pytest.MonkeyPatch, text: str, shown: str) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    with unfailing_streams():
+        print(text, end="", file=sys.stderr)
+    assert written.getvalue() == shown
+
+
+def test_json_stays_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", written)
+    message = {"message": "\x1b[2J\u202e患者\udcff\n"}
+    with unfailing_streams():
+        print(json.dumps(message))
+        print(json.dumps(message, indent=2))
+    first, rest = written.getvalue().split("\n", 1)
+    assert json.loads(first) == json.loads(rest) == message
+
+
+def test_progress_bars_are_drawn_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, within = io.StringIO(), io.StringIO()
+    for stream in (plain, within):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with unfailing_streams() if stream is within else nullcontext():
+            bar = tqdm(total=2, bar_format="{n_fmt}/{total_fmt}", mininterval=0, leave=False, file=sys.stderr)
+            bar.update(1)
+            bar.update(1)
+            bar.close()
+    assert within.getvalue() == plain.getvalue() != ""
