@@ -1,7 +1,8 @@
 """The command line: ``samora predict | demo | info | merge | import | export``.
 
 Exit codes: 0 everything was done; 1 an input, a checkpoint or an output was refused, with one sentence on standard
-error; 2 the command line was wrong; 130 interrupted. torch is imported only by the commands that compute.
+error; 2 the command line was wrong; 129, 130 or 143 interrupted by SIGHUP, SIGINT or SIGTERM. torch is imported only by
+the commands that compute.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ from SAMoraLib.system.allocator import keep_freed_memory
 from SAMoraLib.system.garbage import without_collector
 from SAMoraLib.system.memory import address_space_left
 from SAMoraLib.system.out_of_memory import is_out_of_memory
-from SAMoraLib.system.parent import INTERRUPTED, end_with_parent
+from SAMoraLib.system.parent import end_with_parent
 from SAMoraLib.system.ranks import rank_and_world, share_of
+from SAMoraLib.system.signals import exit_code, stopping_at_signals
 from SAMoraLib.system.streams import lost_output, one_line, unfailing_streams
 from SAMoraLib.variants import EXPERTS
 from SAMoraLib.volume.io import LABEL_FORMATS
@@ -45,7 +47,7 @@ CT_ABDOMEN = Path(__file__).with_name("checkpoints") / "ct_abdomen.safetensors"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code, which says what was done, whatever became of what was printed."""
-    with unfailing_streams():
+    with unfailing_streams(), stopping_at_signals():
         options = make_parser().parse_args(with_lists_whole(sys.argv[1:] if arguments is None else arguments))
         options.is_program = arguments is None  # which has the process, and may divide it
         end_with_parent()
@@ -69,9 +71,9 @@ def _run(options: argparse.Namespace) -> int:
             raise
         _refuse(options, why)
         return REFUSED
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("samora: interrupted; volumes that were finished are written, the others are not.", file=sys.stderr)
-        return INTERRUPTED
+        return exit_code(stop)
 
 
 def _why_refused(error: Exception) -> str | None:

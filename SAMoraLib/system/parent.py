@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from SAMoraLib.system.signals import exit_code, stopping_at_signals
 from SAMoraLib.system.streams import unfailing_streams
 
 VARIABLE = "SAMORA_END_WITH_PARENT"  # set by a parent that holds the other end of standard input as long as it lives
@@ -18,13 +19,15 @@ INTERRUPTED = 130
 
 
 def run_as_child(program: Callable[[], int]) -> int:
-    """Run a program that ends with its parent: its own exit code, or ``INTERRUPTED`` where it was told to stop."""
-    with unfailing_streams():
+    """Run a program that ends with its parent: its own exit code, or that of the signal by which it was told to stop,
+    which is ``INTERRUPTED`` for the parent's end.
+    """
+    with unfailing_streams(), stopping_at_signals():
         end_with_parent()
         try:
             return program()
-        except KeyboardInterrupt:
-            return INTERRUPTED
+        except KeyboardInterrupt as stop:
+            return exit_code(stop)
 
 
 def end_with_parent() -> None:

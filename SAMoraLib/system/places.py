@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, where the system does not say
-UNFINISHED = 40  # more than the name of an unfinished file takes
+UNFINISHED = 60  # no less than the name of an unfinished file takes
 
 Identity = tuple[int, int]
 

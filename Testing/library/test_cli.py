@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -386,6 +387,25 @@ def test_an_interruption_ends_with_130_and_no_file(checkpoint: Path, volume: Pat
     monkeypatch.setattr("SAMoraLib.inference.predict_files.write_segmentation", interrupted)
     assert predict(checkpoint, volume, "--output", tmp_path / "out") == 130
     assert "interrupted" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+def test_a_signal_ends_it_as_an_interruption(checkpoint: Path, tmp_path: Path, name: str, code: int) -> None:
+    array = np.tile(ct().array, (200, 1, 1))
+    write_volume(Volume(array, (2.0, 3.0, 5.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1)), tmp_path / "ct.nrrd")
+    command = [sys.executable, "-m", "SAMoraLib", "predict", tmp_path / "ct.nrrd", "--output", tmp_path / "out",
+               "--model", checkpoint, "--device", "cpu", "--json", "--batch-size", "1"]
+    with subprocess.Popen([*map(str, command)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+                          ) as child:
+        assert child.stdout is not None and child.stderr is not None
+        while "segmenting" not in child.stdout.readline():
+            pass
+        child.send_signal(getattr(signal, name))
+        said = child.stderr.read()
+    assert child.returncode == code
+    assert "interrupted" in said and "Traceback" not in said
     assert not (tmp_path / "out").exists()
 
 
