@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from SAMoraLib.system.garbage import without_collector
 from SAMoraLib.system.memory import address_space_left
 from SAMoraLib.system.out_of_memory import is_out_of_memory
 from SAMoraLib.system.parent import end_with_parent
+from SAMoraLib.system.processors import look
 from SAMoraLib.system.ranks import rank_and_world, share_of
 from SAMoraLib.system.signals import exit_code, stopping_at_signals
 from SAMoraLib.system.streams import lost_output, one_line, unfailing_streams
@@ -114,8 +116,8 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
                         help="NIfTI, NRRD or MHA file, or a folder with one DICOM series")
     parser.add_argument("--model", type=Path, help="checkpoint, .safetensors (default: the CT abdomen model in the "
                         "package)")
-    parser.add_argument("--request", type=Path, metavar="FILE", help="volumes, model and all options but --json from a "
-                        "JSON file, in place of the command line")
+    parser.add_argument("--request", type=Path, metavar="FILE", help="volumes, model and all options but --resume, "
+                        "--threads and --json from a JSON file, in place of the command line")
     parser.add_argument("--base", type=Path, help="base weights, if the checkpoint leaves them out and they are not "
                         "beside it")
     parser.add_argument("--output", type=Path, default=Path(), help="folder for the label volumes, or for a single "
@@ -139,10 +141,12 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
                         "int8: 8 bits, on a CPU; faster, and a few voxels differ (default: %(default)s)")
     parser.add_argument("--max-memory", type=gibibytes, metavar="GIB", help="the most that the program may take "
                         "(default: what is free)")
+    parser.add_argument("--threads", type=whole_number, metavar="N", help="as many at once on the CPU (default: as "
+                        "there are free processors, unless OMP_NUM_THREADS says how many)")
     parser.add_argument("--assume-hu", action="store_true", help="take the values for HU, also where they do not look "
                         "like it")
     parser.add_argument("--resume", action="store_true", help="leave out volumes whose result, a whole label "
-                        "volume, is there already")
+                        "volume, is there already, and those that another run with --resume is busy with")
     parser.add_argument("--json", action="store_true", help="progress and results as JSON lines on standard output")
     parser.set_defaults(command=_predict, wrong_use=parser.error)
 
@@ -164,22 +168,26 @@ def _predict(options: argparse.Namespace) -> int:
         return DONE
     request = replace(request, jobs=tuple(jobs))
     if not options.is_program:
-        return REFUSED if _compute(request, options.json) else DONE
+        return REFUSED if _compute(options.resume, options.threads, request, options.json) else DONE
     from SAMoraLib.inference.restart import predict_and_restart
 
-    return REFUSED if predict_and_restart(_compute_and_tell, request, options.json) else DONE
+    predict = partial(_compute_and_tell, options.resume, options.threads)
+    return REFUSED if predict_and_restart(predict, request, options.json) else DONE
 
 
-def _compute(request: Request, as_json: bool, *tell: Callable[[Any], None]) -> int:
+def _compute(resume: bool, threads: int | None, request: Request, as_json: bool, *tell: Callable[[Any], None]) -> int:
+    began = look()
     start_computing()  # after the request is found good: torch takes seconds
     from SAMoraLib.inference.predict_files import predict_files
+    from SAMoraLib.inference.threads import FreeThreads
 
-    return predict_files(request, as_json, *tell)
+    return predict_files(request, as_json, resume, FreeThreads(threads, since=began), *tell)
 
 
-def _compute_and_tell(request: Request, as_json: bool, tell: Callable[[Any], None]) -> int:
+def _compute_and_tell(resume: bool, threads: int | None, request: Request, as_json: bool,
+                      tell: Callable[[Any], None]) -> int:
     """In a process of its own, which prints by itself."""
-    refused = _compute(request, as_json, tell)
+    refused = _compute(resume, threads, request, as_json, tell)
     _output_is_lost()
     return refused
 

@@ -17,6 +17,8 @@ from SAMoraLib.inference.organ_table import organ_table
 from SAMoraLib.inference.predictor import Predictor
 from SAMoraLib.inference.reporter import Reporter
 from SAMoraLib.inference.restart import DONE, READING, REFUSED, SEGMENTING, Tell
+from SAMoraLib.inference.sharing import in_turn
+from SAMoraLib.inference.threads import FreeThreads
 from SAMoraLib.labels import LabelSet
 from SAMoraLib.preprocessing.input_check import WrongInput, check_input
 from SAMoraLib.request import Job, Options, Request, check_outputs
@@ -30,10 +32,13 @@ def tell_nobody(told: tuple[int, str]) -> None:
     """Where this process is watched by none that would go on without it."""
 
 
-def predict_files(request: Request, as_json: bool = False, tell: Tell = tell_nobody) -> int:
+def predict_files(request: Request, as_json: bool = False, resume: bool = False, threads: FreeThreads | None = None,
+                  tell: Tell = tell_nobody) -> int:
     """Segment every volume; one that is refused does not stop the others.
 
     Args:
+        resume: leave out what is done, also by another run meanwhile.
+        threads: changes their number by what is free.
         tell: is given the number of a volume and what is done with it whenever that changes, for whoever outlives
             this process (``SAMoraLib.inference.restart``).
 
@@ -58,8 +63,12 @@ def predict_files(request: Request, as_json: bool = False, tell: Tell = tell_nob
     reporter = Reporter(as_json)
     move_within_memory(predictor, device, reporter.notice)
     reporter.event("ready", model=card.name, device=str(predictor.device), volumes=len(request.jobs))
+    predictor.between = threads.adapt if threads else lambda: None
     refused = 0
-    for number, job in enumerate(request.jobs):
+    numbers = {job.output: number for number, job in enumerate(request.jobs)}
+    for job in in_turn(request.jobs, reporter.notice) if resume else request.jobs:
+        number = numbers[job.output]
+        predictor.between()
         try:
             _predict_one(predictor, options, job, reporter, partial(_enter, tell, number))
             tell((number, DONE))

@@ -48,6 +48,7 @@ class Predictor:
 
     Attributes:
         half: run in half precision, bfloat16 on a CPU: faster, on a GPU less memory, and a few voxels differ.
+        between: called between two batches, for what may change then, as the number of threads.
 
     Raises:
         ValueError: the card has no labels or no preprocessing, there is no such way, or the model sees more than a
@@ -69,6 +70,7 @@ class Predictor:
         self.labels: LabelSet = card.labels
         self.preprocessing = card.preprocessing
         self.batch_size, self.half = batch_size, False
+        self.between: Callable[[], None] = lambda: None
         self.move_to(device)
 
     def move_to(self, device: str | torch.device) -> None:
@@ -121,6 +123,7 @@ class Predictor:
         for batch, classes, probabilities in self._found_first(prepared, wanted, targets, kept):
             done += len(classes)
             report(min(1.0, done / wanted.sum()), "segmenting")
+            self.between()
             if not kept[1:].all():
                 classes = kept[classes]
             if inside is not None:

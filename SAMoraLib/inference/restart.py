@@ -24,10 +24,12 @@ class Course:
 
     def __init__(self) -> None:
         self.number, self.stage, self.refused = -1, DONE, 0
+        self.begun: set[int] = set()
 
     def hear(self, told: Sequence[Any]) -> None:
         self.number, self.stage = told
         self.refused += self.stage == REFUSED
+        self.begun.add(self.number)
 
 
 def predict_and_restart(predict: Predict, request: Request, as_json: bool, start: str = START) -> int:
@@ -59,7 +61,7 @@ def predict_and_restart(predict: Predict, request: Request, as_json: bool, start
                 refused += 1
                 job = jobs[course.number]
                 Reporter(as_json).failure(str(job.input), sentence(job, course.stage, death.code))
-        jobs = jobs[course.number + 1:]
+        jobs = tuple(job for number, job in enumerate(jobs) if number not in course.begun)  # not always in their order
     return refused
 
 

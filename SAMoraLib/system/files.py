@@ -52,8 +52,8 @@ def atomic_write(path: str | Path, ending: str = ".tmp") -> Iterator[Path]:
 
 def _require_plain(path: Path) -> None:
     if not stat.S_ISREG(path.lstat().st_mode):
-        raise OSError(f"'{path.parent}' is no safe place: a link was laid there in place of a file that was being written; "
-                      "choose a folder that only you may write to.")
+        raise OSError(f"'{path.parent}' is no safe place: a link was laid there in place of a file that was being "
+                      "written; choose a folder that only you may write to.")
 
 
 def _told(error: OSError, path: Path, unfinished: Path) -> OSError:

@@ -1,4 +1,4 @@
-"""One run at a time in a folder: a lock that the system frees however its holder ends (torch-free).
+"""One run at a time in a folder, or on a file: a lock that the system frees however its holder ends (torch-free).
 
 filelock asks the system for it, on Linux and macOS with flock, on Windows with its own; it is imported when a lock is
 taken, because Slicer installs it with PyTorch. On network folders it holds between the machines if the server keeps
@@ -9,10 +9,15 @@ all.
 from __future__ import annotations
 
 import errno
+import hashlib
+import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from SAMoraLib.system.leftovers import PREFIX
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -28,13 +33,17 @@ class FolderInUse(OSError):
 class FolderLock:
     """The lock of ``folder``; taken once, released once.
 
+    Args:
+        name: of the file that is locked.
+
     Attributes:
         is_taken: whether ``take`` succeeded, also on a disk without locks, and ``release`` has not followed.
         descriptor: what holds the lock, on systems where a child process that inherits it holds the lock with us.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = NAME) -> None:
         self.folder = folder
+        self.name = name
         self.is_taken = False
         self.descriptor: int | None = None
         self._lock: BaseFileLock | None = None
@@ -51,7 +60,7 @@ class FolderLock:
 
         self._made = not self.folder.exists()
         # No file in place of a lock, which a killed process would leave behind.
-        lock = FileLock(self.folder / NAME, blocking=False, fallback_to_soft=False, on_acquired=self._lend)
+        lock = FileLock(self.folder / self.name, blocking=False, fallback_to_soft=False, on_acquired=self._lend)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire()
@@ -85,4 +94,26 @@ class FolderLock:
 
     def _remove(self) -> None:
         with suppress(OSError):
-            (self.folder / NAME).unlink(missing_ok=True)
+            (self.folder / self.name).unlink(missing_ok=True)
+
+
+@contextmanager
+def claimed(output: Path) -> Iterator[bool]:
+    """Inside, no other program that asks by this function has ``output`` for its own: whether it is ours.
+
+    Where no lock can be had it is everybody's; a folder that cannot be written to says so when it is written to.
+    """
+    name = hashlib.sha256(os.fsencode(output.name)).hexdigest()[:16]  # which is short, whatever the output's own is
+    lock = FolderLock(output.parent, f"{PREFIX}{name}.lock")
+    try:
+        lock.take()
+    except FolderInUse:
+        yield False
+        return
+    except OSError:
+        yield True
+        return
+    try:
+        yield True
+    finally:
+        lock.release()

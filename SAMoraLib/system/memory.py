@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+from SAMoraLib.system.control_groups import control_groups, lines_of, number_in
 
 ROOT = Path("/")  # of the files below
 ADDRESS_SPACE = "Max address space"
@@ -22,7 +24,7 @@ def available_bytes(root: Path = ROOT) -> int | None:
 
 def address_space_left(root: Path = ROOT) -> int | None:
     """What this process may still map, where ``ulimit -v`` or a cluster's queue limits it; None without a limit."""
-    line = next((line for line in _lines(root / "proc/self/limits") if line.startswith(ADDRESS_SPACE)), "")
+    line = next((line for line in lines_of(root / "proc/self/limits") if line.startswith(ADDRESS_SPACE)), "")
     limit = line.removeprefix(ADDRESS_SPACE).split()[:1]
     taken = _kilobytes(root / "proc/self/status", "VmSize:")
     if not limit or not limit[0].isdecimal() or taken is None:  # "unlimited" is none
@@ -37,42 +39,20 @@ def resident_bytes(root: Path = ROOT) -> int:
 
 def _kilobytes(path: Path, name: str) -> int | None:
     """A line like "MemAvailable:  1234 kB", in bytes."""
-    return next((int(line.split()[1]) * 1024 for line in _lines(path) if line.startswith(name)), None)
+    return next((int(line.split()[1]) * 1024 for line in lines_of(path) if line.startswith(name)), None)
 
 
 def _rooms(root: Path) -> Iterator[int | None]:
-    """What each control group leaves, from the innermost outwards."""
-    for line in _lines(root / "proc/self/cgroup"):
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            yield from _along(root / "sys/fs/cgroup", path, VERSION_2)
-        elif "memory" in controllers.split(","):
-            yield from _along(root / "sys/fs/cgroup/memory", path, VERSION_1)
-
-
-def _along(mount: Path, path: str, names: tuple[str, str, str]) -> Iterator[int | None]:
-    inside = PurePosixPath(path.lstrip("/"))  # in a container it may be the host's, and only the mount itself is there
-    for folder in dict.fromkeys((inside, *inside.parents, PurePosixPath())):
-        yield _room(mount / folder, *names)
+    """What each control group leaves."""
+    for version, folder in control_groups("memory", root):
+        yield _room(folder, *(VERSION_1 if version == 1 else VERSION_2))
 
 
 def _room(folder: Path, limit_name: str, usage_name: str, cached_key: str) -> int | None:
     """None without a limit."""
-    limit, usage = (_number(folder / name) for name in (limit_name, usage_name))
+    limit, usage = (number_in(folder / name) for name in (limit_name, usage_name))
     if limit is None or usage is None:
         return None
-    cached = next((int(line.split()[1]) for line in _lines(folder / "memory.stat") if line.split()[0] == cached_key), 0)
+    counted = (line.split() for line in lines_of(folder / "memory.stat"))
+    cached = next((int(number) for key, number in counted if key == cached_key), 0)
     return max(0, limit - usage + cached)
-
-
-def _number(path: Path) -> int | None:
-    lines = _lines(path)
-    return int(lines[0]) if lines and lines[0].isdecimal() else None  # "max" is no limit
-
-
-def _lines(path: Path) -> list[str]:
-    """[] where there is no such file, or none that may be read."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []

@@ -124,6 +124,30 @@ def test_resume_leaves_out_what_is_there_already(checkpoint: Path, tmp_path: Pat
     assert done.read_bytes() != before
 
 
+def test_two_runs_with_resume_share_the_work(checkpoint: Path, tmp_path: Path) -> None:
+    """In processes of their own, at once: together they write each result once."""
+    inputs = [tmp_path / f"{name}.nrrd" for name in "abcdef"]
+    for seed, path in enumerate(inputs):
+        write_volume(ct(seed), path)
+    command = [sys.executable, "-m", "SAMoraLib", "predict", *inputs, "--output", tmp_path / "out", "--resume",
+               "--json", "--model", checkpoint, "--device", "cpu"]
+    runs = [subprocess.Popen([*map(str, command)], cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    events = [json.loads(line) for run in runs for line in run.communicate()[0].splitlines()]
+    assert [run.returncode for run in runs] == [0, 0]
+    written = [event["volume"] for event in events if event["event"] == "result"]
+    assert sorted(written) == sorted(map(str, inputs))
+    assert len(list((tmp_path / "out").iterdir())) == len(inputs)
+
+
+def test_threads_are_what_is_asked_for(checkpoint: Path, volume: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        assert predict(checkpoint, volume, "--output", tmp_path / "out", "--threads", 3) == 0
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("content", [b"", b"done before"])
 def test_what_is_no_result_is_not_taken_for_one(checkpoint: Path, volume: Path, tmp_path: Path, content: bytes) -> None:
     output = tmp_path / "labels.nrrd"
