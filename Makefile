@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SEED ?= 7
 PICTURES ?= docs/pictures/slicer
 
-.PHONY: bench demo endurance mutants panel test test-processors test-slow lint types clean
+.PHONY: bench demo endurance fuzz mutants panel test test-processors test-slow lint types clean
 
 # torch comes first and pinned, so that nothing after it drags in another build (an unpinned torchvision would).
 $(VENV)/.torch: constraints.txt
@@ -57,6 +57,10 @@ mutants: $(VENV)/.test $(VENV)/.slicer
 # Long days and bad ones: many volumes, a very long one, kills, full disks; ARGS="--only batch --json".
 endurance: $(VENV)/.test $(VENV)/.slicer
 	PYTHONPATH=SAMora $(BIN)/python -m Testing.endurance $(ARGS)
+
+# Hostile inputs of every format that is read; ARGS="--format nifti --count 2000 --seed 1", or --replay FINDING for one.
+fuzz: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m Testing.fuzz $(ARGS)
 
 test-slow: $(VENV)/.test $(VENV)/.slicer
 	$(BIN)/python -m pytest -m slow

@@ -13,6 +13,7 @@ import re
 import resource
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections import deque
@@ -188,6 +189,7 @@ def confine(limits: Limits, told: Path) -> TextIO:
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(nothing, stream)
+    sys.stdin = sys.stdout = sys.stderr = os.fdopen(nothing, "r+")  # whatever they were
     file = told.open("w")
     faulthandler.enable(file)
     faulthandler.register(signal.SIGPROF, file, all_threads=False, chain=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import tarfile
 import tempfile
 import zlib
 from functools import cache
@@ -175,25 +176,27 @@ def card() -> list[Files]:
             for text in texts]
 
 
-def _pth(legacy: bool) -> list[Files]:
+@cache
+def pth() -> list[Files]:
     state = small_model("sam", num_classes=6, size=TINY).state_dict()
     wrapped = {"state_dict": {f"module.{name}": value for name, value in state.items()}, "epoch": 3}
     made = []
     for content in (state, wrapped):
         written = io.BytesIO()
-        torch.save(content, written, _use_new_zipfile_serialization=not legacy)
+        torch.save(content, written)
         made.append({"weights.pth": written.getvalue()})
     return made
 
 
 @cache
-def pth() -> list[Files]:
-    return _pth(legacy=False)
-
-
-@cache
 def pth_legacy() -> list[Files]:
-    return _pth(legacy=True)
+    """In torch's old forms; without tensors, whose names in such a file are their places in memory."""
+    written = io.BytesIO()
+    torch.save({"epoch": 3, "names": ["a"] * 20}, written, _use_new_zipfile_serialization=False)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        archive.addfile(tarfile.TarInfo("sys_info"))
+    return [{"weights.pth": written.getvalue()}, {"weights.pth": packed.getvalue()}]
 
 
 @cache

@@ -15,6 +15,7 @@ from Testing.fuzz.mutate import INFINITY, MARK, NAN, NUMBERS, TEXTS, changed
 
 DEPTHS = (10, 40, 900, 5000, 100_000)
 WIDTHS = (0, 1, 2, 50, 20_000)
+MOST_GROWN = 300_000  # characters; what grows three times would else take gigabytes
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Raw:
 TAGS = (f"!!python/object/apply:os.mkdir [{MARK}]", f"!!python/object/new:os.mkdir [{MARK}]", "!!python/name:os.mkdir",
         "!!python/tuple [1, 2]", "!unknown x", "!!binary aGFsbG8=", "!!binary x", "!!set {a, b}", "!!timestamp x",
         "&a [*a]", "&a {b: *a}", "*unknown", "2020-01-01", "2020-99-99", "0x1F", "0o17", "1:30", "1e3", ".nan",
-        ".inf", "-.inf", "~", "{<<: [1]}", "{[a]: b}", "{{a: b}: c}", "{1: 2, true: 3, null: 4}", "@", "%", "[", "}", '"',
-        "- a", "'\\x'", "{a: 1, a: 2}", "!!int x", "!!float .", "!!omap [a: 1]", "9" * 5000)
+        ".inf", "-.inf", "~", "{<<: [1]}", "{[a]: b}", "{{a: b}: c}", "{1: 2, true: 3, null: 4}", "@", "%", "[", "}",
+        '"', "- a", "'\\x'", "{a: 1, a: 2}", "!!int x", "!!float .", "!!omap [a: 1]", "9" * 5000)
 
 
 def laughs(levels: int, width: int = 9) -> str:
@@ -121,9 +122,10 @@ def _nest(random: Random, container: Any, key: Any) -> None:
 
 def _grow(random: Random, container: Any, key: Any) -> None:
     """Very many of what is there, or none."""
-    width, value = random.choice(WIDTHS), container[key]
+    value = container[key]
+    width = min(random.choice(WIDTHS), MOST_GROWN // (1 + len(to_text(value))))
     if isinstance(value, list):
-        container[key] = (value or [1]) * min(width, 2000)
+        container[key] = (value or [1]) * width
     elif isinstance(value, dict):
         container[key] = {**value, **{f"key{number}": 1 for number in range(width)}}
     elif isinstance(value, str):
