@@ -19,7 +19,8 @@ from Testing.fuzz.mutate import MARK, Files
 from Testing.fuzz.run import Limits, Outcome, Task, outcomes
 
 BAD = 3  # the input that readers fail at
-LIMITS = Limits(memory=300 << 20, processor_seconds=1.0, seconds=3.0)
+LIMITS = Limits(memory=300 << 20, processor_seconds=0.5, seconds=120.0)
+IMPATIENT = replace(LIMITS, seconds=4.0)
 kept: list[bytes] = []
 
 
@@ -92,7 +93,7 @@ def leave_mark(folder: Path) -> object:
     (leave_mark, findings.WRONG, "code in the file was run"),
 ])
 def test_a_failure_is_noticed_at_its_input(act: Callable[[Path], object], kind: str, what: str) -> None:
-    found = read(act)
+    found = read(act, IMPATIENT if what == "no answer" else LIMITS)
     finding = found.pop(BAD).finding
     assert finding is not None
     assert (finding.kind, finding.what, finding.number) == (kind, what, BAD) and set(finding.how) == {"number_of"}
