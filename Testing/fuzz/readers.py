@@ -47,7 +47,8 @@ from Training.reports.rows import read_rows
 from Training.settings.command_line import from_command_line
 from Training.settings.stages import Stage2
 
-AT_THE_END = {"cut_short", "extend", "append_bomb"}  # changes that leave the voxels as they were, or take some away
+# Changes that take some voxels away, or none; both together may put other ones in their place.
+CUTS, EXTENSIONS = {"cut_short"}, {"extend", "append_bomb"}
 SIZES = (re.compile(rb"^sizes: *(.*)$", re.MULTILINE), re.compile(rb"^DimSize *= *(.*)$", re.MULTILINE))
 
 
@@ -82,7 +83,8 @@ def wrong_volume(mutant: Mutant, folder: Path, volume: Volume) -> str:
     if stated and stated != volume.array.shape:
         return f"voxels {volume.array.shape} of a header that says {stated}"
     is_text = b"encoding: text" in next(iter(mutant.seed.values()))  # whose last number may be another then
-    if not is_text and set(mutant.how) <= AT_THE_END and not np.array_equal(volume.array, _original(mutant)):
+    keeps_voxels = not is_text and (set(mutant.how) <= CUTS or set(mutant.how) <= EXTENSIONS)
+    if keeps_voxels and not np.array_equal(volume.array, _original(mutant)):
         return f"other voxels after {', '.join(mutant.how)}"
     return ""
 

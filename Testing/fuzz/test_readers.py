@@ -36,7 +36,8 @@ def test_wrong_volumes(volume: Volume, said: str, tmp_path: Path) -> None:
 
 def test_voxels_may_differ_where_they_were_changed(tmp_path: Path) -> None:
     other = replace(GOOD, array=seeds.HU + 1)
-    assert not readers.wrong_volume(Mutant(FILES, FILES, ("flip_bits",)), tmp_path, other)
+    for how in (("flip_bits",), ("cut_short", "extend")):
+        assert not readers.wrong_volume(Mutant(FILES, FILES, how), tmp_path, other)
 
 
 @pytest.mark.parametrize("files", [seeds.nifti()[0], seeds.nrrd()[0], seeds.mha()[0], seeds.mhd()[0]])
