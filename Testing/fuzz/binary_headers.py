@@ -34,8 +34,8 @@ def change_nifti(random: Random, data: bytes) -> bytes:
     from nibabel.nifti1 import header_dtype
     from nibabel.nifti2 import header_dtype as wide_dtype
 
-    dtype = wide_dtype if data[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else header_dtype
-    order = ">" if data[:1] == b"\0" else "<"
+    dtype: Any = wide_dtype if data[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else header_dtype
+    order: Any = ">" if data[:1] == b"\0" else "<"
     changed = bytearray(data)
     for _ in range(random.choice((1, 1, 2))):
         kind, offset = dtype.fields[random.choice(dtype.names)][:2]

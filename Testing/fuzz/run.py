@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -133,7 +133,7 @@ def _cause(exit_code: int, is_late: bool) -> tuple[str, str]:
     return CRASH, signal.Signals(-exit_code).name if exit_code < 0 else f"exit code {exit_code}"
 
 
-def outcomes(tasks: Iterable[Task], limits: Limits, workers: int = 1) -> Iterator[Outcome]:
+def outcomes(tasks: Iterable[Task], limits: Limits, workers: int = 1) -> Generator[Outcome, None, None]:
     """Read the inputs of all tasks, in ``workers`` children at a time; of one task in order."""
     waiting, children = deque(tasks), list[Child]()
     for task in waiting:

@@ -180,7 +180,7 @@ def card() -> list[Files]:
 def pth() -> list[Files]:
     state = small_model("sam", num_classes=6, size=TINY).state_dict()
     wrapped = {"state_dict": {f"module.{name}": value for name, value in state.items()}, "epoch": 3}
-    made = []
+    made: list[Files] = []
     for content in (state, wrapped):
         written = io.BytesIO()
         torch.save(content, written)

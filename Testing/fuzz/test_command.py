@@ -50,7 +50,7 @@ def test_an_interrupt_ends_it_and_tells_what_there_is(tmp_path: Path) -> None:
 def test_findings_are_told_kept_and_read_again(tmp_path: Path, capsys: pytest.CaptureFixture[str],
                                                monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FORMATS, "card", type(FORMATS["card"])("card", FORMATS["card"].seeds, FORMATS["card"].changes,
-                                                               lambda folder: {}["a"]))
+                                                               lambda folder: dict[str, int]()["a"]))
     words = ["--format", "card", "--count", "5", "--workers", "1", "--quiet", "--json", "--keep", str(tmp_path)]
     assert command.main(words) == 1
     said = capsys.readouterr().out

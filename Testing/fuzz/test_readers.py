@@ -50,7 +50,7 @@ def test_wrong_cards_and_requests(tmp_path: Path) -> None:
     card = read_card(tmp_path / "model.safetensors")
     mutant = Mutant({}, {}, ())
     assert readers.wrong_card(mutant, tmp_path, card) == ""
-    assert "another" in readers.wrong_card(mutant, tmp_path, replace(card, metrics={1: 2}))
+    assert "another" in readers.wrong_card(mutant, tmp_path, replace(card, metrics={"classes": (1, 2)}))
     with pytest.raises(ValueError):
         readers.wrong_card(mutant, tmp_path, replace(card, metrics={"dice": NAN}))
 

@@ -83,7 +83,7 @@ def leave_mark(folder: Path) -> object:
     (lambda folder: os._exit(7), findings.CRASH, "exit code 7"),
     (lambda folder: os._exit(0), findings.CRASH, "exit code 0"),
     (lambda folder: os.kill(os.getpid(), signal.SIGKILL), findings.MEMORY, "killed by the system"),
-    (lambda folder: {}["a"], findings.TRACEBACK, "KeyError"),
+    (lambda folder: dict[str, int]()["a"], findings.TRACEBACK, "KeyError"),
     (lambda folder: exit(3), findings.TRACEBACK, "SystemExit"),
     (endless, findings.HANG, "no end"),
     (lambda folder: time.sleep(600), findings.HANG, "no answer"),
