@@ -153,9 +153,14 @@ def change_safetensors(random: Random, data: bytes) -> bytes:
     if random.random() < 0.1:
         other = int(random.choice((0, 1, 2, length - 1, length + 1, 10**8, 2**32, 2**63, 2**64 - 1)))
         return struct.pack("<Q", other % 2**64) + data[8:]
-    change = change_json if random.random() < 0.4 else change_card
+    change = random.choice((change_json, change_json, change_card, change_card, change_card, change_dtype))
     header = change(random, data[8:8 + length])
     return struct.pack("<Q", len(header)) + header + data[8 + length:]
+
+
+def change_dtype(random: Random, header: bytes) -> bytes:
+    """One or all of the tensors' types."""
+    return header.replace(b'"F32"', b'"%s"' % random.choice(DTYPES), random.choice((1, 2, -1)))
 
 
 def change_card(random: Random, header: bytes) -> bytes:
@@ -166,6 +171,7 @@ def change_card(random: Random, header: bytes) -> bytes:
     return json.dumps(tree).encode()
 
 
+DTYPES = (b"F16", b"BF16", b"F64", b"I32", b"U8", b"BOOL", b"C64", b"F8_E4M3", b"F4", b"x", b"")
 PICKLES = (
     b"\x80\x02cos\nmkdir\nX\x08\0\0\0" + MARK.encode() + b"\x85R.",
     b"\x80\x02cposix\nsystem\nX\x0e\0\0\0mkdir " + MARK.encode() + b"\x85R.",

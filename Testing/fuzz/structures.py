@@ -49,8 +49,7 @@ def change_tree(random: Random, tree: Any) -> Any:
         container, key = random.choice(places(root))
         if key is None:
             continue
-        change = random.choice((_replace, _replace, _replace, _drop, _double, _rename, _add, _exchange, _nest, _grow))
-        change(random, container, key)
+        random.choice(CHANGES)(random, container, key)
     return root[0] if root else None
 
 
@@ -80,6 +79,24 @@ def hostile_value(random: Random) -> Any:
 
 def _replace(random: Random, container: Any, key: Any) -> None:
     container[key] = hostile_value(random)
+
+
+def _vary(random: Random, container: Any, key: Any) -> None:
+    """What is of the same type, and may well be."""
+    value = container[key]
+    if isinstance(value, bool):
+        container[key] = not value
+    elif isinstance(value, (int, float)):
+        container[key] = random.choice((value + 1, value - 1, -value, 2 * value, 1000 * value, value // 2, 0.3 * value))
+    elif isinstance(value, str):
+        beside = [other for other in _values(container) if isinstance(other, str)]
+        container[key] = random.choice((*beside, value[:-1], value + "2", value.upper(), f"{value} {value}"))
+    elif isinstance(value, list):
+        container[key] = random.choice((value[::-1], value[1:], value[:-1], value + value[:1], [*value, *value]))
+
+
+def _values(container: Any) -> list[Any]:
+    return list(container.values()) if isinstance(container, dict) else container
 
 
 def _drop(random: Random, container: Any, key: Any) -> None:
@@ -136,6 +153,9 @@ def _grow(random: Random, container: Any, key: Any) -> None:
         container[key] = [value] * width
 
 
+CHANGES = (*(_replace, _vary) * 3, _drop, _double, _rename, _add, _exchange, _nest, _grow)
+
+
 def to_text(tree: Any, ascii_only: bool = True) -> str:
     """JSON, with every `Raw` as it is."""
     raws: list[str] = []
@@ -173,7 +193,7 @@ def change_yaml(random: Random, data: bytes) -> bytes:
     root = [copy.deepcopy(tree)]
     if random.random() < 0.5:
         container, key = random.choice(places(root))
-        container[key] = Raw(random.choice((*TAGS, laughs(random.choice((2, 4, 9))))))
+        container[key] = Raw(random.choice((*TAGS, *map(laughs, (2, 4, 9)))))
     else:
         root = [change_tree(random, tree)]
     before = random.choice(("",) * 10 + ("---\n", "%YAML 9.9\n---\n", "--- 1\n---\n", "\ufeff", "# \x07\n", "\t"))

@@ -6,6 +6,7 @@ import json
 from random import Random
 from typing import Any
 
+import pytest
 import yaml
 
 from Testing.fuzz import structures
@@ -43,6 +44,17 @@ def test_the_tree_itself_stays() -> None:
 
 def test_raw_text_stands_as_it_is() -> None:
     assert structures.to_text({"a": structures.Raw("[1,]"), "b": [structures.Raw("x")]}) == '{"a": [1,], "b": [x]}'
+
+
+@pytest.mark.parametrize("value", [True, 3, 2.5, "word", ["a", "b"]])
+def test_a_value_varies_within_its_type(value: Any) -> None:
+    random, made = Random(0), []
+    for _ in range(20):
+        container = {"x": value, "y": "beside"}
+        structures._vary(random, container, "x")
+        made.append(container["x"])
+    kinds = (int, float) if type(value) in (int, float) else type(value)
+    assert all(isinstance(one, kinds) for one in made) and any(one != value for one in made)
 
 
 def test_one_line_is_changed() -> None:
