@@ -1,12 +1,13 @@
-"""A web server on this machine that serves one file, well or badly."""
+"""Web servers on this machine that serve one file, well or badly, or anything at all."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 
 class ModelServer(ThreadingHTTPServer):
@@ -71,3 +72,50 @@ def serving(content: bytes) -> Iterator[ModelServer]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _RawHandler(BaseRequestHandler):
+    def handle(self) -> None:
+        server = self.server
+        assert isinstance(server, RawServer)
+        asked = b""
+        while b"\r\n\r\n" not in asked and (piece := self.request.recv(1 << 16)):
+            asked += piece
+        server.asked.append(asked.decode("latin-1"))
+        answer = server.answers[min(len(server.asked), len(server.answers)) - 1]
+        pieces = [answer] if isinstance(answer, bytes) else answer
+        with suppress(OSError):  # whoever asked may have had enough
+            for piece in pieces:
+                self.request.sendall(piece)
+                server.sent += len(piece)
+
+
+class RawServer(ThreadingTCPServer):
+    """Answers each connection with the next of some bytes, the last ones over and over; an answer may have no end.
+
+    Attributes:
+        asked: the requests, in order.
+        sent: bytes.
+    """
+
+    daemon_threads = allow_reuse_address = True
+
+    def __init__(self, answers: Sequence[bytes | Iterable[bytes]]) -> None:
+        super().__init__(("127.0.0.1", 0), _RawHandler)
+        self.answers, self.asked, self.sent = answers, list[str](), 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/model"
+
+
+@contextmanager
+def answering(*answers: bytes | Iterable[bytes]) -> Iterator[RawServer]:
+    with RawServer(answers) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
