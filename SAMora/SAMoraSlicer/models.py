@@ -1,83 +1,47 @@
 """The models that can be chosen: those in Models.json and the checkpoints in the user's folder (plain Python, no Qt).
 
-A catalogue is a JSON file, ``{"models": [{"id", "title", ...}]}``; its fields are those of `Model`. Besides the
-module's own, a ``Models.json`` in the models folder is read, so that a hospital can offer what it serves itself.
+Besides the module's own list, a ``Models.json`` in the models folder is read, so that a hospital can offer what it
+serves itself (`model_list`). Whoever may write to the models folder is not trusted: nothing there takes the place of
+the module's own models, and what is wrong with a file is said of that file.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+import unicodedata
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import SAMoraLib
 from SAMoraLib.card import Card, read_card
 from SAMoraLib.labels import ORGANS
+from SAMoraLib.system.streams import one_line
+from SAMoraSlicer.listed_card import listed_card
+from SAMoraSlicer.model_list import ENDING, LONGEST_TEXT, Model, from_entry, read_list, to_download
 
 CATALOGUE = Path(__file__).resolve().parents[1] / "Resources" / "Models.json"
 PACKAGED = Path(SAMoraLib.__file__).resolve().parent
 FOLDER_VARIABLE = "SAMORA_WEIGHTS"
 FOLDER_SETTING = "SAMora/ModelsFolder"
-ENDING = ".safetensors"
-NUMBER = (int, float, type(None))
-ENTRY_TYPES: dict[str, Any] = {  # of an entry in a Models.json
-    "id": str, "title": str, "description": str, "modality": str, "organs": list, "licence": str, "file": str,
-    "size_bytes": int, "sha256": str, "urls": list, "cpu_seconds": NUMBER, "gpu_seconds": NUMBER, "measured_on": str}
-WEB_ADDRESS = re.compile(r"https?://[^\s/]\S*\Z")
-SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # ids become file names
-
-
-@dataclass(frozen=True)
-class Model:
-    """One model, on this computer or to be downloaded.
-
-    Attributes:
-        id: a word; the checkpoint is called so in the models folder.
-        modality: "CT" or "MR".
-        organs: names as in the card's labels.
-        size_bytes, sha256: of the checkpoint; the hash is "" for the user's own files.
-        urls: the same file at several places, tried in order; none for the user's own files.
-        path: the checkpoint, or None while it is not on this computer.
-        cpu_seconds, gpu_seconds: measured for one volume; None if never measured.
-        measured_on: what was measured, and on what.
-        problem: one sentence if the file, or the catalogue's entry, cannot be used.
-    """
-
-    id: str
-    title: str
-    description: str = ""
-    modality: str = ""
-    organs: tuple[str, ...] = ()
-    licence: str = ""
-    size_bytes: int = 0
-    sha256: str = ""
-    urls: tuple[str, ...] = ()
-    path: Path | None = None
-    cpu_seconds: float | None = None
-    gpu_seconds: float | None = None
-    measured_on: str = ""
-    problem: str = ""
-
-    @property
-    def usable(self) -> bool:
-        return self.path is not None and not self.problem
-
-    @property
-    def checkpoint(self) -> Path:
-        """The file of a model that is on this computer."""
-        assert self.path is not None
-        return self.path
+MOST_FILES = 1000  # that are looked at in the models folder
+BASE_ENDINGS = (ENDING, ".pth", ".pt")
+PARTS = ("base", "expert", "teacher")  # kinds of checkpoints that are no models, and nobody's fault
+LONGEST_PROBLEM = 600  # letters
+UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's categories of what steers a line or is no letter
 
 
 def models_folder() -> Path:
     """Where checkpoints are kept: $SAMORA_WEIGHTS, else the folder chosen in the panel, else the user's data folder."""
     chosen = os.environ.get(FOLDER_VARIABLE) or _setting(FOLDER_SETTING)
-    return Path(chosen).expanduser().absolute() if chosen else _data_folder() / "SAMora" / "models"
+    if not chosen:
+        return _data_folder() / "SAMora" / "models"
+    try:
+        return Path(chosen).expanduser().absolute()
+    except RuntimeError:  # "~NAME" of nobody
+        return Path(chosen).absolute()
 
 
 def _setting(name: str) -> str:
@@ -99,16 +63,14 @@ def _data_folder() -> Path:
 
 def catalogue() -> list[Model]:
     """Every model, the module's own first; nothing raises, what is wrong with a file stands in its ``problem``."""
-    folder, models = models_folder(), {}
-    for file in (CATALOGUE, folder / CATALOGUE.name):
-        for model in _read_catalogue(file):
-            models[model.id] = model
-    paths = checkpoints(folder)
-    bases = {name for path in paths for name in base_names(path)}
-    for path in paths:
-        if path.name not in bases and (found := _found(models.get(path.stem), path)) is not None:
-            models[found.id] = found
-    return list(models.values())
+    own, folder = _packaged(), models_folder()
+    taken = {name.casefold() for model in own for name in (model.id, model.title)} | {CATALOGUE.name.casefold()}
+    return own + _with_files(_offered(folder / CATALOGUE.name, taken), folder, taken)
+
+
+def is_taken(name: str) -> bool:
+    """Whether a model of the module has that id or title, in whatever capitals."""
+    return name.casefold() in {word.casefold() for model in _packaged() for word in (model.id, model.title)}
 
 
 def find(name: str | Path) -> Model:
@@ -116,15 +78,20 @@ def find(name: str | Path) -> Model:
 
     Raises:
         FileNotFoundError: no such file, or the model is not on this computer.
-        ValueError: no such model, or it cannot be used.
+        ValueError: no such model, several of that title, or it cannot be used.
     """
     if isinstance(name, Path) or name.endswith(ENDING):
         return _at(Path(name))
     models = catalogue()
-    model = next((model for model in models if name in (model.id, model.title)), None)
-    if model is None:
+    called = [model for model in models if name in (model.id, model.title)]
+    fitting = [model for model in called if model.id == name] or called
+    if not fitting:
         choices = ", ".join(model.id for model in models if not model.problem)
         raise ValueError(f"There is no model '{name}'; choose from {choices}, or give the path of a {ENDING} file.")
+    if len(fitting) > 1:
+        raise ValueError(f"{len(fitting)} models are called '{name}'; give an id: "
+                         f"{', '.join(model.id for model in fitting)}.")
+    model = fitting[0]
     if model.problem:
         raise ValueError(model.problem)
     if model.path is None:
@@ -136,7 +103,7 @@ def find(name: str | Path) -> Model:
 def titles(model: Model) -> dict[str, str]:
     """Organ name -> what people call it, in the order of the model's labels."""
     try:
-        labels = read_card(model.path).labels if model.path is not None else None
+        labels = listed_card(model.path).labels if model.path is not None else None
     except (OSError, ValueError):  # damaged, or gone since the catalogue was read
         labels = None
     if labels is not None:
@@ -149,100 +116,144 @@ def unfit(card: Card, path: Path) -> str:
     if card.kind != "model" or card.labels is None or card.preprocessing is None:
         return (f"'{path.name}' is a checkpoint of kind '{card.kind}', which cannot segment by itself; give a trained "
                 "model.")
-    if card.base is not None and not (path.parent / base_name(card.base)).is_file():
-        return (f"'{path.name}' needs its base weights '{base_name(card.base)}', which are not beside it; put them "
-                "there, or make the model self-contained with samora merge.")
+    if card.base is None:
+        return ""
+    name = base_name(card.base)
+    if not name or name == path.name:
+        return (f"'{path.name}' names base weights '{card.base['name']:.100}', which is no name of another file beside "
+                "it; get the checkpoint anew, or make it self-contained with samora merge.")
+    if not (path.parent / name).is_file():
+        return (f"'{path.name}' needs its base weights '{name}', which are not beside it; put them there, or make the "
+                "model self-contained with samora merge.")
     return ""
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in a folder; none in one that cannot be read."""
+    """The checkpoints in a folder, and whatever is called so; none in one that cannot be read."""
     try:
-        return sorted(path for path in folder.glob(f"*{ENDING}") if not path.name.startswith("."))
-    except OSError:  # a network folder that is gone
+        return sorted(path for path in folder.iterdir() if path.name.endswith(ENDING) and not path.name.startswith("."))
+    except (OSError, ValueError):  # a network folder that is gone; a setting that is no path
         return []
 
 
 def base_names(path: Path) -> list[str]:
     """The base file that a checkpoint needs beside it, if any."""
     try:
-        card = read_card(path)
+        return _bases(listed_card(path))
     except (OSError, ValueError):
         return []
-    return [base_name(card.base)] if card.base is not None else []
 
 
 def base_name(base: Mapping[str, str]) -> str:
-    """The name alone: a card from elsewhere must not lead out of the folder."""
-    return Path(base["name"]).name
+    """The name of a base file; "" where a card gives none that lies beside it: a card from elsewhere must not lead out
+    of the folder, nor to what is no weights.
+    """
+    name = base["name"]
+    is_plain = not re.search(r'[/\\:\0]', name) and not name.startswith(".") and len(name) <= LONGEST_TEXT
+    return name if is_plain and name.lower().endswith(BASE_ENDINGS) else ""
+
+
+def _bases(card: Card) -> list[str]:
+    return [name for name in [base_name(card.base)] if name] if card.base is not None else []
+
+
+def _with_files(offered: list[Model], folder: Path, taken: set[str]) -> list[Model]:
+    """The models that are offered and those of the folder's files; a file of an offered one is that one."""
+    paths = checkpoints(folder)
+    models = {model.id.casefold(): model for model in offered}
+    cards = {path: _card_or_problem(path) for path in paths[:MOST_FILES]}
+    bases = {name for card in cards.values() if isinstance(card, Card) for name in _bases(card)}
+    seen: set[str] = set()
+    for path, card in cards.items():
+        name = path.stem.casefold()
+        if (card.kind in PARTS) if isinstance(card, Card) else (path.name in bases):
+            continue
+        if problem := _name_problem(path, taken | seen):
+            models[path.name] = _unusable(path.name, problem, path)
+            continue
+        seen.add(name)
+        models[name] = _found(models.get(name), path, card)
+    return list(models.values()) + _too_many(folder, len(paths))
+
+
+def _card_or_problem(path: Path) -> Card | str:
+    try:
+        return listed_card(path)
+    except ValueError as error:
+        return str(error)
+    except OSError as error:
+        return f"'{path.name}' cannot be read ({error.strerror}); delete it, or change its permissions."
+
+
+def _name_problem(path: Path, taken: Collection[str]) -> str:
+    if any(unicodedata.category(letter) in UNSEEN for letter in path.name):
+        return f"The name of '{path.name}' has letters that cannot be shown; rename the file."
+    if path.stem.casefold() in taken:
+        return f"'{path.name}' has the name of another model, which it does not replace; rename the file."
+    return f"'{path.name}' ends twice in '{ENDING}'; rename the file." if path.stem.endswith(ENDING) else ""
+
+
+def _found(offered: Model | None, path: Path, card: Card | str) -> Model:
+    """A checkpoint as the model that was offered, if it has its size; else as one of the user's own."""
+    size = _size(path)
+    model = offered if offered is not None and offered.size_bytes == size else Model(path.stem, path.stem)
+    if isinstance(card, str):
+        return replace(model, path=path, problem=_shown(card))
+    return _described(model, path, card, size)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _unusable(name: str, problem: str, path: Path | None = None) -> Model:
+    return Model(one_line(name), one_line(name), path=path, problem=_shown(problem))
+
+
+def _shown(problem: str) -> str:
+    text = one_line(problem)
+    return text if len(text) <= LONGEST_PROBLEM else f"{text[:LONGEST_PROBLEM]}..."
+
+
+def _too_many(folder: Path, count: int) -> list[Model]:
+    if count <= MOST_FILES:
+        return []
+    return [_unusable("...", f"The models folder '{folder}' has {count} files that end in '{ENDING}', and {MOST_FILES} "
+                      "are listed; move what is no model elsewhere.")]
 
 
 def _at(path: Path) -> Model:
     card = read_card(path)
     if problem := unfit(card, path):
         raise ValueError(problem)
-    return _described(Model(path.stem, card.name), path, card)
+    return _described(Model(path.stem, one_line(card.name)), path, card, _size(path))
 
 
-def _found(entry: Model | None, path: Path) -> Model | None:
-    try:
-        known = _known(entry, path)
-    except OSError as error:  # a link to nothing
-        known = Model(path.stem, path.stem)
-        return replace(known, path=path, problem=f"'{path.name}' cannot be read ({error.strerror}); delete it.")
-    return _with_card(known, path)
-
-
-def _known(entry: Model | None, path: Path) -> Model:
-    """The catalogue's entry that ``path`` is the file of; the user's own may have the same name."""
-    if entry is None or entry.path is not None or entry.size_bytes != path.stat().st_size:
-        return Model(path.stem, path.stem)
-    return entry
-
-
-def _with_card(model: Model, path: Path) -> Model | None:
-    """``model`` with what its file says; None for a file that is only part of a model, as a base or an expert is."""
-    try:
-        card = read_card(path)
-        return _described(model, path, card) if card.kind == "model" else None
-    except (OSError, ValueError) as error:
-        return replace(model, path=path, problem=str(error))
-
-
-def _described(model: Model, path: Path, card: Card) -> Model:
-    return replace(model, path=path, size_bytes=path.stat().st_size, problem=unfit(card, path),
+def _described(model: Model, path: Path, card: Card, size: int) -> Model:
+    """``model`` with what its file says."""
+    return replace(model, path=path, size_bytes=size, problem=_shown(unfit(card, path)),
                    modality=card.preprocessing.modality if card.preprocessing else "",
-                   organs=card.labels.names if card.labels else (), licence=card.licence or model.licence,
-                   description=model.description or card.description)
+                   organs=card.labels.names if card.labels else (), licence=one_line(card.licence or model.licence),
+                   description=one_line(model.description or card.description))
 
 
-def _read_catalogue(file: Path) -> Iterator[Model]:
-    if not file.is_file():
-        return
+def _packaged() -> list[Model]:
+    """The module's own, which lie in the package."""
+    entries = read_list(CATALOGUE)
+    paths = [PACKAGED / entry.pop("file") for entry in entries]
+    models = [replace(from_entry(entry), size_bytes=_size(path)) for entry, path in zip(entries, paths, strict=True)]
+    return [_found(model, path, _card_or_problem(path)) for model, path in zip(models, paths, strict=True)]
+
+
+def _offered(file: Path, taken: Collection[str]) -> list[Model]:
+    """The models of the user's or the hospital's list, or what is wrong with it."""
     try:
-        entries = json.loads(file.read_text(encoding="utf-8"))["models"]
-        models = [_from_entry(entry) for entry in entries]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        problem = f"The list of models '{file}' cannot be read ({error}); correct or delete it."
-        models = [Model(file.name, file.name, problem=problem)]
-    yield from models
-
-
-def _from_entry(entry: Mapping[str, Any]) -> Model:
-    if unknown := sorted(set(entry) - set(ENTRY_TYPES)):
-        raise ValueError(f"'{unknown[0]}' is no field of an entry; there are {', '.join(ENTRY_TYPES)}")
-    for name, value in entry.items():
-        if not isinstance(value, ENTRY_TYPES[name]) or isinstance(value, bool):
-            raise ValueError(f"{name} is {value!r}, which is not what belongs there")
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
-    packaged = values.pop("file", None)
-    model = Model(**values)
-    if not SAFE_ID.fullmatch(model.id):
-        raise ValueError(f"'{model.id}' is not an id: letters, digits, dot, dash and underscore only")
-    if packaged is not None:
-        return _with_card(model, PACKAGED / packaged) or replace(model, problem=f"'{packaged}' is not a model.")
-    if wrong := [url for url in model.urls if not isinstance(url, str) or not WEB_ADDRESS.match(url)]:
-        raise ValueError(f"{wrong[0]!r} is no web address; addresses begin with https:// or http://")
-    if not re.fullmatch("[0-9a-f]{64}", model.sha256) or model.size_bytes <= 0 or not model.urls:
-        raise ValueError(f"'{model.id}' lacks its urls, size_bytes or sha256")
-    return model
+        return to_download(read_list(file), taken) if os.path.lexists(file) else []
+    except OSError as error:
+        cause = error.strerror
+    except ValueError as error:
+        cause = str(error)
+    return [_unusable(file.name, f"The list of models '{file}' cannot be read ({cause}); correct or delete it.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,104 @@ def test_a_base_that_is_in_the_way_is_left_alone(folder: Path, tmp_path: Path) -
 
 def test_a_model_that_is_nowhere_is_not_ours(folder: Path) -> None:
     assert not deletable(Model("a", "A"))
+
+
+def with_base(path: Path, name: str, sha256: str) -> Path:
+    return write_checkpoint(path, base={"name": name, "sha256": sha256})
+
+
+@pytest.mark.parametrize("name", ["Models.json", "notes.txt", "good.safetensors", "expert.safetensors",
+                                  "other.safetensors", "../outside.safetensors"])
+def test_deleting_a_model_takes_no_file_that_its_card_calls_its_base(folder: Path, tmp_path: Path, name: str) -> None:
+    """Neither another model, with its right hash, nor weights of other bytes."""
+    write_catalogue(folder)
+    write_checkpoint(folder / "good.safetensors")
+    write_checkpoint(folder / "expert.safetensors", kind="expert", labels=None, preprocessing=None)
+    for path in (folder / "notes.txt", tmp_path / "outside.safetensors", folder / "other.safetensors"):
+        path.write_bytes(b"keep")
+    sha256 = "0" * 64 if name.startswith("other") else file_sha256(folder / name)
+    with_base(folder / "evil.safetensors", name, sha256)
+    before = {path: path.read_bytes() for path in [*folder.iterdir(), folder / name] if path.stem != "evil"}
+    delete(next(model for model in catalogue() if model.id == "evil"))
+    assert {path: path.read_bytes() for path in before} == before and not (folder / "evil.safetensors").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX files")
+def test_deleting_waits_for_no_pipe(folder: Path) -> None:
+    with_base(folder / "evil.safetensors", "pipe.safetensors", "0" * 64)
+    os.mkfifo(folder / "pipe.safetensors")
+    delete(next(model for model in catalogue() if model.id == "evil"))
+    assert [path.name for path in folder.iterdir()] == ["pipe.safetensors"]
+
+
+def test_a_folder_that_is_called_as_a_model_stays_with_a_sentence(folder: Path) -> None:
+    (folder / "a.safetensors").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"a\.safetensors' could not be deleted \(.*\); delete it in the file manager"):
+        delete(catalogue()[2])
+    assert (folder / "a.safetensors").is_dir()
+
+
+def test_deleting_a_link_leaves_what_it_leads_to(folder: Path, tmp_path: Path) -> None:
+    real = write_checkpoint(tmp_path / "real.safetensors")
+    folder.mkdir()
+    (folder / "a.safetensors").symlink_to(real)
+    (folder / "a.safetensors.part").symlink_to(tmp_path / "nowhere")
+    delete(find("a"))
+    assert list(folder.iterdir()) == [] and real.is_file()
+
+
+def test_an_unfinished_download_that_is_a_link_counts_nothing_and_goes_as_a_link(folder: Path, tmp_path: Path) -> None:
+    write_catalogue(folder)
+    (tmp_path / "diary").write_bytes(b"keep")
+    (folder / "abdomen-ct.safetensors.part").symlink_to(tmp_path / "diary")
+    assert partial_bytes(catalogue()[2]) == 0 and deletable(catalogue()[2])
+    delete(catalogue()[2])
+    assert (tmp_path / "diary").read_bytes() == b"keep" and not deletable(catalogue()[2])
+
+
+@pytest.mark.parametrize("name", ["Models.json", "notes.txt", ".hidden.safetensors", "a.safetensors",
+                                  "b/c.safetensors"])
+def test_installing_brings_nothing_along_that_is_no_base(folder: Path, tmp_path: Path, name: str) -> None:
+    beside = tmp_path / "a.safetensors" if name == "a.safetensors" else tmp_path / name
+    beside.parent.mkdir(exist_ok=True)
+    beside.write_bytes(b"{}")
+    source = with_base(tmp_path / "a.safetensors", name, file_sha256(beside))
+    with pytest.raises(ValueError, match="which is no name of another file beside it"):
+        install_from_file(source)
+    assert not folder.exists()
+
+
+def test_a_base_of_other_bytes_is_not_brought_along(folder: Path, tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "base.safetensors", kind="base", labels=None, preprocessing=None)
+    source = with_base(tmp_path / "a.safetensors", "base.safetensors", "1" * 64)
+    with pytest.raises(ValueError, match=r"base\.safetensors' is not the file .* \(its sha256 does not begin with 111"):
+        install_from_file(source)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["ct-abdomen", "Demonstration", "CT Abdomen"])
+def test_a_file_of_a_packaged_models_name_is_not_installed(folder: Path, tmp_path: Path, name: str) -> None:
+    source = write_checkpoint(tmp_path / f"{name}.safetensors")
+    with pytest.raises(ValueError, match="is a model that comes with the module; rename the new file"):
+        install_from_file(source)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("name", ["CON", "nul.old", "Com1"])
+def test_no_file_is_installed_under_a_name_that_windows_keeps(folder: Path, tmp_path: Path, name: str) -> None:
+    assert install_from_file(write_checkpoint(tmp_path / f"{name}.safetensors")).id == f"model-{name}"
+
+
+@pytest.mark.parametrize("lies_there", ["capitals", "folder", "link"])
+def test_what_lies_in_a_new_files_place_is_left_alone(folder: Path, tmp_path: Path, lies_there: str) -> None:
+    folder.mkdir()
+    if lies_there == "capitals":
+        write_checkpoint(folder / "LIVER.safetensors")
+    elif lies_there == "folder":
+        (folder / "liver.safetensors").mkdir()
+    else:
+        (folder / "liver.safetensors").symlink_to(tmp_path / "nowhere")
+    before = sorted(folder.iterdir())
+    with pytest.raises(ValueError, match="already holds another '"):
+        install_from_file(write_checkpoint(tmp_path / "liver.safetensors"))
+    assert sorted(folder.iterdir()) == before and not (tmp_path / "nowhere").exists()
