@@ -6,28 +6,34 @@ Nothing but plain files is ever opened, for a pipe would be waited for for ever.
 from __future__ import annotations
 
 import errno
-import json
 import re
 import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from os import R_OK, access
 from pathlib import Path
 from typing import Any
 
 from SAMoraLib.system.places import identity
+from SAMoraLib.system.untrusted_json import parse_json, read_json
 from SAMoraLib.volume.dicom_header import INDEX, looks_like_dicom
-from SAMoraLib.volume.io import READABLE
+from SAMoraLib.volume.io import LABEL_FORMATS, READABLE
 from SAMoraLib.volume.text_header import META, NRRD, voxel_files
 
 SEGMENTATION = ".seg.nrrd"  # results, of this program or of others: no image
 MANIFEST, JOURNAL = "manifest.json", "manifest.jsonl"  # of a batch, whose results are no inputs
 DICOM_ENDINGS = (".dcm", ".ima", ".dicom")
 # Volumes, or what volumes are packed in, that are not read: said, because whoever put them there expects a result.
-UNREAD = (".img", ".hdr", ".mgz", ".mgh", ".mnc", ".minc", ".par", ".rec", ".vti", ".vtk", ".gipl", ".tif", ".tiff",
-          ".npy", ".npz", ".h5", ".hdf5", ".raw", ".zraw", ".zip", ".tar", ".tgz", ".7z", ".rar")
-PACKED = (".gz", ".bz2", ".xz", ".zst", ".lz4")
+UNREAD = (".img", ".hdr", ".nia", ".mgz", ".mgh", ".mnc", ".minc", ".par", ".rec", ".brik", ".head", ".mif", ".mih",
+          ".ecat", ".vti", ".vtk", ".gipl", ".tif", ".tiff", ".npy", ".npz", ".h5", ".hdf5", ".b2nd", ".raw",
+          ".zraw", ".zip", ".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tzst", ".7z", ".rar", ".iso")
+UNREAD_FOLDERS = (".zarr", ".n5")
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".lz", ".lzma", ".z", ".br")
+# Slices are often called by a number alone, as "IM0001", "CT.1.2.840.1" or "00012".
+NUMBERED = re.compile(r"([A-Za-z]{1,8}[-_.]?)?\d[\d._-]*")
+MANIFEST_BYTES = 256 << 20  # of a hundred thousand volumes
 OTHER_KIND = re.compile(r"\.[A-Za-z]{1,5}\d?")  # the ending of a file, where a folder's or a slice's name has none
 ODD = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
 
@@ -89,6 +95,9 @@ def volumes_below(folder: Path, output: Path) -> Iterator[Found]:
             yield LeftOut(here, f"The folder '{here}' cannot be read ({error.strerror}).", is_folder=True)
             continue
         folders = [entry.path for entry in entries if entry.kind == stat.S_IFDIR]
+        unread = [path for path in folders if path.name.lower().endswith(UNREAD_FOLDERS)]
+        folders = [path for path in folders if path not in unread]
+        yield from _unread(unread)
         yield from _volumes_in(here, [entry for entry in entries
                                       if entry.kind != stat.S_IFDIR and entry.path not in results])
         own += reversed([path for path in folders if not path.is_symlink()])
@@ -128,25 +137,43 @@ def _entry(path: Path) -> _Entry:
 
 def _results(folder: Path) -> set[Path]:
     """What a batch has written into a folder and below it, where its manifest lies there."""
-    ending, names = "", list[str]()
-    for text in _records(folder):
-        try:
-            content: Any = json.loads(text)
-            ending = str(content["run"]["format"]) if "run" in content else ending
-            names += [content["name"]] if "name" in content else content.get("cases", ())
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue  # torn, or another program's
-    return {result_path(folder, name, ending) for name in names if ending}
+    ending, names = "", list[Any]()
+    for record in _records(folder):
+        run, cases = record.get("run"), record.get("cases")
+        if isinstance(run, dict) and run.get("format") in LABEL_FORMATS:
+            ending = run["format"]
+        names += [record.get("name"), *(cases if isinstance(cases, dict) else ())]
+    return {result_path(folder, name, ending) for name in names if ending and isinstance(name, str)}
 
 
-def _records(folder: Path) -> Iterator[str]:
-    for name in (MANIFEST, JOURNAL):
-        path = folder / name
-        try:
-            text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        except OSError:
-            continue
-        yield from text.split("\n") if name == JOURNAL else [text]
+def _records(folder: Path) -> Iterator[dict[str, Any]]:
+    """What a batch has noted in a folder; nothing of another program's files."""
+    try:
+        content = read_json(folder / MANIFEST, MANIFEST_BYTES)
+    except (OSError, ValueError):
+        content = None
+    if isinstance(content, dict):
+        yield content
+    with suppress(OSError):
+        yield from journal_entries(folder / JOURNAL)
+
+
+def journal_entries(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a batch's journal, one after the other; one that was cut short is none.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    if not path.is_file():  # a pipe would be waited for
+        return
+    with path.open("rb") as file:
+        while line := file.readline(MANIFEST_BYTES):
+            try:
+                entry = parse_json(line, MANIFEST_BYTES)
+            except ValueError:
+                continue
+            if isinstance(entry, dict):
+                yield entry
 
 
 def _volumes_in(here: Path, entries: Sequence[_Entry]) -> Iterator[Found]:
@@ -169,6 +196,9 @@ def _volumes_in(here: Path, entries: Sequence[_Entry]) -> Iterator[Found]:
                       "cannot be read; restore what the links point to, or copy the series again.")
     elif slice_file:
         yield here
+    elif not unreadable and (ruined := _ruined(others)):
+        yield LeftOut(here, f"{_named(ruined)} {_is_or_are(ruined)} called as slices of a DICOM series and "
+                      f"{_is_or_are(ruined)} no DICOM, which may be damage; copy the series again.")
     yield from unreadable
 
 
@@ -179,7 +209,9 @@ def _is_volume(name: str) -> bool:
 def _is_unread(name: str) -> bool:
     name = name.lower()
     inner = name[:name.rindex(".")] if name.endswith(PACKED) else name
-    return inner.endswith(UNREAD) or (inner != name and inner.endswith(READABLE))
+    if inner == name:
+        return name.endswith(UNREAD)
+    return inner.endswith((*UNREAD, *READABLE, *DICOM_ENDINGS)) or NUMBERED.fullmatch(inner) is not None
 
 
 def _checked(entry: _Entry) -> Found:
@@ -221,6 +253,22 @@ def _first_slice(files: Sequence[Path]) -> tuple[Path | None, list[LeftOut]]:
             if _may_be_slice(path):
                 unreadable.append(LeftOut(path, f"'{path}' cannot be read ({error.strerror})."))
     return None, unreadable
+
+
+def _ruined(files: Sequence[Path]) -> list[Path]:
+    """Of files without a DICOM slice among them those that are called as if they were, and are no texts."""
+    called = [path for path in files if _ending(path) in DICOM_ENDINGS]
+    numbered = [path for path in files if NUMBERED.fullmatch(path.name)]
+    return called or (numbered if len(numbered) > 1 and not _is_text(numbered[0]) else [])
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            start = file.read(1000)
+    except OSError:
+        return False
+    return bool(start) and not re.search(rb"[\0-\x08\x0e-\x1a]", start)
 
 
 def _may_be_slice(path: Path) -> bool:

@@ -10,19 +10,25 @@ somebody else's, and is not written over.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from SAMoraLib.system.files import atomic_write
+from SAMoraLib.system.streams import one_line
+from SAMoraLib.system.untrusted_json import read_json
 from SAMoraLib.volume.label_file import is_label_volume
 from SAMoraSlicer.cases import Case
-from SAMoraSlicer.entries import JOURNAL
-from SAMoraSlicer.results import Result, write_csv
+from SAMoraSlicer.entries import JOURNAL, MANIFEST_BYTES, journal_entries
+from SAMoraSlicer.results import DIGITS, Result, write_csv
 
 FORMAT_VERSION = 1
 DONE, FAILED = "done", "failed"
+NUMBER = (int, float, type(None))
 BEFORE_A_CHOICE = {"precision": "full", "skim": 1}  # as runs were before these could be chosen
 
 
@@ -46,48 +52,49 @@ class Manifest:
         self.path, self.run = path, dict(run)
         self.journal = path.with_name(JOURNAL)
         self.begun: dict[str, str] = {}
-        self.cases: dict[str, dict[str, Any]] = self._read() if path.exists() else {}
-        if self.journal.exists():
+        self.cases: dict[str, dict[str, Any]] = self._read() if os.path.lexists(path) else {}
+        if os.path.lexists(self.journal):
             self._read_journal()
         self._is_open = False
 
     def _read(self) -> dict[str, dict[str, Any]]:
         try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
-            run, cases, self.begun = dict(content["run"]), dict(content["cases"]), dict(content.get("begun", {}))
-            damaged = content["format_version"] != FORMAT_VERSION or any(state["status"] not in (DONE, FAILED)
-                                                                         for state in cases.values())
-        except (ValueError, KeyError, TypeError, AttributeError):
-            damaged = True
-        if damaged:
-            raise ValueError(f"'{self.path}' cannot be read; rename or delete it, or choose another output folder.")
-        self._require_same_run(run)
-        return cases
+            content = read_json(self.path, MANIFEST_BYTES)
+            damage = "" if _is_manifest(content) else "it is no manifest of a batch"
+        except (OSError, ValueError) as error:
+            damage = str(getattr(error, "strerror", None) or error)
+        if damage:
+            raise ValueError(f"'{self.path}' cannot be read; rename or delete it, or choose another output folder: "
+                             f"{damage}.")
+        self._require_same_run(content["run"])
+        self.begun = content.get("begun", {})
+        return dict(content["cases"])
 
     def _read_journal(self) -> None:
         """Of a run that did not come to its end. A line that was cut short is of a case that has not ended."""
-        for line in self.journal.read_text(encoding="utf-8", errors="replace").split("\n"):
-            try:
-                entry = json.loads(line)
+        try:
+            _require_plain(self.journal)
+            for entry in journal_entries(self.journal):
                 if "run" in entry:
                     self._require_same_run(entry["run"])
-                elif "begun" in entry:
-                    self.begun |= dict(entry["begun"])
-                elif entry["state"]["status"] in (DONE, FAILED):
+                elif _is_begun(entry.get("begun")):
+                    self.begun |= entry["begun"]
+                elif isinstance(entry.get("name"), str) and _is_state(entry.get("state")):
                     self._take(entry["name"], entry["state"])
-            except (json.JSONDecodeError, KeyError, TypeError):
-                continue
+        except OSError as error:
+            raise ValueError(f"'{self.journal}' cannot be read; rename or delete it, or choose another output folder: "
+                             f"{error.strerror}.") from error
 
     def _take(self, name: str, state: dict[str, Any]) -> None:
         self.cases[name] = state
         self.begun.pop(name, None)
 
-    def _require_same_run(self, found: Mapping[str, Any]) -> None:
-        run = {**BEFORE_A_CHOICE, **found}
+    def _require_same_run(self, found: Any) -> None:
+        run = {**BEFORE_A_CHOICE, **(found if isinstance(found, dict) else {})}
         for key, wanted in self.run.items():
             if run.get(key) != wanted:
-                raise ValueError(f"'{self.path.parent}' holds results of a run with other {key} ({run.get(key)}, now "
-                                 f"{wanted}); choose another output folder.")
+                raise ValueError(f"'{self.path.parent}' holds results of a run with other {key} "
+                                 f"({one_line(str(run.get(key)))[:200]}, now {wanted}); choose another output folder.")
 
     def is_done(self, case: Case) -> bool:
         """Whether the case's result is there and its input has not changed since.
@@ -168,6 +175,30 @@ class Manifest:
         write_csv([Result(_as_text(name), "", "", "", tuple(state.get("organs", ()))) for name, state in done], path)
 
 
+def _is_manifest(content: Any) -> bool:
+    return (isinstance(content, dict) and content.get("format_version") == FORMAT_VERSION
+            and isinstance(content.get("run"), dict) and isinstance(content.get("cases"), dict)
+            and all(map(_is_state, content["cases"].values())) and _is_begun(content.get("begun", {})))
+
+
+def _is_begun(outputs: Any) -> bool:
+    return isinstance(outputs, dict) and all(isinstance(output, str) for output in outputs.values())
+
+
+def _is_state(state: Any) -> bool:
+    """Whether it is what became of a case, as far as that is used: its organs are rows of the table."""
+    if not isinstance(state, dict) or state.get("status") not in (DONE, FAILED):
+        return False
+    organs = state.get("organs", [])
+    return isinstance(organs, list) and all(map(_is_organ, organs))
+
+
+def _is_organ(organ: Any) -> bool:
+    return (isinstance(organ, dict) and isinstance(organ.get("name"), str)
+            and all(isinstance(organ.get(key), NUMBER) for key in DIGITS)
+            and not any(isinstance(value, (dict, list)) for value in organ.values()))
+
+
 def _as_text(name: str) -> str:
     """A name that is no text with its bytes spelt out."""
     return name.encode("utf-8", "backslashreplace").decode()
@@ -187,12 +218,26 @@ def _written(case: Case) -> list[int]:
     return [facts.st_size, facts.st_mtime_ns] if facts.st_size and case.output.is_file() else []
 
 
+def _require_plain(path: Path) -> None:
+    """Refuse a link that somebody laid, whose target would be written to, and a pipe, which would be waited for.
+
+    Raises:
+        OSError: it is no plain file with this name alone.
+    """
+    facts = path.lstat()
+    if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
+        raise OSError(errno.EEXIST, "it is a link, or no file")
+
+
 def _append(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
     """A line each, in one write: the line before it may have been cut short, so a new one begins."""
     text = "".join(f"\n{json.dumps(entry, ensure_ascii=False)}" for entry in entries)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(path):
+            _require_plain(path)
         with path.open("ab") as file:
+            _require_plain(path)
             file.write(text.encode(errors="backslashreplace"))  # JSON's own way to write what is no text
     except OSError as error:
         raise _unwritten(path, error) from error

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from SAMoraSlicer.cases import find_cases
-from SAMoraSlicer.entries import LeftOut, volumes_below
+from SAMoraSlicer.entries import LeftOut, journal_entries, volumes_below
 
 SLICE = bytes(128) + b"DICM" + bytes(50)
 needs_fifos = pytest.mark.skipif(os.name != "posix", reason="Windows has no FIFO in folders")
@@ -145,7 +145,10 @@ def test_sockets_and_devices_are_no_volumes(folder: Path, monkeypatch: pytest.Mo
     assert ["a device" in left_out[0].reason, "a socket" in left_out[1].reason] == [True, True]
 
 
-@pytest.mark.parametrize("name", ["a.img", "a.mgz", "a.nii.zst", "a.NRRD.gz", "a.zip", "a.tar.gz", "a.TIFF", "a.raw"])
+@pytest.mark.parametrize("name", ["a.img", "a.mgz", "a.nii.zst", "a.NRRD.gz", "a.zip", "a.tar.gz", "a.TIFF", "a.raw",
+                                  "1.dcm.gz", "1.DCM.zip", "1.ima.bz2", "1.dicom.xz", "series.dcm.tar", "IM0001.gz",
+                                  "a+orig.BRIK", "a+orig.HEAD", "a+tlrc.BRIK.gz", "a.mif", "a.mif.gz", "a.mih",
+                                  "a.b2nd", "a.nia", "a.nii.lzma", "a.nii.Z", "a.mgh.gz", "a.tbz2", "disk.iso"])
 def test_a_format_that_is_not_read_is_named(folder: Path, name: str) -> None:
     (folder / name).write_bytes(b"volume")
     volumes, [entry] = look(folder)
@@ -242,3 +245,57 @@ def test_an_input_that_lies_among_results_is_looked_through(tmp_path: Path) -> N
     (tmp_path / "out/in/b").symlink_to(make(tmp_path / "out/in2", "ct.nii.gz"))
     found = list(volumes_below(tmp_path / "out/in", tmp_path / "out"))
     assert [path.parent.name for path in found if isinstance(path, Path)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "A.ZARR", "a.ome.zarr", "a.n5"])
+def test_a_folder_that_is_a_volume_of_another_format_is_named(folder: Path, name: str) -> None:
+    make(folder, f"{name}/0/0.0.0", f"{name}/0/1.nii")
+    volumes, [entry] = look(folder)
+    assert volumes == ["ct.nii.gz"] and f"{name}' is of a format that is not read" in entry.reason
+
+
+@pytest.mark.parametrize("names", [
+    ("1.dcm", "2.dcm", "3.dcm"), ("a.IMA", "b.IMA", "c.IMA"), ("x.dicom", "y.dicom", "z"), ("IM0001", "IM0002"),
+    ("00001", "00002", "notes"), ("CT.1.2.840.1", "CT.1.3"), ("slice_001", "slice_002"), ("1.2.840.1", "1.2.840.2"),
+    ("1.dcm",)])
+@pytest.mark.parametrize("content", [b"", bytes(5000), b"\xff\x03\x91" * 500, b"\0"])
+def test_a_series_of_which_every_file_is_ruined_is_named(folder: Path, names: tuple[str, ...], content: bytes) -> None:
+    for name in names:
+        make(folder, f"p1/{name}").joinpath("p1", name).write_bytes(content)
+    volumes, [entry] = look(folder)
+    assert volumes == ["ct.nii.gz"] and entry.is_failure and entry.path == folder / "p1"
+    assert "called as slices of a DICOM series and" in entry.reason and entry.reason.endswith("copy the series again.")
+
+
+@pytest.mark.parametrize("names", [("README", "LICENSE"), ("log1", "log2"), ("1.txt", "2.txt"), ("IM0001",),
+                                   ("a.json",)])
+def test_what_is_not_called_as_slices_is_no_ruined_series(folder: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        make(folder, name).joinpath(name).write_bytes(b"a text, in some lines\nand tabs\t")
+    assert look(folder) == (["ct.nii.gz"], [])
+
+
+def test_a_batch_of_ruined_series_alone_says_why_there_is_nothing(tmp_path: Path) -> None:
+    make(tmp_path / "in", "p/1.dcm").joinpath("p/1.dcm").write_bytes(bytes(1000))
+    with pytest.raises(ValueError, match=r"holds no volume; .*/1\.dcm' is called as slices of a DICOM series"):
+        find_cases(tmp_path / "in", tmp_path / "out")
+
+
+@pytest.mark.parametrize("record", [
+    {"run": {"format": "/../ct.nii.gz"}, "cases": {"": {}}}, {"run": {"format": ".gz"}, "cases": {"ct": {}}},
+    {"run": {"format": 5}, "cases": {"ct": {}}}, {"run": [], "cases": ["ct"]},
+    {"run": {"format": ".nii.gz"}, "cases": 5}, {"run": {"format": [".nii.gz"]}, "cases": {"ct": 1}},
+    {"run": {"format": ".nii.gz"}, "name": ["ct"]},
+    {"run": "format", "cases": "ct"}, {"run": {"format": ".nii.gz"}, "name": "../../ct\0"}, "run", 5, None, [1]])
+@pytest.mark.parametrize("name", ["manifest.json", "manifest.jsonl"])
+def test_a_manifest_of_any_types_hides_nothing(folder: Path, record: object, name: str) -> None:
+    (folder / name).write_text(json.dumps(record), encoding="utf-8")
+    assert look(folder) == (["ct.nii.gz"], [])
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"run": ' * 200_000, '{"name": Infinity}', '{"a": 1, "a": 2}',
+                                  "\ud800"])
+def test_a_journals_lines_are_tables_or_nothing(tmp_path: Path, text: str) -> None:
+    journal = tmp_path / "manifest.jsonl"
+    journal.write_bytes(b'{"name": "a"}\n' + text.encode(errors="surrogatepass") + b'\n{"name": "b"}\n{"name": "c')
+    assert list(journal_entries(journal)) == [{"name": "a"}, {"name": "b"}]

@@ -8,12 +8,14 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from SAMoraLib.volume import Volume
 from SAMoraLib.volume.io import write_volume
+from SAMoraSlicer import manifest as module
 from SAMoraSlicer.cases import Case
 from SAMoraSlicer.manifest import DONE, FAILED, Manifest
 from Testing.refusals import refusal
@@ -244,6 +246,99 @@ def test_a_line_that_cannot_be_written_is_one_sentence(path: Path, case: Case, m
     monkeypatch.setattr(Path, "open", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match=r"manifest.jsonl' could not be written \(No space left on device\); check"):
         Manifest(path, RUN).record(case, DONE, organs=[])
+
+
+def whole(**changes: Any) -> dict[str, Any]:
+    return {"format_version": 1, "run": RUN, "cases": {"a": {"status": DONE, "organs": ORGANS}}, "begun": {}} | changes
+
+
+def state(**changes: Any) -> dict[str, Any]:
+    return {"cases": {"a": {"status": DONE, "organs": ORGANS} | changes}}
+
+
+DAMAGES: list[dict[str, Any]] = [
+    {"format_version": "1"}, {"run": []}, {"run": "model"}, {"cases": []}, {"cases": None}, {"cases": {"a": None}},
+    {"cases": {"a": []}}, {"begun": []}, {"begun": {"a": 5}}, {"begun": None}, state(status=["done"]),
+    state(organs={"liver": 1}), state(organs=5), state(organs=["liver"]), state(organs=[{"title": "Liver"}]),
+    state(organs=[{"name": 5}]), state(organs=[{"name": "a", "volume_ml": "3"}]),
+    state(organs=[{"name": "a", "confidence": [1]}]), state(organs=[{"name": "a", "voxels": {}}])]
+
+
+@pytest.mark.parametrize("changes", DAMAGES, ids=str)
+def test_a_manifest_of_wrong_types_is_refused_and_kept(path: Path, case: Case, changes: dict[str, Any]) -> None:
+    assert Manifest(path, RUN).cases == {}
+    path.write_text(json.dumps(whole()), encoding="utf-8")
+    assert set(Manifest(path, RUN).cases) == {"a"}
+    damaged = json.dumps(whole(**changes))
+    path.write_text(damaged, encoding="utf-8")
+    assert "manifest.json' cannot be read; rename or delete it" in refusal(lambda: Manifest(path, RUN))
+    assert path.read_text(encoding="utf-8") == damaged
+
+
+@pytest.mark.parametrize("text", [
+    "[" * 200_000, json.dumps(whole()).replace("0.9", "Infinity"), json.dumps(whole()).replace("0.9", "1e999"),
+    json.dumps(whole()).replace("0.9", "1" * 5000), json.dumps(whole()).replace('"run"', '"cases": {}, "run"')])
+def test_a_manifest_that_no_reader_can_use_is_refused(path: Path, case: Case, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    assert "manifest.json' cannot be read; rename or delete it" in refusal(lambda: Manifest(path, RUN))
+
+
+@pytest.mark.parametrize("entry", [
+    5, [], "run", None, {"begun": 5}, {"begun": {"a": 5}}, {"name": 5, "state": {"status": DONE}},
+    {"name": ["a"], "state": {"status": DONE}}, {"name": "a"}, {"name": "a", "state": 5}, {"state": {"status": DONE}},
+    {"name": "a", "state": {"status": {}}}, {"name": "a", "state": {"status": DONE, "organs": [5]}}], ids=str)
+def test_a_line_of_wrong_types_says_nothing(path: Path, case: Case, entry: Any) -> None:
+    first = Manifest(path, RUN)
+    first.record(case, DONE, organs=ORGANS)
+    journal = path.with_suffix(".jsonl")
+    journal.write_bytes(journal.read_bytes() + b"\n" + json.dumps(entry).encode() + b"\n" + b"[" * 100_000)
+    again = Manifest(path, RUN)
+    assert again.cases == first.cases and again.begun == {}
+    again.write()
+    again.write_table(path.with_name("statistics.csv"))
+
+
+@pytest.mark.parametrize("run", [5, [], None, "model", {"model": ["small 0123"]}, {"model": "\x1b[2J" * 1000}])
+def test_lines_of_a_run_of_wrong_types_are_another_runs(path: Path, case: Case, run: Any) -> None:
+    path.with_suffix(".jsonl").write_text(json.dumps({"run": run}), encoding="utf-8")
+    message = refusal(lambda: Manifest(path, RUN))
+    assert "holds results of a run with other model" in message and message.isprintable() and len(message) < 600
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX files")
+@pytest.mark.parametrize("kind", ["link", "hard link", "pipe", "folder", "gone"])
+def test_no_line_is_written_through_a_link_and_no_pipe_waited_for(path: Path, case: Case, tmp_path: Path,
+                                                                  kind: str) -> None:
+    journal, diary = path.with_suffix(".jsonl"), tmp_path / "diary"
+    diary.write_text("keep", encoding="utf-8")
+    lay = {"link": lambda: journal.symlink_to(diary), "hard link": lambda: journal.hardlink_to(diary),
+           "pipe": lambda: os.mkfifo(journal), "folder": journal.mkdir,
+           "gone": lambda: journal.symlink_to(tmp_path / "a")}
+    opened = Manifest(path, RUN)
+    lay[kind]()
+    with pytest.raises(OSError, match=r"manifest\.jsonl' could not be written"):
+        opened.record(case, DONE, organs=[])
+    assert "manifest.jsonl' cannot be read; rename or delete it" in refusal(lambda: Manifest(path, RUN))
+    assert diary.read_text(encoding="utf-8") == "keep" and not (tmp_path / "a").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX files")
+def test_a_link_that_is_laid_at_the_last_moment_gets_no_line(path: Path, case: Case, tmp_path: Path,
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "diary").write_text("keep", encoding="utf-8")
+    monkeypatch.setattr(module.os.path, "lexists", lambda _: False)
+    opened = Manifest(path, RUN)
+    path.with_suffix(".jsonl").symlink_to(tmp_path / "diary")
+    with pytest.raises(OSError, match="it is a link, or no file"):
+        opened.record(case, DONE, organs=[])
+    assert (tmp_path / "diary").read_text(encoding="utf-8") == "keep"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX files")
+@pytest.mark.parametrize("kind", ["pipe", "folder", "gone"])
+def test_a_manifest_that_is_no_file_is_refused(path: Path, case: Case, kind: str) -> None:
+    {"pipe": lambda: os.mkfifo(path), "folder": path.mkdir, "gone": lambda: path.symlink_to("nowhere")}[kind]()
+    assert "manifest.json' cannot be read; rename or delete it" in refusal(lambda: Manifest(path, RUN))
 
 
 @pytest.mark.slow
