@@ -180,7 +180,7 @@ class FolderBatch:
         elif kind == "error" and case:
             self._settle(case, FAILED, message=event["message"])
         elif kind == "error":
-            self.errors[None] = event["message"]
+            self.errors[None] = one_line(event["message"])
 
     def _settle(self, case: Case, status: str, **values: Any) -> None:
         """Note that a case has ended, in the manifest and for people."""

@@ -194,9 +194,10 @@ def _is_state(state: Any) -> bool:
 
 
 def _is_organ(organ: Any) -> bool:
-    return (isinstance(organ, dict) and isinstance(organ.get("name"), str)
-            and all(isinstance(organ.get(key), NUMBER) for key in DIGITS)
-            and not any(isinstance(value, (dict, list)) for value in organ.values()))
+    if not isinstance(organ, dict) or not isinstance(organ.get("name"), str):
+        return False
+    are_numbers = all(isinstance(organ.get(key), NUMBER) for key in DIGITS)
+    return are_numbers and not any(isinstance(value, (dict, list)) for value in organ.values())
 
 
 def _as_text(name: str) -> str:

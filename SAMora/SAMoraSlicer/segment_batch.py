@@ -97,6 +97,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _run(options: argparse.Namespace) -> int:
     from SAMoraLib.request import Options
+    from SAMoraLib.system.streams import one_line
     from SAMoraSlicer.batch import FolderBatch
     from SAMoraSlicer.dependencies import missing, sentence
 
@@ -109,7 +110,7 @@ def _run(options: argparse.Namespace) -> int:
         batch = FolderBatch(options.input, options.output, _model_file(options.model), how, options.base,
                             options.format, options.pattern)
     except (ValueError, OSError) as error:
-        _say(f"segment_batch.py: {error}", sys.stderr)
+        _say(f"segment_batch.py: {one_line(str(error))}", sys.stderr)  # with words of a card or a manifest
         return WRONG_USE
     try:
         batch.start()

@@ -452,6 +452,36 @@ def test_a_table_that_cannot_be_written_is_said_unless_there_is_worse(run: Run, 
     assert (made.errors[None] == before) == bool(before)
 
 
+def test_no_word_of_a_file_steers_the_terminal(run: Run) -> None:
+    made = run.start("a", "b")
+    run.say("error", "a", message="It is \x1b[2J broken.\nReally.")
+    run.say("notice", "b", message="a\rb")
+    run.children[-1].say("error", message="The model is \x1b]0;evil\x07 damaged.")
+    run.end(1)
+    made.wait()
+    lines = [*made.notices, *made.errors.values()]
+    assert made.errors[None] == "The model is \\x1b]0;evil\\x07 damaged." and all(map(str.isprintable, lines))
+
+
+def test_whoever_looks_at_the_manifest_during_a_run_finds_it_whole(run: Run) -> None:
+    """At any moment, also after a run was killed, and of the next one."""
+    names = [f"{number:02}" for number in range(12)]
+    manifest, looked = run.output / "manifest.json", 0
+    run.add(*names)
+    for killed_after in (5, 12):
+        made = run.make()
+        made.start()
+        for name in [case.name for case in made.waiting][:killed_after]:
+            run.finish(name)
+            made.step()
+            content = json.loads(manifest.read_text(encoding="utf-8")) if manifest.exists() else {"format_version": 1}
+            assert content["format_version"] == 1
+            assert name in Manifest(manifest, made.manifest.run).cases
+            looked += 1
+        made._lock.release()  # as the system does where a run is killed
+    assert looked == 12 and not run.make().waiting
+
+
 def test_only_one_run_writes_to_a_folder(run: Run) -> None:
     first = run.start("a")
     second = run.make()

@@ -123,6 +123,17 @@ def test_every_option_reaches_the_batch(asked: type[Asked], tmp_path: Path) -> N
     assert asked.made == [(Path("in"), Path("out"), model, options, Path("base"), ".mha", "*/ct.*")]
 
 
+def test_what_a_file_says_of_itself_does_not_steer_the_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+                                                                capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(*arguments: object) -> None:
+        raise ValueError("The card \x1b[2J\x9b31m\nis damaged.")
+
+    monkeypatch.setattr(batch, "FolderBatch", refuse)
+    model = write_checkpoint(tmp_path / "own.safetensors")
+    assert segment_batch.main(["--input", "in", "--output", "out", "--model", str(model)]) == 2
+    assert capsys.readouterr().err == "segment_batch.py: The card \\x1b[2J\\x9b31m\\nis damaged.\n"
+
+
 def test_a_model_of_the_catalogue_goes_by_its_name(asked: type[Asked]) -> None:
     assert segment_batch.main(["--input", "in", "--output", "out", "--model", "demonstration"]) == 0
     assert asked.made[0][2].name == "demo.safetensors"
