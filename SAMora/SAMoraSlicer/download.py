@@ -37,6 +37,7 @@ TIMEOUT = 30.0  # seconds without a byte
 ATTEMPTS = 3  # in a row that bring too little, for one address
 WAIT = 1.0  # seconds after the first of them, twice as many after each further one
 ENOUGH = 4 << 20  # bytes of a connection, or a hundredth of the file: less is as good as nothing
+SLOWEST, PATIENCE = 1000, 60.0  # bytes a second that a connection brings at least, and seconds before this is looked at
 REDIRECTIONS = 5
 REDIRECTED = (301, 302, 303, 307, 308)
 LONGEST_ADDRESS, LONGEST_REASON = 2000, 100  # letters
@@ -106,9 +107,7 @@ def part_bytes(part: Path) -> int:
 
 
 def _is_ours(facts: os.stat_result) -> bool:
-    """Whether it is a plain file with one name, of this user: what is written to it changes nothing else, and nobody
-    else can change it.
-    """
+    """Whether it is a plain file of this user with one name: what is written to it changes nothing else."""
     user = os.geteuid() if hasattr(os, "geteuid") else facts.st_uid
     return stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1 and facts.st_uid == user
 
@@ -199,7 +198,8 @@ def _said(words: object) -> str:
 
 def _read_on(url: str, file: BinaryIO, there: int, size: int, progress: Progress) -> None:
     with _open(url, there) as answer:
-        there = _start(answer, url, there, size)
+        there = start = _start(answer, url, there, size)
+        started = time.monotonic()
         file.seek(there)
         file.truncate()
         while there <= size and (block := _block(answer, size + 1 - there)):
@@ -207,6 +207,9 @@ def _read_on(url: str, file: BinaryIO, there: int, size: int, progress: Progress
             file.flush()
             there += len(block)
             progress(min(there, size), size)
+            seconds = time.monotonic() - started
+            if seconds > PATIENCE and there - start < SLOWEST * seconds:  # a byte in time would never end
+                raise Cut("it sends too slowly")
 
 
 def _open(url: str, there: int) -> http.client.HTTPResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -46,7 +47,7 @@ def fetch(server: ModelServer, target: Path, **changes: object) -> Path:
 def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that were waited, without waiting."""
     seconds: list[float] = []
-    monkeypatch.setattr(program, "time", SimpleNamespace(sleep=seconds.append))
+    monkeypatch.setattr(program, "time", SimpleNamespace(sleep=seconds.append, monotonic=time.monotonic))
     return seconds
 
 
@@ -295,6 +296,16 @@ def test_a_stuttering_server_is_given_up(server: ModelServer, target: Path) -> N
     with pytest.raises(ConnectionError, match="the connection was cut"):
         fetch(server, target)
     assert len(server.ranges) == program.ATTEMPTS and program.part_bytes(part_of(target)) == 100 * program.ATTEMPTS
+
+
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up(server: ModelServer, target: Path,
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    now = itertools.count(0.0, 10.0)
+    monkeypatch.setattr(program.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(program, "BLOCK", 100)
+    with pytest.raises(ConnectionError, match="it sends too slowly"):
+        fetch(server, target)
+    assert program.part_bytes(part_of(target)) == program.ATTEMPTS * 700, "of seven looks"
 
 
 def test_a_server_that_starts_again_every_time_is_given_up(server: ModelServer, target: Path) -> None:

@@ -196,7 +196,7 @@ def test_a_model_without_labels_is_listed_without_organs(folder: Path) -> None:
 def test_a_base_is_only_needed_where_the_card_names_one(folder: Path) -> None:
     whole = write_checkpoint(folder / "whole.safetensors")
     assert models.unfit(read_card(whole), whole) == "" and models.base_names(whole) == []
-    part = write_checkpoint(folder / "part.safetensors", base={"name": "base.safetensors", "sha256": "0"})
+    part = write_checkpoint(folder / "part.safetensors", base={"name": "base.safetensors", "sha256": "0" * 64})
     assert models.base_names(part) == ["base.safetensors"]
     assert "needs its base weights 'base.safetensors'" in models.unfit(read_card(part), part)
     (folder / "base.safetensors").write_bytes(b"")
