@@ -19,7 +19,7 @@ from SAMoraLib.volume import Region, Volume
 from SAMoraLib.volume.io import read_volume
 from SAMoraLib.volume.io import write_volume as write_file
 from SAMoraLib.volume.right_angles import are_perpendicular
-from SAMoraSlicer.segments import describe_segment, remove_segments, segment_ids
+from SAMoraSlicer.segments import describe_segment, plain_name, remove_segments, segment_ids
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SAME_PLACE_MM = 1e-3
@@ -116,7 +116,7 @@ def import_labels(source: str | Path | np.ndarray, labels: LabelSet, volume: Any
     found = [name for name in _present(array, labels) if name in wanted]
     is_new, before = segmentation is None, slicer.vtkSegmentation()
     if is_new:
-        segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{volume.GetName()} segmentation")
+        segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", _name_of(volume))
         segmentation.CreateDefaultDisplayNodes()
     else:
         _require_same_transform(segmentation, volume, wanted)
@@ -140,6 +140,10 @@ def import_labels(source: str | Path | np.ndarray, labels: LabelSet, volume: Any
     segmentation.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     _place_under_study(segmentation, volume)
     return segmentation
+
+
+def _name_of(volume: Any) -> str:
+    return f"{plain_name(volume.GetName() or '')} segmentation"
 
 
 def _ijk_to_ras(volume: Any) -> np.ndarray:

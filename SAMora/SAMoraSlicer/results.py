@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from SAMoraLib.system.files import atomic_write
+from SAMoraLib.system.streams import one_line
 
 COLUMNS = ("volume", "organ", "title", "found", "voxels", "volume_ml", "mean_intensity", "confidence")
 DIGITS = {"volume_ml": 3, "mean_intensity": 2, "confidence": 4}
 NOT_FOUND, NOTHING = "not found", "-"
+# What a spreadsheet takes for a formula: at the start of a cell, and where it takes a semicolon for the end of one.
+FORMULA = re.compile(r"(^|;)(\s*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
 @dataclass(frozen=True)
@@ -48,13 +52,30 @@ def cells(organ: Mapping[str, Any]) -> tuple[str, ...]:
     if not organ["found"]:
         return organ["title"], NOT_FOUND, NOTHING, NOTHING
     confidence = organ.get("confidence")
-    return (organ["title"], f"{organ['volume_ml']:.1f}", f"{organ['mean_intensity']:.1f}",
-            NOTHING if confidence is None else f"{100 * confidence:.0f} %")
+    return (organ["title"], _digits(organ.get("volume_ml"), 1) or NOTHING,
+            _digits(organ.get("mean_intensity"), 1) or NOTHING,
+            f"{100 * confidence:.0f} %" if _is_number(confidence) else NOTHING)
 
 
-def _rounded(organ: Mapping[str, Any]) -> dict[str, str]:
-    """Volume, mean and confidence with the digits that mean something; empty where nothing was measured."""
-    return {name: "" if organ.get(name) is None else f"{organ[name]:.{digits}f}" for name, digits in DIGITS.items()}
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _digits(value: Any, digits: int) -> str:
+    """A number with the digits that mean something; empty where nothing was measured."""
+    return f"{value:.{digits}f}" if _is_number(value) else ""
+
+
+def _row(volume: str, organ: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers stay numbers, a negative mean too; names come from files, and are text whatever they begin with."""
+    numbers = {name: _digits(organ.get(name), digits) for name, digits in DIGITS.items()}
+    named = {**organ, "volume": volume, "organ": organ.get("name", "")}
+    return {name: _text(value) if isinstance(value, str) else value for name, value in named.items()} | numbers
+
+
+def _text(text: str) -> str:
+    """On one line, and no formula, which a spreadsheet would work out and send away what stands beside it."""
+    return FORMULA.sub(r"\1\2'", one_line(text))
 
 
 def write_csv(results: Sequence[Result], path: str | Path) -> None:
@@ -67,14 +88,10 @@ def write_csv(results: Sequence[Result], path: str | Path) -> None:
     writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore")
     writer.writeheader()
     for result in results:
-        writer.writerows({**organ, **_rounded(organ), "volume": result.volume, "organ": organ["name"]}
-                         for organ in result.organs)
+        writer.writerows(_row(result.volume, organ) for organ in result.organs)
     try:
         with atomic_write(path) as unfinished:
             unfinished.write_bytes(("\ufeff" + text.getvalue()).encode())
-    except UnicodeEncodeError as error:  # a volume's name that came from a file's
-        raise OSError(f"'{path}' could not be written, because '{error.object[:40]!a}' is not valid text; rename the "
-                      "volume.") from error
     except OSError as error:
         raise OSError(f"'{path}' could not be written ({error.strerror}); check that the disk has room, that the "
                       "folder may be written to, and that no other program holds the file open.") from error

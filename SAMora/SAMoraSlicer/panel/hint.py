@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+NO_SPACE = "\u200b"  # is not seen, and no name of a tag begins with it
+
 
 @dataclass(frozen=True)
 class Hint:
@@ -19,6 +21,13 @@ class Hint:
     button: str = ""
     action: Callable[[], None] | None = None
     ready: bool = False
+
+
+def plain(text: str) -> str:
+    """A text for a tool tip, a message box or whatever else takes for HTML what looks like it: the same to the eye,
+    with nothing that is a tag.
+    """
+    return text.replace("<", f"<{NO_SPACE}").replace("&", f"&{NO_SPACE}")
 
 
 def megabytes(size: int) -> str:

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from SAMoraSlicer import dependencies
 from SAMoraSlicer.model_files import deletable, delete, download_arguments, install_from_file, partial_bytes
 from SAMoraSlicer.models import ENDING, FOLDER_SETTING, Model, catalogue, models_folder
-from SAMoraSlicer.panel.hint import Hint, duration, megabytes
+from SAMoraSlicer.panel.hint import Hint, duration, megabytes, plain
 from SAMoraSlicer.process import ChildProcess, child_environment, describe_exit, python_command
 
 PACKAGES = " packages"  # no id of a model begins with a space
@@ -223,7 +223,7 @@ class SetupSection:
             tree.addTopLevelItem(item)  # now the tree's: not every PythonQt gives it away in the constructor
             item.setText(0, model.title)
             item.setText(1, _state(model))
-            item.setToolTip(0, model.title)
+            item.setToolTip(0, plain(model.title))
             item.setData(0, qt.Qt.UserRole, model.id)
             if chosen is not None and model.id == chosen.id:
                 tree.setCurrentItem(item)
@@ -273,7 +273,7 @@ class SetupSection:
 
 def agreed(question: str) -> bool:
     """Whether the person wants it; without a main window nobody could answer, and the click was the answer."""
-    return slicer.util.mainWindow() is None or slicer.util.confirmOkCancelDisplay(question)
+    return slicer.util.mainWindow() is None or slicer.util.confirmOkCancelDisplay(plain(question))
 
 
 def details(model: Model) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from SAMoraLib.inference.organ_table import organ_table
 from SAMoraLib.labels import get_label_set
@@ -27,3 +28,11 @@ def test_only_the_organs_asked_for_have_rows() -> None:
     grid = Volume(np.zeros((1, 1, 1), np.uint8), (1, 1, 1), (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
     rows = organ_table(grid, get_label_set("chaos_mr"), grid, ["spleen", "liver"])
     assert [row.name for row in rows] == ["liver", "spleen"]
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_what_is_no_number_is_not_told(value: float) -> None:
+    image = np.full((1, 2, 2), value, np.float32)
+    grid = Volume(np.ones((1, 2, 2), np.uint8), (1, 1, 1), (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    row = organ_table(grid, get_label_set("synapse"), grid.with_array(image), confidence={"spleen": value})[0]
+    assert row.found and row.mean_intensity is None and row.confidence is None
