@@ -5,7 +5,8 @@ A volume is always taken in its own coordinates, without its parent transform; t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -114,32 +115,72 @@ def import_labels(source: str | Path | np.ndarray, labels: LabelSet, volume: Any
     wanted = labels.names if organs is None else organs
     array = _label_values(source, labels, volume)
     found = [name for name in _present(array, labels) if name in wanted]
-    is_new, before = segmentation is None, slicer.vtkSegmentation()
-    if is_new:
-        segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", _name_of(volume))
-        segmentation.CreateDefaultDisplayNodes()
-    else:
+    labelmap = _labelmap(array, volume)
+    if segmentation is not None:
         _require_same_transform(segmentation, volume, wanted)
-        before.DeepCopy(segmentation.GetSegmentation())
-    transform = segmentation.GetTransformNodeID()
-    segmentation.SetAndObserveTransformNodeID(None)  # else the import would resample the labels from world to it
-    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-    segments = segmentation.GetSegmentation()
-    remove_segments(segments, wanted)
-    arrived = not found or slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(
-        _labelmap(array, volume), segmentation, segment_ids(labels, found))
-    if not arrived:
-        if is_new:
-            slicer.mrmlScene.RemoveNode(segmentation)
-        else:
-            segments.DeepCopy(before)
-            segmentation.SetAndObserveTransformNodeID(transform)
-        raise ValueError(f"Slicer did not take the labels for '{volume.GetName()}'; write to a new segmentation.")
-    for name in found:
-        describe_segment(segments.GetSegment(name), labels.by_name(name))
-    segmentation.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
-    _place_under_study(segmentation, volume)
-    return segmentation
+    with _unchanged_unless_done(segmentation, volume) as node:
+        node.SetAndObserveTransformNodeID(None)  # else the import would resample the labels from world to it
+        node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        segments = node.GetSegmentation()
+        remove_segments(segments, wanted)
+        if found and not slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(
+                labelmap, node, segment_ids(labels, found)):
+            raise ValueError(f"Slicer did not take the labels for '{volume.GetName()}'; write to a new segmentation.")
+        for name in found:
+            describe_segment(segments.GetSegment(name), labels.by_name(name))
+        node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+        _place_under_study(node, volume)
+    return node
+
+
+@contextmanager
+def _unchanged_unless_done(segmentation: Any, volume: Any) -> Iterator[Any]:
+    """The node to write to, a new one without ``segmentation``; whatever goes wrong leaves the scene as it was."""
+    there = _segmentation_nodes()
+    restore = _restoring(segmentation) if segmentation is not None else lambda: None
+    try:
+        if segmentation is None:
+            segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", _name_of(volume))
+            segmentation.CreateDefaultDisplayNodes()
+        yield segmentation
+    except BaseException:
+        restore()
+        for node in [node for node in _segmentation_nodes() if node not in there]:
+            slicer.mrmlScene.RemoveNode(node)
+        raise
+
+
+def _restoring(segmentation: Any) -> Callable[[], None]:
+    """What brings a segmentation node back to what it is now."""
+    before, transform = slicer.vtkSegmentation(), segmentation.GetTransformNodeID()
+    role = segmentation.GetReferenceImageGeometryReferenceRole()
+    geometry = segmentation.GetNodeReferenceID(role)
+    before.DeepCopy(segmentation.GetSegmentation())
+
+    def restore() -> None:
+        segmentation.GetSegmentation().DeepCopy(before)
+        segmentation.SetAndObserveTransformNodeID(transform)
+        segmentation.SetNodeReferenceID(role, geometry)
+
+    return restore
+
+
+def _segmentation_nodes() -> list[Any]:
+    """With their display nodes, which do not go with them."""
+    kinds = ("vtkMRMLSegmentationNode", "vtkMRMLSegmentationDisplayNode")
+    return [node for kind in kinds for node in slicer.util.getNodesByClass(kind)]
+
+
+def private_in_scene() -> list[str | Path]:
+    """Names and files that a person gave or a scanner wrote: of data, of patients and of studies."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLTransformableNode")
+    stored = [node.GetStorageNode() for node in nodes if node.GetStorageNode() is not None]
+    files = [Path(storage.GetFileName()) for storage in stored if storage.GetFileName()]
+    hierarchy, items = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene), vtk.vtkIdList()
+    if hierarchy is not None:
+        hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), items, True)
+    named = [hierarchy.GetItemName(items.GetId(number)) for number in range(items.GetNumberOfIds())]
+    return [*files, *(name for name in (*(node.GetName() for node in nodes), *named) if name)]
 
 
 def _name_of(volume: Any) -> str:

@@ -5,7 +5,6 @@ Neither Slicer nor Qt is needed, so that the panel, the console and a batch with
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import queue
@@ -17,18 +16,20 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import SAMoraLib
 from SAMoraLib.system.parent import VARIABLE as END_WITH_PARENT
+from SAMoraSlicer.events import LONGEST_LINE, read_event
+from SAMoraSlicer.report import anonymous
 
 LIBRARY = Path(SAMoraLib.__file__).resolve().parents[1]  # the folder that holds SAMoraLib
 MODULE = Path(__file__).resolve().parents[1]  # the folder that holds SAMoraSlicer: the same one when installed
 GRACE_SECONDS = 0.5  # for a child to remove its half files, and for what it started to end with it
 LOG_LINES = 400
-LINE_BYTES = 1 << 20
+LINE_BYTES = LONGEST_LINE
 LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS",
                       "SLURM_LOCALID")
 WINDOWS = sys.platform == "win32"
@@ -51,7 +52,7 @@ def child_environment() -> dict[str, str]:
 
 
 class ChildProcess:
-    """A program, started once, whose standard output is JSON objects with the key "event", one a line.
+    """A program, started once, whose standard output is events (``events.py``), one a line.
 
     Everything else that it says is kept as ``log``. It does not outlive this object or this process.
     """
@@ -129,11 +130,19 @@ class ChildProcess:
         self._process.wait()
         self._wait_until_silent()
 
-    def report(self, **facts: Any) -> str:
-        """What a person who is asked for help needs to know, as text."""
+    def report(self, private: Iterable[str | Path] = (), **facts: Any) -> str:
+        """What a person who is asked for help needs to know, as text; of paths and private names nothing.
+
+        Args:
+            private: paths and names that must not be told, in whichever spelling (``report.anonymous``).
+        """
+        private = list(private)
+        command = " ".join(anonymous(word, private) for word in self._command)
         facts = {"SAMora": SAMoraLib.__version__, "Python": platform.python_version(), "system": platform.platform(),
-                 **facts, "command": " ".join(self._command), "exit code": self.poll()}
-        return "\n".join([*(f"{name}: {value}" for name, value in facts.items()), "log:", self.log])
+                 **facts}
+        told = anonymous("\n".join(f"{name}: {value}" for name, value in facts.items()), private)
+        return "\n".join([told, f"command: {command}", f"exit code: {self.poll()}", "log:",
+                          anonymous(self.log, private)])
 
     @property
     def _is_heard(self) -> bool:
@@ -154,14 +163,11 @@ def describe_exit(code: int) -> str:
 
 def _read_events(stream: BinaryIO, events: queue.SimpleQueue[dict[str, Any]], lines: deque[str]) -> None:
     for line in _lines_of(stream):
-        try:
-            event = json.loads(line)
-        except ValueError:
-            event = None
-        if isinstance(event, dict) and "event" in event:
-            events.put(event)
-        else:
+        event = read_event(line)
+        if event is None:
             lines.append(line)
+        else:
+            events.put(event)
 
 
 def _read_log(stream: BinaryIO, lines: deque[str]) -> None:

@@ -54,7 +54,7 @@ def cells(organ: Mapping[str, Any]) -> tuple[str, ...]:
     confidence = organ.get("confidence")
     return (organ["title"], _digits(organ.get("volume_ml"), 1) or NOTHING,
             _digits(organ.get("mean_intensity"), 1) or NOTHING,
-            f"{100 * confidence:.0f} %" if _is_number(confidence) else NOTHING)
+            NOTHING if confidence is None or not _is_number(confidence) else f"{100 * confidence:.0f} %")
 
 
 def _is_number(value: Any) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from SAMoraLib.system.streams import one_line
+
 POLL_SECONDS = 0.05
 ENOUGH_TO_GUESS = 0.03  # of the work: before, the time that is left is not told
 
@@ -41,7 +43,7 @@ class Run(Protocol):
         """End the child and leave nothing half done behind."""
 
     def report(self) -> str:
-        """What a person who is asked for help needs to know; no name of a volume."""
+        """What a person who is asked for help needs to know; no name of a volume, a path or an account."""
 
 
 def seconds_left(done: float, left: float, seconds: float) -> float | None:
@@ -49,3 +51,12 @@ def seconds_left(done: float, left: float, seconds: float) -> float | None:
     done to tell.
     """
     return None if done < ENOUGH_TO_GUESS else seconds * left / done
+
+
+def unforeseen(error: Exception, when: str) -> str:
+    """One sentence about an exception that nobody foresaw."""
+    if isinstance(error, MemoryError):
+        return f"Memory ran out while {when}; close other programs or other data, and try again."
+    cause = one_line(f"{type(error).__name__}: {error}"[:200]).rstrip(". ")
+    return (f"Something unforeseen happened while {when} ({cause}); try again, or ask for help with the text of 'Copy "
+            "report'.")

@@ -6,8 +6,8 @@ it has arrived whole, and nothing else changes the scene.
 
 from __future__ import annotations
 
-import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,14 @@ import slicer
 from SAMoraLib.card import read_card
 from SAMoraLib.labels import LabelSet
 from SAMoraLib.request import DEFAULTS, Job, Options, Request
+from SAMoraLib.system.streams import one_line
 from SAMoraLib.volume import Region
-from SAMoraSlicer.nodes import check_volume, geometry_of, import_labels, region_of, write_volume
+from SAMoraSlicer.nodes import check_volume, geometry_of, import_labels, private_in_scene, region_of, write_volume
 from SAMoraSlicer.process import ChildProcess, child_environment, describe_exit, python_command
-from SAMoraSlicer.run import POLL_SECONDS, seconds_left
+from SAMoraSlicer.run import POLL_SECONDS, seconds_left, unforeseen
+from SAMoraSlicer.temporary import PrivateFolder
+
+LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,8 @@ class Segmenting:
         self._written: list[Task] = []
         self._said: list[str] = []  # errors as the child said them, without the volumes' names
         self._ready_at: float | None = None
+        self._private = private_in_scene()  # also of what is gone from the scene when a report is asked for
+        self._trace = ""
 
     @property
     def seconds_left(self) -> float | None:
@@ -113,23 +119,24 @@ class Segmenting:
     def start(self) -> None:
         """Begin; ``step`` or ``wait`` goes on. Closing the scene or Slicer cancels."""
         try:
-            self._temporary = tempfile.TemporaryDirectory(prefix="samora-", dir=slicer.app.temporaryPath,
-                                                          ignore_cleanup_errors=True)
+            self._temporary = PrivateFolder(Path(slicer.app.temporaryPath))
         except OSError:
             self.state, self.errors[None] = "failed", _no_room()
             return
-        self._folder = Path(self._temporary.name)
+        self._folder = self._temporary.path
         self._observer = slicer.mrmlScene.AddObserver(slicer.mrmlScene.StartCloseEvent, lambda *_: self.cancel())
         slicer.app.connect("aboutToQuit()", self.cancel)
         self.state, self.stage = "running", "writing"
 
     def step(self) -> bool:
-        """Handle what has arrived, without waiting; True while running."""
+        """Handle what has arrived, without waiting; True while running. Nothing is raised: whoever asks is a timer."""
         try:
             if self.state == "running":
                 self._write_next() if self._to_write else self._listen()
         except OSError as error:  # ours are sentences; the system's own have a number
             self._end("failed", str(error) if error.errno is None else _no_room())
+        except Exception as error:
+            self._end("failed", self._noted(error, "the segmentation was going on"))
         return self.state == "running"
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -151,12 +158,14 @@ class Segmenting:
             self._end("cancelled")
 
     def report(self) -> str:
-        """What happened, for whoever is asked for help; no name of a volume."""
+        """What happened, for whoever is asked for help; no name of a volume, a path or an account."""
         grids = [task.size for task in self._tasks]
+        private = [*self._private, *private_in_scene(), self._model.parent, Path(slicer.app.temporaryPath)]
         return self._child.report(
-            slicer=f"{slicer.app.applicationVersion} ({slicer.app.revision})", model=self._name,
+            private, slicer=f"{slicer.app.applicationVersion} ({slicer.app.revision})", model=self._name,
             device=f"{self._options.device} {self.running_on}", volumes=", ".join(grids),
-            state=f"{self.state}, {self.stage} {self.fraction:.0%}", said=" ".join(self._said))
+            state=f"{self.state}, {self.stage} {self.fraction:.0%}", said=" ".join(self._said),
+            **({"unforeseen": self._trace} if self._trace else {}))
 
     def _write_next(self) -> None:
         """One volume a step, so that Slicer does not stand still for all of them; after the last the child starts."""
@@ -213,8 +222,16 @@ class Segmenting:
         except ValueError as error:
             self.errors[task.volume] = self._with_names(str(error))
             return
+        except Exception as error:  # the others may fare better
+            self.errors[task.volume] = self._noted(error, f"the result of '{task.name}' was brought in")
+            return
         self.results[task.volume] = {"segmentation": node.GetID(), "rows": event["organs"], "seconds": event["seconds"]}
         self.fraction = self._finished / len(self._tasks)
+
+    def _noted(self, error: Exception, when: str) -> str:
+        """The sentence of what nobody foresaw; the report tells where it happened."""
+        self._trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        return unforeseen(error, when)
 
     def _child_ended(self, code: int) -> None:
         if None not in self.errors and self._finished < len(self._tasks):
@@ -255,7 +272,7 @@ def _read_model(model: Path, organs: Sequence[str] | None) -> tuple[str, LabelSe
                          "choose a trained model.")
     for organ in organs or ():
         card.labels.by_name(organ)
-    return card.name, card.labels
+    return one_line(card.name[:LONGEST_NAME]), card.labels
 
 
 def _make_tasks(volumes: Sequence[Any], region: Any, outputs: Sequence[Any] | None) -> tuple[Task, ...]:

@@ -146,7 +146,7 @@ def test_an_interrupted_child_may_clean_up(tmp_path: Path) -> None:
 @needs_signals
 def test_a_killed_child_is_seen_even_if_a_grandchild_holds_its_output() -> None:
     child = start("import subprocess\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
-                  "say(event='ready')\ntime.sleep(60)")
+                  "say(event='begun')\ntime.sleep(60)")
     wait_until(child.events)
     os.kill(child.pid, signal.SIGKILL)
     wait_until(lambda: child.poll() is not None, 3)
@@ -199,6 +199,7 @@ def test_the_report_holds_what_a_helper_asks_for() -> None:
     ended(child)
     report = child.report(device="cuda:0", volume="512 x 512 x 120")
     assert "device: cuda:0" in report and "volume: 512 x 512 x 120" in report and "exit code: 7" in report
+    assert "command: <path of " in report and sys.executable not in report
     assert report.endswith("log:\nlast words") and json.dumps(report)
 
 
@@ -292,7 +293,14 @@ def test_a_line_that_never_ends_is_taken_in_pieces(monkeypatch: pytest.MonkeyPat
 def test_objects_that_are_no_events_are_of_the_log() -> None:
     child = start("print('{\"kind\": 1}')\nprint('\"event\"')\nprint('{\"event\": null}')")
     ended(child)
-    assert child.events() == [{"event": None}] and child.log.splitlines() == ['{"kind": 1}', '"event"']
+    assert child.events() == [] and child.log.splitlines() == ['{"kind": 1}', '"event"', '{"event": null}']
+
+
+def test_what_lacks_something_of_its_kind_is_of_the_log() -> None:
+    child = start("say(event='progress', fraction='half', stage='reading')\nsay(event='error')\n"
+                  "print('{\"event\": \"ready\", \"device\": ' + '[' * 5000)\nsay(event='error', message='It is so.')")
+    ended(child)
+    assert child.events() == [{"event": "error", "message": "It is so."}] and len(child.log.splitlines()) == 3
 
 
 @pytest.fixture
@@ -305,7 +313,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_child_that_is_cancelled_may_still_say_something(patient: None) -> None:
     child = start("import signal\n"
                   "signal.signal(signal.SIGINT, lambda *_: (time.sleep(0.2), say(event='clean'), sys.exit(4)))\n"
-                  "say(event='ready')\ntime.sleep(60)")
+                  "say(event='begun')\ntime.sleep(60)")
     wait_until(child.events)
     child.cancel()
     assert child.events() == [{"event": "clean"}] and child.poll() == 4
@@ -313,6 +321,6 @@ def test_a_child_that_is_cancelled_may_still_say_something(patient: None) -> Non
 
 @needs_signals
 def test_the_end_waits_for_what_a_grandchild_still_says(patient: None) -> None:
-    child = start("import subprocess\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(0.15); "
-                  "print(chr(123) + chr(34) + \"event\" + chr(34) + \": 1}\")'])\nsys.exit(5)")
-    assert ended(child) == 5 and child.events() == [{"event": 1}]
+    grandchild = "import json, time; time.sleep(0.15); print(json.dumps({'event': 'late'}))"
+    child = start(f"import subprocess\nsubprocess.Popen([sys.executable, '-c', {grandchild!r}])\nsys.exit(5)")
+    assert ended(child) == 5 and child.events() == [{"event": "late"}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -376,3 +377,97 @@ def test_what_cannot_segment_is_refused(bench: Bench) -> None:
     write_checkpoint(bench.model, kind="base", labels=None, preprocessing=None)
     assert refusal(lambda: bench.make([node])) == ("'model.safetensors' is a checkpoint of kind 'base', which cannot "
                                                    "segment by itself; choose a trained model.")
+
+
+HOSTILE_EVENTS: list[dict[str, Any]] = [
+    {"event": "ready"}, {"event": "ready", "device": 5}, {"event": "progress", "fraction": "x", "stage": "a"},
+    {"event": "progress", "fraction": 0.5}, {"event": "notice"}, {"event": "notice", "message": ["a"]},
+    {"event": "error"}, {"event": "error", "message": None}, {"event": "result", "output": "a"},
+    {"event": "unknown", "message": 1}]
+
+
+@pytest.mark.parametrize("event", HOSTILE_EVENTS, ids=str)
+def test_no_word_of_a_child_raises(bench: Bench, event: dict[str, Any]) -> None:
+    """The reader of the child's lines lets none of these through; if one came, it would end the run in a sentence."""
+    made = bench.start([volume_node()])
+    bench.say(event["event"], 0, **{name: value for name, value in event.items() if name != "event"})
+    made.step()
+    assert made.errors == {} or next(iter(made.errors.values())).endswith(".")
+
+
+@pytest.mark.parametrize("error", [TypeError("a fault of ours"), MemoryError()])
+@pytest.mark.parametrize("chosen", [False, True])
+def test_what_nobody_foresaw_while_a_result_comes_in_is_told_and_changes_nothing(
+        bench: Bench, scene: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, chosen: bool) -> None:
+    from SAMoraSlicer import nodes
+
+    first, second = volume_node("Müller"), volume_node("b")
+    output = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Mine") if chosen else None
+    if output:
+        output.GetSegmentation().AddEmptySegment("liver", "Müllers Leber")
+    made = bench.start([first, second], outputs=[output, None])
+    before = node_ids(scene)
+    describe, calls = nodes.describe_segment, []
+
+    def fail_once(*arguments: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise error
+        describe(*arguments)
+
+    monkeypatch.setattr(nodes, "describe_segment", fail_once)
+    bench.finish(0)
+    made.step()
+    assert node_ids(scene) == before and made.results == {}
+    if output:
+        assert output.GetSegmentation().GetSegment("liver").GetName() == "Müllers Leber"
+    said = made.errors[first.GetID()]
+    assert said.endswith(".") and "\n" not in said and ("Memory" in said or "TypeError: a fault of ours" in said)
+    bench.finish(1)
+    bench.child.end(0)
+    assert not made.step() and list(made.results) == [second.GetID()], "the others go on"
+    report = made.report()
+    assert "fail_once" in report and f"{type(error).__name__}" in report and "Müller" not in report
+
+
+def test_what_nobody_foresaw_in_a_step_ends_the_run_in_a_sentence(bench: Bench, scene: Any,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("a fault of ours")
+
+    made = bench.make([volume_node("Müller")])
+    before = node_ids(scene)
+    monkeypatch.setattr(bench.segmenting, "write_volume", fail)
+    made.start()
+    assert not made.step() and made.state == "failed" and node_ids(scene) == before and bench.child.cancelled
+    assert "RuntimeError: a fault of ours" in made.errors[None] and "Traceback" in made.report()
+
+
+def test_the_report_names_nothing_of_the_scene(bench: Bench, scene: Any, tmp_path: Path) -> None:
+    import slicer
+
+    node = volume_node("Anna Schmidt")
+    storage = scene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
+    storage.SetFileName("/srv/Patienten/Schulze Eva/ct.nii")
+    node.SetAndObserveStorageNodeID(storage.GetID())
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "Lehmann")
+    made = bench.start([node])
+    bench.child.end(3, "anna schmidt, Lehmann, Schulze%20Eva", str(tmp_path / "secret place" / "x.nii"))
+    made.step()
+    node.SetName("renamed")
+    report = made.report()
+    for secret in ("anna", "Schmidt", "Lehmann", "Schulze", "Eva", "secret", str(tmp_path)):
+        assert secret not in report
+    assert "<name>, <name>, <name>" in report
+
+
+def test_the_folder_of_a_run_is_private_and_that_of_a_killed_one_is_swept(bench: Bench) -> None:
+    left = bench.temporary / "samora-run-killed"
+    left.mkdir(mode=0o700)
+    (left / "request.json").write_text("patient", encoding="utf-8")
+    bench.start([volume_node()])
+    [own] = bench.temporary.iterdir()
+    assert own != left and (own / "request.json").exists()
+    if os.name != "nt":
+        assert own.stat().st_mode & 0o077 == 0

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import qt
 from slicer.i18n import tr as _
 
-from SAMoraSlicer.panel.hint import Hint, duration
+from SAMoraLib.system.streams import one_line
+from SAMoraSlicer.nodes import private_in_scene
+from SAMoraSlicer.panel.hint import NO_SPACE, Hint, duration, plain
 from SAMoraSlicer.panel.work import Work
-from SAMoraSlicer.run import Run
+from SAMoraSlicer.process import ChildProcess
+from SAMoraSlicer.report import anonymous
+from SAMoraSlicer.run import Run, unforeseen
+
+LONGEST_STAGE = 60
 
 
 class RunSection:
@@ -30,6 +38,7 @@ class RunSection:
         self.work: Work | None = None
         self.message: Hint | None = None
         self._last: Work | None = None
+        self._trace = ""  # of what nobody foresaw in the last one
         self._notices = 0
         self._action: Callable[[], None] | None = None
         ui.statusButton.connect("clicked(bool)", self._act)
@@ -43,13 +52,17 @@ class RunSection:
 
     def start(self, make: Callable[[], Work]) -> None:
         """Make the work and start it; what cannot be carried out becomes a message."""
+        work, self._trace = None, ""
         qt.QApplication.setOverrideCursor(qt.QCursor(qt.Qt.WaitCursor))
         try:
             work = make()
             work.run.start()
         except (ValueError, OSError, RuntimeError) as error:
-            self.message = Hint(str(error), ready=True)
-            self._note(str(error))
+            self.tell(str(error))
+            return
+        except Exception as error:
+            self._last = None
+            self._give_up(error, _("the work was being prepared"), work)
             return
         finally:
             qt.QApplication.restoreOverrideCursor()
@@ -59,14 +72,37 @@ class RunSection:
 
     def step(self) -> None:
         """Take in what the work's child process says."""
-        if self.work is not None and not self.work.run.step():
-            self._end(self.work)
+        self._go_on(lambda work: work.run.step())
 
     def cancel(self) -> None:
         """End the work now; the scene stays as it was."""
-        if self.work is not None:
-            self.work.run.cancel()
-            self._end(self.work)
+        self._go_on(lambda work: work.run.cancel())
+
+    def _go_on(self, action: Callable[[Work], object]) -> None:
+        """Do something with the work, and what is to be done when it has ended by that. Nothing is raised: whoever
+        calls is a timer or a button.
+        """
+        work = self.work
+        if work is None:
+            return
+        try:
+            if not action(work):
+                self._end(work)
+        except Exception as error:
+            self.work = None
+            self._give_up(error, _("the work was going on"), work)
+
+    def _give_up(self, error: Exception, when: str, work: Work | None) -> None:
+        """End the work, say what nobody foresaw, and keep where it happened for the report."""
+        self._trace = traceback.format_exc()
+        try:
+            if work is not None:
+                work.run.cancel()
+        except Exception:
+            self._trace += traceback.format_exc()
+        self.tell(unforeseen(error, when))
+        self.message = Hint(unforeseen(error, when), _("Copy report"), self.copy_report, ready=True)
+        self.ui.copyReportButton.enabled = True
 
     def show(self, hint: Hint) -> None:
         """Show the running work, else this sentence and its button, and whether Apply may be pressed."""
@@ -77,8 +113,8 @@ class RunSection:
         ui.progressBar.visible = self.busy
         ui.applyButton.text = _("Cancel") if self.busy else _("Apply")
         ui.applyButton.enabled = hint.ready
-        ui.applyButton.toolTip = hint.sentence
-        ui.statusLabel.text = ui.statusLabel.toolTip = hint.sentence
+        ui.statusLabel.text = hint.sentence
+        ui.applyButton.toolTip = ui.statusLabel.toolTip = plain(hint.sentence)
         ui.statusButton.text = hint.button
         ui.statusButton.visible = bool(hint.button)
         self._action = hint.action
@@ -87,9 +123,17 @@ class RunSection:
 
     def copy_report(self) -> None:
         """Put a report of the last run on the clipboard."""
-        if self._last is not None:
-            qt.QApplication.clipboard().setText(self._last.run.report())
+        if self._last is not None or self._trace:
+            qt.QApplication.clipboard().setText(self._report())
             self._note(_("The report is on the clipboard."))
+
+    def _report(self) -> str:
+        private: Sequence[str | Path] = [*private_in_scene(), *(self._last.private if self._last is not None else ())]
+        try:
+            said = self._last.run.report() if self._last is not None else ChildProcess().report(private)
+        except Exception:
+            said = traceback.format_exc()
+        return anonymous(f"{said}\n{self._trace}".rstrip(), private)
 
     def tell(self, sentence: str) -> None:
         """Show a sentence until something else is chosen."""
@@ -116,7 +160,8 @@ class RunSection:
 
     def _show_progress(self, run: Run) -> None:
         self._take_notices(run)
-        words = [run.stage or _("starting"), "%p %"]
+        stage = one_line(run.stage[:LONGEST_STAGE]).replace("%", f"%{NO_SPACE}")  # %p and the like are the bar's own
+        words = [stage or _("starting"), "%p %"]
         if (left := run.seconds_left) is not None:
             words.append(_("about {time} left").format(time=duration(left)))
         self.ui.progressBar.value = int(100 * run.fraction)

@@ -22,9 +22,11 @@ class Work(Protocol):
 
     Attributes:
         title: of what is worked on.
+        private: paths and names that a report must not tell, beside those of the scene.
     """
 
     title: str
+    private: Sequence[str | Path]
 
     @property
     def run(self) -> Run:
@@ -52,6 +54,7 @@ class SceneWork:
         self._modality = model.modality
         self._started = time.monotonic()
         self.title = ", ".join(self._names.values())
+        self.private: Sequence[str | Path] = list(self._names.values())
         self.run = Segmenting(volumes, model.checkpoint, options, region,
                               outputs=[output] if output is not None else None)
 
@@ -92,6 +95,8 @@ class FolderWork:
         self.title = str(folder)
         self.run = FolderBatch(folder, output, model.checkpoint, options)
         self._count = len(self.run.cases)
+        cases = [path for case in self.run.cases for path in (case.input, case.output)]
+        self.private: Sequence[str | Path] = [folder, output, *cases]
 
     def results(self) -> list[Result]:
         """None: they are in the output folder, however many."""

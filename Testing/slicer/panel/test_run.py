@@ -257,6 +257,7 @@ class ScriptedRun:
 
     def __init__(self) -> None:
         self.title, self.state, self.stage = "Leber", "idle", ""
+        self.private: list[Any] = []
         self.errors: dict[str | None, str] = {}
         self.notices: list[str] = []
         self.fraction, self.seconds_left = 0.0, None
@@ -390,3 +391,76 @@ def test_a_cancellation_ends_the_work_and_says_so(widget: Any, work: ScriptedRun
     widget.panel.run.cancel()
     widget.panel.refresh()
     assert work.state == "cancelled" and not widget.panel.run.busy and widget.ui.statusLabel.text == "It is cancelled."
+
+
+def unforeseen() -> Any:
+    raise TypeError("a fault of Müller")
+
+
+def copied(widget: Any) -> str:
+    import qt
+
+    harness.click(widget.ui.statusButton)
+    return qt.QApplication.clipboard().text()
+
+
+def test_what_nobody_foresaw_at_apply_is_told_with_its_place_in_the_report(
+        widget: Any, scene: Any, add_volume: AddVolume, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_volume("Müller")
+    before = nodes(scene)
+    monkeypatch.setattr(widget.panel, "_work", unforeseen)
+    press_apply(widget)
+    said = widget.ui.statusLabel.text
+    assert is_one_sentence(said) and "TypeError: a fault" in said and said in widget.ui.log.plainText
+    assert widget.ui.applyButton.text == "Apply" and widget.ui.applyButton.enabled and nodes(scene) == before
+    assert widget.ui.statusButton.text == "Copy report" and widget.ui.copyReportButton.enabled
+    report = copied(widget)
+    assert "in unforeseen" in report and "SAMora: " in report and "Müller" not in report
+
+
+def test_memory_that_runs_out_at_apply_is_said(widget: Any, add_volume: AddVolume, child: Child, temporary: Path,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    from SAMoraSlicer import segmenting
+
+    def full(*_: Any) -> None:
+        raise MemoryError
+
+    add_volume()
+    monkeypatch.setattr(segmenting.Segmenting, "start", full)
+    press_apply(widget)
+    assert widget.ui.statusLabel.text.startswith("Memory ran out while the work was being prepared")
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("where", ["step", "outcome", "results", "cancel"])
+def test_what_nobody_foresaw_in_the_work_ends_it(widget: Any, work: ScriptedRun, where: str) -> None:
+    setattr(work, where, unforeseen)
+    if where == "cancel":
+        harness.click(widget.ui.applyButton)
+    else:
+        if where != "step":
+            work.state = "done"
+        widget.panel.step()
+    assert "TypeError: a fault" in widget.ui.statusLabel.text and is_one_sentence(widget.ui.statusLabel.text)
+    assert not widget.panel.run.busy and widget.ui.applyButton.text == "Apply" and not widget.ui.progressBar.visible
+    assert "in unforeseen" in copied(widget)
+
+
+def test_a_report_that_cannot_be_made_is_one_all_the_same(widget: Any, work: ScriptedRun) -> None:
+    work.report = unforeseen  # type: ignore[method-assign, assignment]
+    end(widget, work, "failed", Leber="It is broken.")
+    assert "in unforeseen" in copied(widget)
+
+
+def test_a_report_of_a_folder_names_neither_folders_nor_files(widget: Any, work: ScriptedRun) -> None:
+    work.private = [Path("/srv/Klinik/Müller Eva"), Path("/srv/Klinik/Müller Eva/IM0001")]
+    work.report = lambda: "m%C3%BCller%20eva, IM0001 in /srv/Klinik/Müller Eva/x"  # type: ignore[method-assign]
+    end(widget, work, "failed", Leber="It is broken.")
+    assert copied(widget) == "<name>, <name> in <path of 4 parts>"
+
+
+def test_the_stage_is_no_format_of_the_bar(widget: Any, work: ScriptedRun) -> None:
+    work.stage = "%v of %m\n" + "x" * 1000
+    widget.panel.refresh()
+    assert "%v" not in widget.ui.progressBar.format and "\n" not in widget.ui.progressBar.format
+    assert len(widget.ui.progressBar.format) < 100 and widget.ui.progressBar.format.endswith(", %p %")
