@@ -180,7 +180,8 @@ def private_in_scene() -> list[str | Path]:
     if hierarchy is not None:
         hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), items, True)
     named = [hierarchy.GetItemName(items.GetId(number)) for number in range(items.GetNumberOfIds())]
-    return [*files, *(name for name in (*(node.GetName() for node in nodes), *named) if name)]
+    named += [node.GetName() for node in nodes]
+    return [*files, *filter(None, named)]
 
 
 def _name_of(volume: Any) -> str:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,24 +38,32 @@ def test_a_torch_that_does_not_start_is_one_sentence(tmp_path: Path, content: st
     assert event["message"].startswith("PyTorch does not start (") and event["message"].endswith("install it again.")
 
 
-class Number:
-    def __init__(self, value: float) -> None:
-        self.value = value
+class Tensor:
+    """Of a torch that has no code for one of its cards."""
 
-    def sum(self) -> float:
-        return self.value
+    def __init__(self, array: Any, device: str = "cpu") -> None:
+        self.array, self.device = array, device
 
+    def to(self, device: str) -> Tensor:
+        return Tensor(self.array, device)
 
-def test_a_card_that_torch_cannot_compute_on_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A card too old or too new for the build is counted by torch, and fails at the first sum."""
-    def ones(count: int, device: str) -> Number:
-        if device == "cuda:0":
+    def __add__(self, other: Tensor) -> Tensor:
+        if self.device == "cuda:0":
             raise RuntimeError("no kernel image is available for execution on the device")
-        return Number(count)
+        return Tensor(self.array + other.array, self.device)
 
+    def cpu(self) -> Tensor:
+        return self.to("cpu")
+
+    def numpy(self) -> Any:
+        return self.array
+
+
+def test_a_card_that_torch_cannot_compute_on_is_left_out() -> None:
+    """A card too old or too new for the build is counted by torch, and fails at the first sum."""
     cuda = types.SimpleNamespace(device_count=lambda: 2, get_device_name=lambda number: ["Old", "New"][number])
     mps = types.SimpleNamespace(mps=types.SimpleNamespace(is_available=lambda: False))
-    torch = types.SimpleNamespace(cuda=cuda, backends=mps, ones=ones)
+    torch = types.SimpleNamespace(cuda=cuda, backends=mps, from_numpy=Tensor)
     working = [(name, title) for name, title in devices._candidates(torch) if devices._works(torch, name)]
     assert working[0] == ("cuda:1", "CUDA 1: New") and [name for name, _ in working] == ["cuda:1", "cpu"]
 
@@ -88,3 +97,33 @@ def test_apples_graphics_stand_between_the_cards_and_the_cpu(there: bool) -> Non
         mps=types.SimpleNamespace(is_available=lambda: there)))
     names = [name for name, _ in devices._candidates(torch)]
     assert names == (["cuda:0", "mps", "cpu"] if there else ["cuda:0", "cpu"])
+
+
+@pytest.mark.parametrize("way", ["in", "back"])
+def test_a_torch_that_was_built_for_another_numpy_is_one_sentence(tmp_path: Path, way: str) -> None:
+    """As the last PyTorch for Macs with Intel processors beside NumPy 2: it starts, and takes no array."""
+    (tmp_path / "sitecustomize.py").write_text(f"""
+import torch
+def refuse(*_): raise RuntimeError("Numpy is not available")
+if {way == "in"}: torch.from_numpy = refuse
+else: torch.Tensor.numpy = refuse
+""", encoding="utf-8")
+    code, event = answer(PYTHONPATH=os.pathsep.join([str(tmp_path), child_environment()["PYTHONPATH"]]))
+    assert code == 1 and event["event"] == "error"
+    said = str(event["message"])
+    assert said.startswith("PyTorch 2.") and "does not work with NumPy" in said and "(Numpy is not available)" in said
+    assert said.endswith("install numpy below 2.") and said.count(". ") == 0
+
+
+@pytest.mark.parametrize("said", [None, 1, "cpu", {"cpu": "CPU"}, [["cpu"]], [["cpu", 1]], [[1, "CPU"]], [None], ["cp"],
+                                  [["cpu", "CPU", "more"]], [["cuda:0; rm", "Card"]], [["--to=x", "Card"]],
+                                  [["cuda:12345", "Card"]], [["cpu\n", "CPU"]], [[["cpu"], "CPU"]]])
+def test_what_is_no_device_is_left_out(said: Any) -> None:
+    assert devices.known_devices(said) == []
+
+
+def test_devices_are_names_that_torch_knows_with_titles_of_one_short_line() -> None:
+    said = [["cuda:0", "Card\n<b>" + "x" * 1000], ["mps", "Apple"], ("cpu", "CPU"), ["tpu", "other"]]
+    found = devices.known_devices(said)
+    assert [name for name, _ in found] == ["cuda:0", "mps", "cpu"]
+    assert found[0][1].startswith("Card <b>xxx") and len(found[0][1]) == devices.LONGEST_TITLE

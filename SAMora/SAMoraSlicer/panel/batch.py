@@ -10,6 +10,7 @@ import qt
 from slicer.i18n import tr as _
 
 from SAMoraSlicer.panel.hint import Hint
+from SAMoraSlicer.panel.settings import remembered
 
 INPUT_SETTING, OUTPUT_SETTING = "SAMora/BatchInput", "SAMora/BatchOutput"
 SCENE, FOLDER = 0, 1  # entries of the combo box
@@ -20,8 +21,8 @@ class BatchTab:
 
     def __init__(self, ui: Any, changed: Callable[[], None]) -> None:
         self.ui, self._changed = ui, changed
-        ui.inputFolder.currentPath = qt.QSettings().value(INPUT_SETTING, "") or ""
-        ui.outputFolder.currentPath = qt.QSettings().value(OUTPUT_SETTING, "") or ""
+        ui.inputFolder.currentPath = remembered(INPUT_SETTING)
+        ui.outputFolder.currentPath = remembered(OUTPUT_SETTING)
         ui.batchSource.connect("currentIndexChanged(int)", self._source_chosen)
         ui.sceneVolumes.connect("checkedNodesChanged()", changed)
         ui.allVolumesButton.connect("clicked(bool)", self.check_all)

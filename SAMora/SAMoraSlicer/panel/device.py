@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import qt
 from slicer.i18n import tr as _
 
+from SAMoraLib.system.untrusted_json import parse_json
 from SAMoraSlicer import devices
-from SAMoraSlicer.devices import AUTOMATIC, CPU
+from SAMoraSlicer.devices import AUTOMATIC, CPU, known_devices
+from SAMoraSlicer.events import is_event
+from SAMoraSlicer.panel.settings import remembered
 from SAMoraSlicer.process import ChildProcess, child_environment, describe_exit, python_command
 
 DEVICE_SETTING, KNOWN_SETTING = "SAMora/Device", "SAMora/KnownDevices"
@@ -68,12 +71,12 @@ class DeviceChoice:
         if self._child is None:
             return
         code = self._child.poll()
-        for event in self._child.events():
+        for event in filter(is_event, self._child.events()):
             self._heard = True
             if event["event"] == "devices":
-                found = {"torch": _torch_version(), "devices": event["devices"]}
-                qt.QSettings().setValue(KNOWN_SETTING, json.dumps(found))
-                self._show(event["devices"])
+                found = known_devices(event["devices"])
+                qt.QSettings().setValue(KNOWN_SETTING, json.dumps({"torch": _torch_version(), "devices": found}))
+                self._show(found)
                 self._broken("")
             elif event["event"] == "error":
                 qt.QSettings().setValue(KNOWN_SETTING, "")  # asked again once it was installed anew
@@ -91,20 +94,21 @@ class DeviceChoice:
             self._child = None
         self.ui.refreshDevicesButton.enabled = True
 
-    def _remembered(self) -> list[list[str]]:
+    def _remembered(self) -> list[tuple[str, str]]:
         """What this torch was once seen to offer; [] if it was never asked."""
         try:
-            known = json.loads(qt.QSettings().value(KNOWN_SETTING, "") or "{}")
-            return known["devices"] if known["torch"] == _torch_version() else []
-        except (ValueError, KeyError, TypeError):
+            known = parse_json(remembered(KNOWN_SETTING))
+        except ValueError:
             return []
+        is_of_this_torch = isinstance(known, dict) and known.get("torch") == _torch_version()
+        return known_devices(known.get("devices")) if is_of_this_torch else []
 
-    def _show(self, found: list[list[str]]) -> None:
-        selector, wanted = self.ui.deviceSelector, qt.QSettings().value(DEVICE_SETTING, AUTOMATIC)
+    def _show(self, found: Sequence[tuple[str, str]]) -> None:
+        selector, wanted = self.ui.deviceSelector, remembered(DEVICE_SETTING, AUTOMATIC)
         first = f": {found[0][1]}" if found else ""
         blocked = selector.blockSignals(True)
         selector.clear()
-        for name, title in [[AUTOMATIC, _("Automatic") + first], *(found or [[CPU, _("CPU")]])]:
+        for name, title in [(AUTOMATIC, _("Automatic") + first), *(found or [(CPU, _("CPU"))])]:
             selector.addItem(title, name)
         selector.currentIndex = max(0, selector.findData(wanted))
         selector.blockSignals(blocked)

@@ -9,6 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from SAMoraSlicer.models import Model, titles
+from SAMoraSlicer.panel.settings import remembered
 from SAMoraSlicer.panel.setup import details
 
 MODEL_SETTING = "SAMora/Model"
@@ -80,7 +81,7 @@ class ModelChoice:
         """Show what the parameter node says: a saved scene may have been loaded."""
         selector = self.ui.modelSelector
         of_scene = self._parameters.model if self._parameters else ""
-        wanted = of_scene or qt.QSettings().value(MODEL_SETTING, "")
+        wanted = of_scene or remembered(MODEL_SETTING)
         index = selector.findData(wanted)
         self.absent = of_scene if index < 0 else ""  # another one must not take its place without a word
         if not self.absent:

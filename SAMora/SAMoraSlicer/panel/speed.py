@@ -8,6 +8,8 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from SAMoraSlicer.panel.settings import remembered
+
 PRECISION_SETTING, SKIM_SETTING = "SAMora/Precision", "SAMora/Skim"
 
 
@@ -32,5 +34,5 @@ def _offer(selector: Any, setting: str, titles: Mapping[str, str]) -> None:
     """Fill a combo box; it starts with what was chosen last, else with the first."""
     for value, title in titles.items():
         selector.addItem(title, value)
-    selector.currentIndex = max(0, selector.findData(qt.QSettings().value(setting, "")))
+    selector.currentIndex = max(0, selector.findData(remembered(setting)))
     selector.connect("currentIndexChanged(int)", lambda *_: qt.QSettings().setValue(setting, selector.currentData))
