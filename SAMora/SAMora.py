@@ -30,6 +30,7 @@ from SAMoraLib.request import Options, as_names
 from SAMoraSlicer import dependencies
 from SAMoraSlicer.models import catalogue, find
 from SAMoraSlicer.panel.panel import Panel
+from SAMoraSlicer.parameters import set_back
 
 MODIFIED = vtk.vtkCommand.ModifiedEvent
 VOLUME_EVENTS = (MODIFIED, vtkMRMLScalarVolumeNode.ImageDataModifiedEvent,
@@ -150,9 +151,12 @@ class SAMoraWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def initializeParameterNode(self):
         """Follow the scene's parameter node, with the first volume as the input if none was chosen."""
+        setBack = self.logic.mendParameterNode()
         self.setParameterNode(self.logic.getParameterNode())
         if self._parameterNode.inputVolume is None:
             self._parameterNode.inputVolume = firstVolume()
+        if setBack:
+            self.panel.parameters_set_back(setBack)
 
     def setParameterNode(self, parameterNode):
         """Connect the panel to this parameter node; None disconnects it."""
@@ -192,7 +196,12 @@ class SAMoraLogic(ScriptedLoadableModuleLogic):
     """Segmentation for the Python console and for scripts: blocking, without pop-ups."""
 
     def getParameterNode(self):
+        self.mendParameterNode()
         return SAMoraParameterNode(ScriptedLoadableModuleLogic.getParameterNode(self))
+
+    def mendParameterNode(self):
+        """Set back what a scene from elsewhere says wrongly of this module, and return what that was."""
+        return set_back(ScriptedLoadableModuleLogic.getParameterNode(self))
 
     def segment(self, volumeNode, model=None, organs=None, region=None, segmentation=None, device="auto",
                 precision="full", skim=1, assumeHU=False):

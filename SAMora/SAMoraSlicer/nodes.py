@@ -30,7 +30,7 @@ def check_volume(volume: Any) -> None:
     """Refuse what cannot be segmented.
 
     Raises:
-        ValueError: no volume, no image, a label map, colour, sheared, or under a transform that is not linear.
+        ValueError: no volume, no image, a label map, colour, nowhere, sheared, or under a transform that is not linear.
     """
     if volume is None or not volume.IsA("vtkMRMLScalarVolumeNode"):
         raise ValueError("There is no volume to segment; choose one.")
@@ -43,6 +43,9 @@ def check_volume(volume: Any) -> None:
     if image.GetNumberOfScalarComponents() != 1:
         raise ValueError(f"'{name}' has {image.GetNumberOfScalarComponents()} values per voxel (colour or vectors); "
                          "choose a volume with one grey value per voxel.")
+    if not np.isfinite(_ijk_to_ras(volume)).all() or not np.linalg.norm(_ijk_to_ras(volume)[:3, :3], axis=0).all():
+        raise ValueError(f"'{name}' lies nowhere, because its spacing or place is zero or no number; load its file "
+                         "again.")
     if not are_perpendicular(_ijk_to_ras(volume)[:3, :3]):
         raise ValueError(f"The axes of '{name}' are not at right angles (a sheared grid, as with gantry tilt); "
                          "resample it with the module Resample Scalar/Vector/DWI Volume, or load it again with "
@@ -80,12 +83,15 @@ def region_of(roi: Any, volume: Any) -> Region:
     """A markups ROI as a region in the own coordinates of ``volume``; the transforms of both count.
 
     Raises:
-        ValueError: it has no extent, or it or the volume is under a transform that is not linear.
+        ValueError: it has no extent or place, or it or the volume is under a transform that is not linear.
     """
     to_volume, transforms = vtk.vtkMatrix4x4(), (roi.GetParentTransformNode(), volume.GetParentTransformNode())
     if not all(transform is None or transform.IsTransformToWorldLinear() for transform in transforms):
         raise ValueError(f"'{roi.GetName()}' or '{volume.GetName()}' is under a transform that is not linear; harden "
                          "the transform, or take them out of it, in the Transforms module.")
+    if not (np.isfinite(roi.GetSize()).all() and np.isfinite(_array(roi.GetObjectToWorldMatrix())).all()):
+        raise ValueError(f"The region '{roi.GetName()}' lies nowhere, because its place or size is no number; delete it "
+                         "and draw it anew.")
     if not all(roi.GetSize()):
         raise ValueError(f"The region '{roi.GetName()}' is empty; draw it first, or leave the region out.")
     slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(None, transforms[1], to_volume)

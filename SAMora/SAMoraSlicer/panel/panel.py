@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import qt
@@ -64,6 +65,13 @@ class Panel:
         """Something was chosen, here or by a script."""
         self.models.read()
         self._chosen()
+
+    def parameters_set_back(self, names: Sequence[str]) -> None:
+        """The scene said of this module what cannot be."""
+        said = {"inputVolume": _("volume"), "region": _("region"), "outputSegmentation": _("segmentation"),
+                "model": _("model"), "skippedOrgans": _("organs")}
+        self._tell(_("The scene's choice of {what} was damaged and is forgotten; choose again before Apply.").format(
+            what=", ".join(said[name] for name in names)))
 
     def scene_closes(self) -> None:
         """Everything that the results refer to goes away; a folder is another matter."""

@@ -78,6 +78,8 @@ class Parameter:
     def read(self, node: Any) -> Any:
         if self.is_node:
             return node.GetNodeReference(self.name)
+        if self.plain is list:
+            return self._read_list(node)
         if not node.HasParameter(self.name):
             return self.default
         text = node.GetParameter(self.name)
@@ -97,7 +99,30 @@ class Parameter:
             raise ValueError(f"Value must be of type '{self.kind}', value is {value!r}")
         for check in self.checks:
             check.check(value)
-        node.SetParameter(self.name, self._text(value))
+        if self.plain is list:
+            self._write_list(node, value)
+        else:
+            node.SetParameter(self.name, self._text(value))
+
+    def is_in(self, node: Any) -> bool:
+        return self.is_node or bool(node.HasParameter(f"{self.name}_len" if self.plain is list else self.name))
+
+    def _read_list(self, node: Any) -> list[Any]:
+        """As Slicer keeps lists: their length and every item, each a parameter."""
+        if not node.HasParameter(f"{self.name}_len"):
+            return list(self.default)
+        kind = (*typing.get_args(self.kind), str)[0]
+        return [kind(node.GetParameter(f"{self.name}_{number}"))
+                for number in range(int(node.GetParameter(f"{self.name}_len")))]
+
+    def _write_list(self, node: Any, value: list[Any]) -> None:
+        was, before = node.StartModify(), len(self._read_list(node))
+        for number, item in enumerate(value):
+            node.SetParameter(f"{self.name}_{number}", str(item))
+        node.SetParameter(f"{self.name}_len", str(len(value)))
+        for number in range(len(value), before):
+            node.UnsetParameter(f"{self.name}_{number}")
+        node.EndModify(was)
 
     def _write_node(self, node: Any, value: Any) -> None:
         if value is not None and not isinstance(value, typing.get_args(self.kind) or self.kind):
@@ -185,8 +210,9 @@ class Wrapper:
         self.parameterNode = parameterNode
         self._guis: dict[int, list[Callable[[], Any]]] = {}
         for parameter in self.allParameters.values():
-            if not parameter.is_node and not parameterNode.HasParameter(parameter.name):
+            if not parameter.is_in(parameterNode):
                 parameter.write(parameterNode, parameter.default)
+            parameter.read(parameterNode)  # as Slicer's does, which keeps what it read
 
     def getValue(self, name: str) -> Any:
         return getattr(self, name)
