@@ -90,8 +90,8 @@ def region_of(roi: Any, volume: Any) -> Region:
         raise ValueError(f"'{roi.GetName()}' or '{volume.GetName()}' is under a transform that is not linear; harden "
                          "the transform, or take them out of it, in the Transforms module.")
     if not (np.isfinite(roi.GetSize()).all() and np.isfinite(_array(roi.GetObjectToWorldMatrix())).all()):
-        raise ValueError(f"The region '{roi.GetName()}' lies nowhere, because its place or size is no number; delete it "
-                         "and draw it anew.")
+        raise ValueError(f"The region '{roi.GetName()}' lies nowhere, because its place or size is no number; delete "
+                         "it and draw it anew.")
     if not all(roi.GetSize()):
         raise ValueError(f"The region '{roi.GetName()}' is empty; draw it first, or leave the region out.")
     slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(None, transforms[1], to_volume)
