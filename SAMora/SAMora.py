@@ -23,6 +23,10 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
+# Slicer up to 5.8, where the library would fail in a place that tells nobody why.
+if sys.version_info < (3, 10):  # noqa: UP036  an older Slicer loads this file whatever pyproject.toml asks for
+    raise RuntimeError(f"Segment abdomen needs Python 3.10 and this Slicer has {sys.version_info[0]}."
+                       f"{sys.version_info[1]}; install Slicer 5.10 or later.")
 if (Path(__file__).resolve().parents[1] / "SAMoraLib" / "__init__.py").is_file():
     sys.path.append(str(Path(__file__).resolve().parents[1]))  # a clone; installed, the library lies beside this file
 

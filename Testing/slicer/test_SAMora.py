@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 import unittest
@@ -145,3 +146,13 @@ def test_self_tests_that_cannot_run_are_skipped_with_the_reason(module: Any, wid
     result = run_self_tests(module)
     assert result.wasSuccessful() and len(result.skipped) == 2
     assert all(reason.startswith("torch is missing") for _, reason in result.skipped)
+
+
+@pytest.mark.parametrize("version", [(3, 9, 10), (3, 8, 0)])
+def test_a_python_that_is_too_old_is_refused_in_one_sentence(scene: Any, version: tuple[int, ...],
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "version_info", version)
+    with pytest.raises(RuntimeError) as error:
+        runpy.run_path(str(ROOT / "SAMora/SAMora.py"))
+    assert str(error.value) == (f"Segment abdomen needs Python 3.10 and this Slicer has 3.{version[1]}; install Slicer "
+                                "5.10 or later.")

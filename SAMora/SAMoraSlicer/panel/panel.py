@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import qt
@@ -20,6 +22,7 @@ from SAMoraSlicer.panel.run import RunSection
 from SAMoraSlicer.panel.setup import SetupSection
 from SAMoraSlicer.panel.speed import SpeedChoice
 from SAMoraSlicer.panel.work import FolderWork, SceneWork, Work
+from SAMoraSlicer.temporary import sweep
 
 POLL_MILLISECONDS = 100
 
@@ -33,6 +36,8 @@ class Panel:
 
     def __init__(self, ui: Any) -> None:
         self.ui = ui
+        for folder in (slicer.app.temporaryPath, tempfile.gettempdir()):  # what a Slicer that was killed has left
+            sweep(Path(folder))
         self.parameters: Any = None  # SAMoraParameterNode, or None while a scene closes or the module is not shown
         self.timer = qt.QTimer()
         self.timer.setInterval(POLL_MILLISECONDS)

@@ -338,3 +338,17 @@ def test_stopping_ends_all_that_runs(widget: Any, add_volume: AddVolume, work: l
     widget.panel.stop()
     assert begun.state == "cancelled" and children[0].cancelled and not widget.panel.timer.isActive()
     assert not (widget.panel.run.busy or widget.panel.device.busy)
+
+
+def test_what_a_killed_slicer_has_left_goes_when_the_panel_opens(
+        module: Any, models_folder: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import tempfile
+
+    (tmp_path / "system").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "system"))
+    for parent in (temporary, tmp_path / "system"):
+        folder = parent / "samora-run-killed"
+        folder.mkdir(mode=0o700)
+        (folder / "request.json").write_text("patient", encoding="utf-8")
+    harness.make_widget("SAMora")
+    assert list(temporary.iterdir()) == list((tmp_path / "system").iterdir()) == []
