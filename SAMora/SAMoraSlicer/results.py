@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from SAMoraLib.system.files import atomic_write
-from SAMoraLib.system.streams import one_line
+from SAMoraLib.system.spreadsheet import cell
 
 COLUMNS = ("volume", "organ", "title", "found", "voxels", "volume_ml", "mean_intensity", "confidence")
 DIGITS = {"volume_ml": 3, "mean_intensity": 2, "confidence": 4}
 NOT_FOUND, NOTHING = "not found", "-"
-# What a spreadsheet takes for a formula: at the start of a cell, and where it takes a semicolon for the end of one.
-FORMULA = re.compile(r"(^|;)(\s*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
 @dataclass(frozen=True)
@@ -70,12 +67,7 @@ def _row(volume: str, organ: Mapping[str, Any]) -> dict[str, Any]:
     """Numbers stay numbers, a negative mean too; names come from files, and are text whatever they begin with."""
     numbers = {name: _digits(organ.get(name), digits) for name, digits in DIGITS.items()}
     named = {**organ, "volume": volume, "organ": organ.get("name", "")}
-    return {name: _text(value) if isinstance(value, str) else value for name, value in named.items()} | numbers
-
-
-def _text(text: str) -> str:
-    """On one line, and no formula, which a spreadsheet would work out and send away what stands beside it."""
-    return FORMULA.sub(r"\1\2'", one_line(text))
+    return {name: cell(value) for name, value in named.items()} | numbers
 
 
 def write_csv(results: Sequence[Result], path: str | Path) -> None:

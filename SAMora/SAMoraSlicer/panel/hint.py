@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from SAMoraLib.system.streams import one_line
+
 NO_SPACE = "\u200b"  # is not seen, and no name of a tag begins with it
 
 
@@ -28,6 +30,12 @@ def plain(text: str) -> str:
     with nothing that is a tag.
     """
     return text.replace("<", f"<{NO_SPACE}").replace("&", f"&{NO_SPACE}")
+
+
+def short(text: str, most: int = 200) -> str:
+    """A text from a file on one line, and no longer than can be read; a page of it would push the rest away."""
+    line = one_line(text[:most + 1])
+    return line if len(line) <= most else f"{line[:most]}..."
 
 
 def megabytes(size: int) -> str:

@@ -9,6 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from SAMoraSlicer.models import Model, titles
+from SAMoraSlicer.panel.hint import short
 from SAMoraSlicer.panel.settings import remembered
 from SAMoraSlicer.panel.setup import details
 
@@ -117,7 +118,7 @@ class ModelChoice:
         organs = self.ui.organsList
         organs.clear()
         for name, title in named.items():
-            item = qt.QListWidgetItem(title)
+            item = qt.QListWidgetItem(short(title))
             item.setData(qt.Qt.UserRole, name)
             item.setCheckState(qt.Qt.Checked)
             organs.addItem(item)  # now the list's: not every PythonQt gives it away in the constructor
@@ -144,6 +145,7 @@ class ModelChoice:
 
 
 def _label(model: Model) -> str:
+    title = short(model.title)
     if model.problem:
-        return _("{title} (cannot be used)").format(title=model.title)
-    return model.title if model.path is not None else _("{title} (to be downloaded)").format(title=model.title)
+        return _("{title} (cannot be used)").format(title=title)
+    return title if model.path is not None else _("{title} (to be downloaded)").format(title=title)

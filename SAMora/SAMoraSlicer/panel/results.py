@@ -10,6 +10,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from SAMoraSlicer.panel.hint import short
 from SAMoraSlicer.results import Result, cells, headers, write_csv
 
 CSV_ENDING = ".csv"
@@ -53,7 +54,7 @@ class ResultSection:
         blocked = selector.blockSignals(True)
         selector.clear()
         for result in results:
-            selector.addItem(result.volume)
+            selector.addItem(short(result.volume))
         selector.blockSignals(blocked)
         selector.visible = len(results) > 1
         self._show()
@@ -109,7 +110,7 @@ class ResultSection:
         if result is None:
             return _("No result yet: choose a volume and press Apply; the organs' volumes will stand here.")
         return _("{name}: {found} of {all} organs found. For research only; check every organ.").format(
-            name=result.volume, found=result.found, all=len(result.organs))
+            name=short(result.volume), found=result.found, all=len(result.organs))
 
     def _fill(self, result: Result, segmentation: Any) -> None:
         table = self.ui.resultsTable
@@ -118,7 +119,7 @@ class ResultSection:
         table.setHorizontalHeaderLabels(list(headers(result)))
         for row, organ in enumerate(result.organs):
             for column, text in enumerate(cells(organ)):
-                item = qt.QTableWidgetItem(text)
+                item = qt.QTableWidgetItem(short(text))
                 if column:
                     item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
                 table.setItem(row, column, item)

@@ -10,15 +10,14 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from SAMoraLib.system.streams import one_line
 from SAMoraSlicer.nodes import private_in_scene
-from SAMoraSlicer.panel.hint import NO_SPACE, Hint, duration, plain
+from SAMoraSlicer.panel.hint import NO_SPACE, Hint, duration, plain, short
 from SAMoraSlicer.panel.work import Work
 from SAMoraSlicer.process import ChildProcess
 from SAMoraSlicer.report import anonymous
 from SAMoraSlicer.run import Run, unforeseen
 
-LONGEST_STAGE = 60
+LONGEST_STAGE, LONGEST_SENTENCE = 60, 1000
 
 
 class RunSection:
@@ -113,8 +112,8 @@ class RunSection:
         ui.progressBar.visible = self.busy
         ui.applyButton.text = _("Cancel") if self.busy else _("Apply")
         ui.applyButton.enabled = hint.ready
-        ui.statusLabel.text = hint.sentence
-        ui.applyButton.toolTip = ui.statusLabel.toolTip = plain(hint.sentence)
+        ui.statusLabel.text = sentence = short(hint.sentence, LONGEST_SENTENCE)
+        ui.applyButton.toolTip = ui.statusLabel.toolTip = plain(sentence)
         ui.statusButton.text = hint.button
         ui.statusButton.visible = bool(hint.button)
         self._action = hint.action
@@ -160,7 +159,7 @@ class RunSection:
 
     def _show_progress(self, run: Run) -> None:
         self._take_notices(run)
-        stage = one_line(run.stage[:LONGEST_STAGE]).replace("%", f"%{NO_SPACE}")  # %p and the like are the bar's own
+        stage = short(run.stage, LONGEST_STAGE).replace("%", f"%{NO_SPACE}")  # %p and the like are the bar's own
         words = [stage or _("starting"), "%p %"]
         if (left := run.seconds_left) is not None:
             words.append(_("about {time} left").format(time=duration(left)))

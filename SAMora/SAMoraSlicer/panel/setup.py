@@ -13,10 +13,11 @@ from SAMoraSlicer import dependencies
 from SAMoraSlicer.events import is_event
 from SAMoraSlicer.model_files import deletable, delete, download_arguments, install_from_file, partial_bytes
 from SAMoraSlicer.models import ENDING, FOLDER_SETTING, Model, catalogue, models_folder
-from SAMoraSlicer.panel.hint import Hint, duration, megabytes, plain
+from SAMoraSlicer.panel.hint import Hint, duration, megabytes, plain, short
 from SAMoraSlicer.process import ChildProcess, child_environment, describe_exit, python_command
 
 PACKAGES = " packages"  # no id of a model begins with a space
+LONGEST_LINE = 500
 FEWEST_LINES, MOST_LINES = 2, 8  # of the list of models, without scrolling
 
 
@@ -161,7 +162,7 @@ class SetupSection:
 
     def delete(self, model: Model) -> None:
         """Remove a model's file, after asking."""
-        if agreed(_("Delete the model '{title}' from this computer?").format(title=model.title)):
+        if agreed(_("Delete the model '{title}' from this computer?").format(title=short(model.title))):
             self.trouble_of = model.id
             self.trouble = self._tried(lambda: delete(model))
             self.look()
@@ -222,9 +223,9 @@ class SetupSection:
         for model in self.models:
             item = qt.QTreeWidgetItem()
             tree.addTopLevelItem(item)  # now the tree's: not every PythonQt gives it away in the constructor
-            item.setText(0, model.title)
+            item.setText(0, short(model.title))
             item.setText(1, _state(model))
-            item.setToolTip(0, plain(model.title))
+            item.setToolTip(0, plain(short(model.title)))
             item.setData(0, qt.Qt.UserRole, model.id)
             if chosen is not None and model.id == chosen.id:
                 tree.setCurrentItem(item)
@@ -284,7 +285,7 @@ def details(model: Model) -> str:
     organs = _("{count} organs").format(count=len(model.organs))
     facts = [model.modality, organs, megabytes(model.size_bytes), model.licence]
     lines = [" · ".join(fact for fact in facts if fact), _times(model), model.description]
-    return "\n".join(line for line in lines if line)
+    return "\n".join(short(line, LONGEST_LINE) for line in lines if line)
 
 
 def _times(model: Model) -> str:

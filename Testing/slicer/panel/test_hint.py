@@ -34,3 +34,11 @@ def test_times_are_told_in_the_unit_in_which_they_are_short(hint: Any, seconds: 
 def test_a_hint_is_a_sentence_and_offers_nothing_unless_it_is_told_to(hint: Any) -> None:
     plain = hint.Hint("Choose a volume.")
     assert (plain.sentence, plain.button, plain.action, plain.ready) == ("Choose a volume.", "", None, False)
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("Leber 腹部", "Leber 腹部"), ("x" * 10, "x" * 10), ("x" * 11, "x" * 10 + "..."),
+    ("x" * 10_000_000, "x" * 10 + "..."),
+    ("a\nb", r"a\nb"), ("\n" * 100, r"\n\n\n\n\n..."), ("", "")])
+def test_a_text_from_a_file_is_one_line_that_can_be_read(hint: Any, text: str, said: str) -> None:
+    assert hint.short(text, 10) == said

@@ -148,3 +148,42 @@ def test_a_tool_tip_looks_the_same_and_is_no_html(slicer_app: Any, text: str) ->
 
     assert is_rich(text) or text.startswith(("<!", "<?"))  # which not every Qt takes for HTML
     assert not is_rich(plain(text)) and plain(text).replace(NO_SPACE, "") == text
+
+
+def test_texts_of_a_million_letters_leave_the_panel_as_it_is(models_folder: Path, widget: Any, add_volume: AddVolume
+                                                             ) -> None:
+    write_catalogue(models_folder, title="x" * 1_000_000, description="y\n" * 500_000, licence="z" * 1_000_000)
+    add_volume("v" * 1_000_000)
+    widget.panel.setup.look()
+    ui = widget.ui
+    for row in range(ui.modelSelector.count):
+        ui.modelSelector.currentIndex = row
+        ui.modelsTree.setCurrentItem(ui.modelsTree.topLevelItem(row))
+        shown = (ui.statusLabel.text, ui.modelInfo.text, ui.setupModelLabel.text, ui.modelSelector.itemText(row))
+        assert all(len(text) < 2000 and text.count("\n") < 3 for text in shown)
+    assert all(len(tip) < 2000 for tip in tips(widget.parent))
+
+
+def test_a_folder_of_patients_is_not_named_in_the_report(widget: Any, child: Any, tmp_path: Path) -> None:
+    import numpy as np
+    import qt
+
+    from SAMoraLib.volume import Volume
+    from SAMoraLib.volume.io import write_volume
+
+    folder, output = tmp_path / "Klinik Süd" / "Müller, Hans 1950", tmp_path / "Ergebnisse Dr. Weiß"
+    folder.mkdir(parents=True)
+    volume = Volume(np.zeros((3, 4, 5), np.int16), (2.0, 2.0, 2.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    write_volume(volume, folder / "Meyerbeer 4711234.nii.gz")
+    child("crashes")
+    widget.ui.tabs.currentIndex = widget.ui.batchSource.currentIndex = 1
+    widget.ui.inputFolder.currentPath, widget.ui.outputFolder.currentPath = str(folder), str(output)
+    harness.click(widget.ui.applyButton)
+    harness.wait_until(lambda: widget.ui.applyButton.text == "Apply", 60)
+    work = widget.panel.run._last
+    work.run._child._lines.append(f"{output}/Meyerbeer%204711234 of KLINIK SÜD in M\\xfcller, Hans 1950: m\u00fcller")
+    harness.click(widget.ui.statusButton)
+    report = qt.QApplication.clipboard().text()
+    assert "Segmentation fault in a driver" in report and "exit code: 3" in report
+    for secret in ("klinik", "süd", "ller", "hans", "meyerbeer", "4711234", "ergebnisse", "weiß", str(tmp_path)):
+        assert secret not in report.lower(), report
