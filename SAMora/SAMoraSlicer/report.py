@@ -40,11 +40,14 @@ EVERYWHERE = frozenset({
     "downloads", "input", "output", "image", "images", "label", "labels", "volume", "series", "study", "scan", "scans",
     "result", "results", "segmentation", "segmentations", "patient", "patients", "abdomen", "nifti", "dicom", "model",
     "models", "python", "library", "slicer", "samora", "torch", "cuda", "memory", "error", "file", "files", "local",
-    "appdata", "folders", "request", "statistics", "manifest", "none", "true", "false",
+    "appdata", "folders", "default", "scene", "camera", "slice", "view", "node", "region", "request", "statistics",
+    "manifest", "none", "true", "false", "and", "for", "not", "the", "was", "with", "from", "new", "old", "cpu", "gpu",
+    "mri", "pet", "nii", "run", "out",
     *(word for name in ORGANS for word in name.split("_"))})
 ASCII = re.compile("[A-Za-z0-9]+")
 PLAIN = re.compile(r"[A-Za-z0-9 ._-]+")  # is written in one way, but for blanks in an address
-PIECE = re.compile(r"[^\W\d_]{4,}|\d{6,}")  # of a name: a word, or a date or number of a patient
+ACCOUNT = ("USER", "LOGNAME", "USERNAME", "USERDOMAIN", "COMPUTERNAME", "HOSTNAME")
+PIECE = re.compile(r"[^\W\d_]{3,}|\d{6,}")  # of a name: a word, or a date or number of a patient
 
 
 def anonymous(text: str, private: Iterable[str | Path] = ()) -> str:
@@ -55,8 +58,9 @@ def anonymous(text: str, private: Iterable[str | Path] = ()) -> str:
     """
     private = [item for item in private if str(item)]
     paths = [item for item in private if isinstance(item, Path)]
-    names = {item for item in private if isinstance(item, str) and len(item) > 1} | set(_account())
-    names |= {name for path in paths for part in _parts(path) for name in _names(part)}
+    given = [item for item in private if isinstance(item, str) and len(item) > 1]
+    parts = [part for path in paths for part in _parts(path)]
+    names = {*given, *_account()} | {name for part in (*given, *parts) for name in _names(part)}
     folded = text.casefold()
     known = {spelling for name in names for spelling in _spellings_in(name, folded)}
     own = rf"(?:{'|'.join(map(_path_pattern, _program_folders()))})(?P<inside>{INSIDE})"
@@ -98,7 +102,7 @@ def _summary(path: str) -> str:
 def _account() -> Iterator[str]:
     """Names of the person and the computer."""
     home = os.environ.get("USERPROFILE") or os.environ.get("HOME") or ""
-    for value in (*_parts(Path(home))[1:], *map(os.environ.get, ("USER", "LOGNAME", "USERNAME")), platform.node(),
+    for value in (*_parts(Path(home))[1:], *map(os.environ.get, ACCOUNT), platform.node(),
                   platform.node().partition(".")[0], _user()):
         if value and len(value) > 1 and value.lower() not in EVERYWHERE:
             yield value

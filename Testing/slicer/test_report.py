@@ -110,6 +110,11 @@ def test_names_are_masked_where_they_are_no_part_of_a_word() -> None:
     assert anonymous("<img src=x> (a)", ["<img src=x>", "(a)"]) == "<name> <name>"
 
 
+def test_words_of_a_name_are_masked_too() -> None:
+    said = anonymous("PatientName: SCHMIDT_EVA 19500131 in slice 3", ["Schmidt^Eva", "CT Thorax 19500131 slice"])
+    assert said == "PatientName: <name>_<name> <name> in slice 3"
+
+
 def test_a_masked_text_stays_as_it_is() -> None:
     once = anonymous(f"'{FILE}' and '/x/y.nii' in {SAMoraLib.__file__}", [FILE])
     assert anonymous(once, [FILE]) == once

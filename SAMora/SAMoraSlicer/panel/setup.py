@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from SAMoraSlicer.model_files import deletable, delete, download_arguments, inst
 from SAMoraSlicer.models import ENDING, FOLDER_SETTING, Model, catalogue, models_folder
 from SAMoraSlicer.panel.hint import Hint, duration, megabytes, plain, short
 from SAMoraSlicer.process import ChildProcess, child_environment, describe_exit, python_command
+from SAMoraSlicer.run import unforeseen
 
 PACKAGES = " packages"  # no id of a model begins with a space
 LONGEST_LINE = 500
@@ -212,6 +214,9 @@ class SetupSection:
             return action() or ""
         except (ValueError, OSError, RuntimeError) as error:
             return str(error)
+        except Exception as error:
+            logging.getLogger(__name__).exception("unforeseen")  # into Slicer's own log
+            return unforeseen(error, _("Setup was at work"))
         finally:
             qt.QApplication.restoreOverrideCursor()
 

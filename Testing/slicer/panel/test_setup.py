@@ -557,3 +557,15 @@ def test_details_are_what_is_known(slicer_app: Any, fields: dict[str, Any], line
     from SAMoraSlicer.panel.setup import details
 
     assert details(Model("a", "A", **fields)).split("\n") == lines
+
+
+def test_what_nobody_foresaw_in_setup_is_a_sentence(widget: Any, packages: Callable[..., None],
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> str:
+        raise TypeError("a fault of ours")
+
+    packages("torch>=99")
+    monkeypatch.setattr(dependencies, "install", fail)
+    harness.click(widget.ui.installButton)
+    assert widget.ui.setupModelLabel.text.startswith("Something unforeseen happened while Setup was at work (TypeError")
+    assert widget.ui.installButton.enabled
