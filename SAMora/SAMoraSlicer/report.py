@@ -65,11 +65,12 @@ def anonymous(text: str, private: Iterable[str | Path] = ()) -> str:
     known = {spelling for name in names for spelling in _spellings_in(name, folded)}
     own = rf"(?:{'|'.join(map(_path_pattern, _program_folders()))})(?P<inside>{INSIDE})"
     programs = rf"{own}|{ALONE}{PACKAGES}|{ALONE}{SOURCE}"
+    met = [_path_pattern(path) for path in _met(paths, folded)]
+    ends_here = "|".join([_unnamed(programs), *met])  # a path in quotes that is known to end with them
     alternatives = [
         programs,
-        *(rf"(?P<known{number}>{_path_pattern(path)}(?:{SEPARATOR}[^\n]*)?)"
-          for number, path in enumerate(_met(paths, folded))),
-        rf"(?P<quote>['\"`])(?!(?:{_unnamed(programs)})(?P=quote))(?P<quoted>{START}[^\n]*)(?P=quote)",
+        *(rf"(?P<known{number}>{path}(?:{SEPARATOR}[^\n]*)?)" for number, path in enumerate(met)),
+        rf"(?P<quote>['\"`])(?!(?:{ends_here})(?P=quote))(?P<quoted>{START}[^\n]*)(?P=quote)",
         rf"{ALONE}(?P<plain>{START}[^\s'\"<>|:;,()]+)(?=: [^\n\\/]*$)",
         rf"{ALONE}(?P<rest>{START}[^\n]+)",
         rf"(?P<relative>[^\s'\"<>]+{SEPARATOR}[^\s'\"<>]*(?:{'|'.join(map(re.escape, ENDINGS))}))(?!\w)",

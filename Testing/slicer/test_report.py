@@ -70,6 +70,8 @@ def test_what_helps_is_kept() -> None:
     assert anonymous(f"'{FILE}' cannot be read; it is damaged.", [FILE]) == (
         "'<path of 5 parts, .nii.gz>' cannot be read; it is damaged.")
     assert anonymous(f"{FILE}: bad header", [FILE]) == "<path of 5 parts, .nii.gz>: bad header"
+    assert anonymous(f"'{FILE}' and '{FOLDER}' differ", [FILE, FOLDER]) == (
+        "'<path of 5 parts, .nii.gz>' and '<path of 4 parts>' differ")
     assert anonymous("Meyerbeer.nii.gz holds NaN", ["Meyerbeer"]) == "<name>.nii.gz holds NaN"
     assert anonymous("/a/b.dcm: No pixel data") == "<path of 2 parts, .dcm>: No pixel data"
     for line in ("3/4 of 50 / 60 slices, 1.2 it/s", "see https://example.org/a/b", "device: cuda:0, liver, 93 %",
