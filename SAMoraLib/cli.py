@@ -167,10 +167,10 @@ def _predict(options: argparse.Namespace) -> int:
         print("Nothing is left to do for this process.", file=sys.stderr)
         return DONE
     request = replace(request, jobs=tuple(jobs))
-    if not options.is_program:
-        return REFUSED if _compute(options.resume, options.threads, request, options.json) else DONE
-    from SAMoraLib.inference.restart import predict_and_restart
+    from SAMoraLib.inference.restart import is_worth_it, predict_and_restart
 
+    if not (options.is_program and is_worth_it(request)):
+        return REFUSED if _compute(options.resume, options.threads, request, options.json) else DONE
     predict = partial(_compute_and_tell, options.resume, options.threads)
     return REFUSED if predict_and_restart(predict, request, options.json) else DONE
 

@@ -32,6 +32,11 @@ class Course:
         self.begun.add(self.number)
 
 
+def is_worth_it(request: Request, start: str = START) -> bool:
+    """Whether a process more costs nothing, or saves other volumes: a new interpreter takes half a second."""
+    return start == "fork" or len(request.jobs) > 1
+
+
 def predict_and_restart(predict: Predict, request: Request, as_json: bool, start: str = START) -> int:
     """Predict in a child process, and in another one what is left where a volume ended it.
 

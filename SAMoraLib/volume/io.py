@@ -39,6 +39,10 @@ def warn(message: str) -> None:
 def read_volume(path: str | Path, tell: Tell = warn) -> Volume:
     """Read a scalar 3D volume, or a folder that holds one DICOM series. CT series come in HU.
 
+    NIfTI, NRRD and MetaImage are read by Python alone. DICOM's pixels are decoded by GDCM, which a damaged file may
+    still end, and the process with it: who reads files of unknown origin does so in a child
+    (``SAMoraLib.system.child``), as ``samora predict`` does.
+
     Args:
         tell: is given what was taken for granted, a sentence each; a warning where it is left out.
 

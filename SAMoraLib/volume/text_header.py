@@ -21,7 +21,12 @@ LONGEST = 1 << 20  # bytes of a header
 MOST_AXES = 16
 SIZE = re.compile(r"\d{1,12}")
 SHOWN = 40  # letters of a header, in a sentence
-REMARKS = ("comment", "content")  # which may be said several times
+ONCE = frozenset((  # what a header may not say twice, or one says what another denies
+    "dimension", "sizes", "type", "encoding", "endian", "datafile", "byteskip", "lineskip", "space", "spacedirections",
+    "spaceorigin", "spacings", "kinds", "units", "spaceunits", "axismins", "centers",
+    "objecttype", "ndims", "dimsize", "elementtype", "elementnumberofchannels", "binarydata", "compresseddata",
+    "headersize", "offset", "position", "origin", "transformmatrix", "rotation", "orientation", "elementspacing",
+    "elementsize", "distanceunits", "binarydatabyteordermsb", "elementbyteordermsb"))
 WHOLE = re.compile(r"-?\d{1,9}")
 MICROMETRE = ("um", "micron", "micrometer", "μm", "µm", "\udcb5m")  # the last is Latin-1's
 UNITS = {"m": 1000.0, "meter": 1000.0, "metre": 1000.0, "cm": 10.0, "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0,
@@ -64,9 +69,9 @@ def read_header(path: Path) -> TextHeader:
         if nrrd and not line.strip():
             break
         name, found, value = line.partition(":" if nrrd or ":" in line.partition("=")[0] else "=")
-        if found and not (nrrd and (line.startswith("#") or value.startswith("="))):
+        if found and not (nrrd and (line.startswith("#") or ":=" in line.partition(": ")[0])):
             name, value = name.strip().lower().replace(" ", ""), value.strip()
-            if fields.setdefault(name, value) != value and name not in REMARKS:
+            if fields.setdefault(name, value) != value and name in ONCE:
                 refuse_value(path.name, name, f"{fields[name][:SHOWN]}' and '{value}")
         if not nrrd and name == "elementdatafile":
             break

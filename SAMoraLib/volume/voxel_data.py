@@ -6,6 +6,7 @@ import bz2
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 from SAMoraLib.volume.room import require_room
 from SAMoraLib.volume.text_header import voxel_files
 
-CHUNK, BLOCK = 1 << 16, 1 << 20  # of a packed file, and of what comes out of it
+CHUNK, BLOCK = 1 << 18, 1 << 20  # of a packed file, and of what comes out of it
 GZIP_OR_ZLIB = 47  # for zlib: by its first bytes
 GZIP = b"\x1f\x8b"
 RAW, DEFLATED, BZIP2, TEXT = "raw", "deflated", "bzip2", "text"
@@ -136,7 +137,7 @@ def _fill(part: np.ndarray, file: BinaryIO, stored: Stored) -> int:
     if stored.encoding == RAW:
         file.seek(-part.nbytes, os.SEEK_END) if stored.skip == AT_THE_END else file.seek(stored.skip, os.SEEK_CUR)
         return file.readinto(view)  # type: ignore[attr-defined]
-    return _copy(view, _after(stored.skip, _unpacked(file, stored.encoding)))
+    return _copy(view, _ahead(_after(stored.skip, _unpacked(file, stored.encoding))))
 
 
 def _copy(view: memoryview, blocks: Iterator[bytes]) -> int:
@@ -148,6 +149,15 @@ def _copy(view: memoryview, blocks: Iterator[bytes]) -> int:
         view[filled:filled + len(part)] = part
         filled += len(part)
     return filled
+
+
+def _ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Each block while the next is unpacked in a thread."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = thread.submit(next, blocks, None)
+            yield block
 
 
 def _after(skip: int, blocks: Iterable[bytes]) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from SAMoraLib.inference import restart
-from SAMoraLib.inference.restart import DONE, READING, REFUSED, SEGMENTING, predict_and_restart
+from SAMoraLib.inference.restart import DONE, READING, REFUSED, SEGMENTING, is_worth_it, predict_and_restart
 from SAMoraLib.request import Job, Request
 from Testing.folders import ROOT
 from Testing.library.inference.test_predict_files import save, write_ct
@@ -66,6 +66,11 @@ def test_the_run_goes_on_after_what_ended_it(capfd: pytest.CaptureFixture[str], 
 def test_what_ends_before_the_first_volume_ends_the_run() -> None:
     with pytest.raises(OSError, match=r"was ended by signal 11 \(Segmentation fault\) before its first volume"):
         predict_and_restart(never_begins, request("good"), False)
+
+
+def test_a_new_interpreter_is_for_several_volumes() -> None:
+    assert is_worth_it(request("good"), "fork") and is_worth_it(request("good", "good"), "spawn")
+    assert not is_worth_it(request("good"), "spawn")
 
 
 PROGRAM = """

@@ -111,6 +111,13 @@ def test_a_field_that_is_said_twice_is_refused(tmp_path: Path) -> None:
     assert "'5 4 3' and '3 4 5' for sizes" in refusal(lambda: read_volume(path))
 
 
+def test_keys_of_other_programs_mean_nothing(tmp_path: Path) -> None:
+    path = nrrd(tmp_path / "v.nrrd")
+    keys = b"\nDICOM:1:=a\nDICOM:2:=b\nsizes:=1 2 3\ncontent: x\ncontent: y\nkey:=type: float\n\n"
+    path.write_bytes(path.read_bytes().replace(b"\n\n", keys, 1))
+    assert np.array_equal(read_volume(path).array, VOXELS)
+
+
 def test_a_file_that_is_no_nrrd_is_refused(tmp_path: Path) -> None:
     (tmp_path / "v.nrrd").write_text("\n\nsizes: 1", encoding="utf-8")
     assert "not a NRRD file" in refusal(lambda: read_volume(tmp_path / "v.nrrd"))
