@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SEED ?= 7
+AUDIT_VENV ?= .audit-venv
 PICTURES ?= docs/pictures/slicer
 
-.PHONY: bench demo endurance fuzz mutants panel test test-processors test-slow lint types clean
+.PHONY: audit bench demo endurance fuzz mutants panel test test-processors test-slow lint types clean
 
 # torch comes first and pinned, so that nothing after it drags in another build (an unpinned torchvision would).
 $(VENV)/.torch: constraints.txt
@@ -65,6 +66,11 @@ fuzz: $(VENV)/.test
 test-slow: $(VENV)/.test $(VENV)/.slicer
 	$(BIN)/python -m pytest -m slow
 
+# Known faults of the pinned packages, by pip-audit in a .venv of its own; 77 where they could not be looked up.
+audit: constraints.txt
+	test -x $(AUDIT_VENV)/bin/pip-audit || ($(PYTHON) -m venv $(AUDIT_VENV) && $(AUDIT_VENV)/bin/pip install -q pip-audit)
+	$(PYTHON) -m Testing.audit $(AUDIT_VENV)/bin/pip-audit
+
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	PYTHONPATH=SAMora $(BIN)/lint-imports
@@ -73,4 +79,4 @@ types: $(VENV)/.lint
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) build dist demo-output
+	rm -rf $(VENV) $(AUDIT_VENV) build dist demo-output
