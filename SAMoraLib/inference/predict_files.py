@@ -65,9 +65,7 @@ def predict_files(request: Request, as_json: bool = False, resume: bool = False,
     reporter.event("ready", model=card.name, device=str(predictor.device), volumes=len(request.jobs))
     predictor.between = threads.adapt if threads else lambda: None
     refused = 0
-    numbers = {job.output: number for number, job in enumerate(request.jobs)}
-    for job in in_turn(request.jobs, reporter.notice) if resume else request.jobs:
-        number = numbers[job.output]
+    for number, job in in_turn(request.jobs, reporter.notice) if resume else enumerate(request.jobs):
         predictor.between()
         try:
             _predict_one(predictor, options, job, reporter, partial(_enter, tell, number))

@@ -29,11 +29,11 @@ def test_two_runs_do_each_volume_once(tmp_path: Path) -> None:
     said: list[str] = []
     one, other = (in_turn(jobs(tmp_path), said.append) for _ in range(2))
     for name, run in (("one", one), ("other", other)):
-        done.append((name, next(run).output.name))
+        done.append((name, next(run)[1].output.name))
     for job in jobs(tmp_path)[:2]:  # each ends the one that it has
         write_volume(LABELS, job.output)
-    done += [("one", job.output.name) for job in one]
-    done += [("other", job.output.name) for job in other]
+    done += [("one", job.output.name) for _, job in one]
+    done += [("other", job.output.name) for _, job in other]
     assert done == [("one", "a.nrrd"), ("other", "b.nrrd"), ("one", "c.nrrd"), ("other", "c.nrrd")], "c was not written"
     assert said == ["'b.nrrd' is left to another run, which is busy with it."]
 
@@ -43,7 +43,7 @@ def test_what_another_run_is_busy_with_is_left_to_it_and_told(tmp_path: Path) ->
     first, second, third = jobs(tmp_path)
     with claimed(second.output) as is_ours:
         assert is_ours
-        assert list(in_turn([first, second, third], said.append)) == [first, third]
+        assert list(in_turn([first, second, third], said.append)) == [(0, first), (2, third)]
     assert said == ["'b.nrrd' is left to another run, which is busy with it."]
 
 
@@ -51,8 +51,8 @@ def test_what_another_run_did_not_end_is_done_at_last(tmp_path: Path) -> None:
     first, second = jobs(tmp_path, "ab")
     turn = in_turn([first, second], pytest.fail)
     with claimed(first.output):
-        assert next(turn) == second
-    assert list(turn) == [first]
+        assert next(turn) == (1, second)
+    assert list(turn) == [(0, first)]
 
 
 def test_no_trace_is_left(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_killed_run_holds_nothing(tmp_path: Path) -> None:
             "with claimed(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)")
     subprocess.run([sys.executable, "-c", code, str(job.output)], cwd=ROOT, check=False)
     assert len(list(job.output.parent.iterdir())) == 1, "it could not clear up"
-    assert list(in_turn([job], pytest.fail)) == [job]
+    assert list(in_turn([job], pytest.fail)) == [(0, job)]
     assert list(job.output.parent.iterdir()) == []
 
 
