@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import faulthandler
 import json
 import os
 import sys
@@ -51,8 +52,7 @@ class Tally:
         self.findings.append(finding)
         self._kept[finding.fault] += 1
         if self._kept[finding.fault] <= KEPT:
-            files = FORMATS[finding.format].mutant(finding.seed, finding.number).files
-            keep(finding, files, self.folder)
+            keep(finding, FORMATS[finding.format].mutant(finding.seed, finding.number), self.folder)
 
     def report(self) -> dict[str, Any]:
         """The numbers of all formats, and of each."""
@@ -99,9 +99,8 @@ def _tell(tally: Tally, options: argparse.Namespace, seconds: float) -> None:
 
 def replay(path: Path) -> int:
     """Read one kept input in this process, without limits of memory or time, and print what becomes of it."""
-    finding = kept(path)
+    finding, mutant = kept(path)
     kind = FORMATS[finding.format]
-    mutant = kind.mutant(finding.seed, finding.number)
     print(f"{finding.format} {finding.number} of seed {finding.seed}, by {', '.join(finding.how)}: {finding.kind}, "
           f"{finding.what} {finding.place}", flush=True)
     with tempfile.TemporaryDirectory() as place, contextlib.chdir(place):
@@ -138,4 +137,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    faulthandler.enable()  # says where an input that is read again ends the process
     sys.exit(main())

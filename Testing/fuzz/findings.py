@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from Testing.fuzz.mutate import Files, write_files
+from Testing.fuzz.mutate import Files, Mutant, write_files
 
 CRASH, TRACEBACK, HANG, MEMORY, WRONG, SENTENCE = "crash", "traceback", "hang", "memory", "wrong_result", "sentence"
 PLURALS = {CRASH: "crashes", TRACEBACK: "tracebacks", HANG: "hangs", MEMORY: "memory", WRONG: "wrong_results",
            SENTENCE: "sentences"}
 LONGEST = 600  # characters of a sentence
 KEPT = 3  # inputs of one fault
-ABOUT = "finding.json"
+ABOUT, INPUT, GOOD = "finding.json", "input", "good"
 PRODUCT = re.compile(r'File "([^"]*?/)?((?:SAMoraLib|SAMora/SAMoraSlicer|Training)/[\w/]+\.py)", line (\d+),? in (\w+)')
 NO_MEMORY = re.compile(r"bad_alloc|allocate memory|not enough memory|out of memory", re.IGNORECASE)
 
@@ -88,27 +88,33 @@ def traceback_of(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def keep(finding: Finding, files: Files, folder: Path) -> Path:
-    """Write an input and what became of it into a folder of its own."""
+def keep(finding: Finding, mutant: Mutant, folder: Path) -> Path:
+    """Write an input, what it was made from, and what became of it into a folder of its own."""
     place = folder / f"{finding.format}-{finding.seed}-{finding.number}"
     shutil.rmtree(place, ignore_errors=True)
-    write_files(files, place / "input")
+    write_files(mutant.files, place / INPUT)
+    write_files(mutant.seed, place / GOOD)
     (place / ABOUT).write_text(json.dumps(asdict(finding), indent=1), encoding="utf-8")
     return place
 
 
-def kept(path: Path) -> Finding:
-    """What ``keep`` has written: the folder, or the file in it.
+def kept(path: Path) -> tuple[Finding, Mutant]:
+    """What ``keep`` has written: of the folder, or the file in it.
 
     Raises:
         OSError, ValueError: it is none.
     """
-    about = path / ABOUT if path.is_dir() else path
+    folder = path if path.is_dir() else path.parent
     try:
-        values = json.loads(about.read_text(encoding="utf-8"))
-        return Finding(**values | {"how": tuple(values["how"])})
+        values = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        finding = Finding(**values | {"how": tuple(values["how"])})
     except (TypeError, KeyError) as error:
-        raise ValueError(f"'{about}' is no finding of this program ({error}).") from error
+        raise ValueError(f"'{folder / ABOUT}' is no finding of this program ({error}).") from error
+    return finding, Mutant(_files(folder / INPUT), _files(folder / GOOD), finding.how)
+
+
+def _files(folder: Path) -> Files:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def table(findings: Sequence[Finding]) -> str:

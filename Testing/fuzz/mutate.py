@@ -34,7 +34,7 @@ class Mutant:
     """One input.
 
     Attributes:
-        files: what is read, the entry first.
+        files: what is read; of what is made anew the entry first.
         seed: the good files that it was made from.
         how: the names of the changes.
     """

@@ -91,7 +91,8 @@ def wrong_volume(mutant: Mutant, folder: Path, volume: Volume) -> str:
 
 def _stated_shape(files: Files) -> tuple[int, ...]:
     """(D, H, W) where a header says it in one place and one way; empty elsewhere."""
-    name, content = next(iter(files.items()), ("", b""))
+    name = next((name for name in files if name.startswith("volume.") and "raw" not in name), "")
+    content = files.get(name, b"")
     if name.endswith(".nii") and content[:4] == struct.pack("<i", 348) and content[40:42] == b"\3\0":
         return struct.unpack_from("<3h", content, 42)[::-1]
     found = [line for pattern in SIZES for line in pattern.findall(content)]

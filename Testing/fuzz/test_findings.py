@@ -9,6 +9,7 @@ import pytest
 from SAMoraLib.card import read_card
 from Testing.fuzz import findings
 from Testing.fuzz.findings import MEMORY, SENTENCE, TRACEBACK, Finding
+from Testing.fuzz.mutate import Mutant
 
 
 def caused(error: BaseException, cause: BaseException) -> BaseException:
@@ -44,9 +45,10 @@ def test_the_place_is_the_innermost_of_the_product(tmp_path: Path) -> None:
 
 def test_a_finding_is_kept_and_read_again(tmp_path: Path) -> None:
     finding = Finding("nifti", 1, 7, TRACEBACK, "KeyError", "text\n", "a.py:1 b", ("flip_bits",))
-    place = findings.keep(finding, {"series/a.dcm": b"1"}, tmp_path)
+    mutant = Mutant({"series/a.dcm": b"1", "b": b""}, {"series/a.dcm": b"2"}, ("flip_bits",))
+    place = findings.keep(finding, mutant, tmp_path)
     assert (place / "input/series/a.dcm").read_bytes() == b"1"
-    assert findings.kept(place) == findings.kept(place / findings.ABOUT) == finding
+    assert findings.kept(place) == findings.kept(place / findings.ABOUT) == (finding, mutant)
     (place / findings.ABOUT).write_text("{}")
     with pytest.raises(ValueError, match="no finding"):
         findings.kept(place)
