@@ -59,6 +59,7 @@ FORMATS = {kind.name: kind for kind in (
            readers.wrong_card),
     Format("card", seeds.card, (*BYTES, *(change_safetensors,) * 12), readers.card, readers.wrong_card),
     Format("pth", seeds.pth, (*BYTES, *(change_archive,) * 12), readers.weights, readers.wrong_weights),
+    Format("published", seeds.published, (*BYTES, *(change_archive,) * 12), readers.published, readers.wrong_weights),
     Format("pth_legacy", seeds.pth_legacy, BYTES, readers.weights, readers.wrong_weights),
     _text("request", seeds.request, change_json, readers.request, readers.wrong_request),
     _text("batch_manifest", seeds.batch_manifest, change_json, readers.batch, readers.wrong_batch),

@@ -25,6 +25,7 @@ import SimpleITK  # noqa: F401
 
 from SAMoraLib.card import Card, cards_in, read_card
 from SAMoraLib.checkpoint import load_model
+from SAMoraLib.exchange.convert import read_published
 from SAMoraLib.model import SegmentationModel
 from SAMoraLib.request import Request
 from SAMoraLib.volume import Volume
@@ -134,6 +135,13 @@ def _base_model() -> SegmentationModel:
 
 def weights(folder: Path) -> Any:
     return base_tensors(_base_model(), read_tensors(folder / "weights.pth"))
+
+
+def published(folder: Path) -> Any:
+    """As ``samora import`` begins."""
+    found = read_published(folder / "weights.pth", encoder_size=seeds.TINY)
+    found.report()
+    return found.tensors
 
 
 def wrong_weights(mutant: Mutant, folder: Path, tensors: Any) -> str:

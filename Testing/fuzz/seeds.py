@@ -27,6 +27,7 @@ from SAMoraSlicer.manifest import DONE, FAILED, Manifest
 from Testing.folders import ROOT
 from Testing.fuzz.mutate import Files
 from Testing.library.volume.dicom_files import as_mr, frames_file, slice_file
+from Testing.published_files import adapted_model, published_tensors, write_sam
 from Testing.small import CT, IMAGE_SIZE, small_card, small_model, write_bare
 from Training.engine.run import Run
 from Training.reports.metrics import CONVENTIONS
@@ -185,6 +186,19 @@ def pth() -> list[Files]:
         written = io.BytesIO()
         torch.save(content, written)
         made.append({"weights.pth": written.getvalue()})
+    return made
+
+
+@cache
+def published() -> list[Files]:
+    """What other programs publish, each system's own."""
+    made: list[Files] = []
+    with tempfile.TemporaryDirectory() as folder:
+        base = write_sam(Path(folder, "base.safetensors"), size=TINY)
+        for system in ("samed", "ma_sam"):
+            written = io.BytesIO()
+            torch.save(published_tensors(system, adapted_model(system, base, TINY)), written)
+            made.append({"weights.pth": written.getvalue()})
     return made
 
 
