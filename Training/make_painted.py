@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from SAMoraLib.demo.painting import contrast_medium, paint_ct
 from SAMoraLib.demo.shapes import bspline_weights, smooth_field
 from SAMoraLib.demo.tissues import LABEL_OF_STRUCTURE, STRUCTURE, STRUCTURES
 from SAMoraLib.volume import Volume, to_canonical
 from SAMoraLib.volume.io import read_volume, write_volume
+from Training.data.workers import do_all
 from Training.settings.program import program
 
 # Ids of TotalSegmentator 2 -> structure of the phantom that looks like it; bone, gut, kidney and lung are split below.
@@ -164,8 +163,7 @@ def _sampled_hu(hu: np.ndarray, at: np.ndarray) -> np.ndarray:
 def write_copies(patient: Patient, folder: Path, seeds: range, real: float, workers: int) -> None:
     """One image and one label file per seed, the share ``real`` with the patient's own HU; those there are kept."""
     jobs = [(patient, folder, seed, 61 * (seed - seeds.start) % 100 >= 100 * real) for seed in seeds]
-    with ProcessPoolExecutor(workers) as pool:
-        list(tqdm(pool.map(_write_copy, jobs), total=len(jobs), desc="copies", unit="case"))
+    do_all(_write_copy, jobs, workers, "copies")
 
 
 def _write_copy(job: tuple[Patient, Path, int, bool]) -> None:

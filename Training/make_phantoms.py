@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from SAMoraLib.demo.phantom import make_phantom
 from SAMoraLib.volume.io import write_volume
+from Training.data.workers import do_all
 from Training.settings.program import program
 
 
 def make_phantoms(folder: Path, seeds: range, workers: int) -> None:
     """One image and one label file per seed; those that are there already are kept."""
     jobs = [(folder, seed) for seed in seeds]
-    with ProcessPoolExecutor(workers) as pool:
-        list(tqdm(pool.map(_write_phantom, jobs), total=len(jobs), desc="phantoms", unit="case"))
+    do_all(_write_phantom, jobs, workers, "phantoms")
 
 
 def _write_phantom(job: tuple[Path, int]) -> None:

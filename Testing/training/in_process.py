@@ -8,11 +8,14 @@ class InProcess:
 
     workers = 0
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, initializer: object = None) -> None:
         InProcess.workers = workers
 
     def __enter__(self) -> InProcess:
         return self
+
+    def shutdown(self, **_: object) -> None:
+        pass
 
     def __exit__(self, *_: object) -> None:
         pass

@@ -15,6 +15,7 @@ from SAMoraLib.volume.io import read_volume, write_volume
 from Testing.closeness import assert_close
 from Testing.training.in_process import InProcess
 from Training import make_painted
+from Training.data import workers
 from Training.make_painted import Patient, _sample_points, main, make_copy, read_patient, structures_of
 
 IDS = {"spleen": 1, "right_kidney": 2, "left_kidney": 3, "gallbladder": 4, "liver": 5, "stomach": 6, "pancreas": 7,
@@ -191,7 +192,7 @@ def test_two_in_five_copies_keep_the_patients_own_hu_however_many_there_are(
         files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs: list[tuple[Any, ...]] = []
     monkeypatch.setattr(make_painted, "_write_copy", jobs.append)
-    monkeypatch.setattr(make_painted, "ProcessPoolExecutor", InProcess)
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", InProcess)
     command = ["--image", str(files[0]), "--label", str(files[1]), "--output", str(tmp_path)]
     main(command)
     assert [(folder, seed) for _, folder, seed, _ in jobs] == [(tmp_path, seed) for seed in range(30_000, 30_100)]

@@ -11,6 +11,7 @@ from SAMoraLib.demo.phantom import Phantom, make_phantom
 from SAMoraLib.volume.io import read_volume, write_volume
 from Testing.training.in_process import InProcess
 from Training import make_phantoms
+from Training.data import workers
 from Training.make_phantoms import main
 
 SEED = 20_013
@@ -26,7 +27,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
     asked.clear()
     monkeypatch.setattr(make_phantoms, "make_phantom", make)
-    monkeypatch.setattr(make_phantoms, "ProcessPoolExecutor", InProcess)
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", InProcess)
 
 
 def test_a_file_of_each_kind_for_every_seed(small: None, tmp_path: Path) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from SAMoraLib.demo.painting import paint_ct, paint_random
 from SAMoraLib.demo.phantom import make_phantom
@@ -20,6 +18,7 @@ from SAMoraLib.system.files import atomic_write
 from Training.data.augment import AugmentPolicy, augment
 from Training.data.checksums import ARCHIVE_FAULTS
 from Training.data.unfinished import naming, sweep
+from Training.data.workers import do_all
 
 SLICE_MM = (4.0, 8.0)  # slice thickness, which varies as it does in the clinic
 BOX_MM = (350.0, 450.0)  # side of the square around a phantom's body
@@ -73,8 +72,7 @@ def phantom_structures(seeds: range, preprocessing: Preprocessing, cache: Path, 
     sweep(cache)
     paths = {seed: cache / f"structures-{size}-{preprocessing.crop}-{seed}.npz" for seed in seeds}
     missing = [(seed, preprocessing, path) for seed, path in paths.items() if _kept(path, size) is None]
-    with ProcessPoolExecutor(workers) as pool:
-        list(tqdm(pool.map(_write_structures, missing), total=len(missing), desc="phantoms", disable=not missing))
+    do_all(_write_structures, missing, workers, "phantoms")
     return [_read(path, size) for path in paths.values()]
 
 

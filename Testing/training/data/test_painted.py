@@ -10,7 +10,7 @@ import pytest
 from SAMoraLib.demo.phantom import STRUCTURES, Phantom, make_phantom
 from SAMoraLib.preprocessing.settings import Preprocessing
 from Testing.training.in_process import InProcess
-from Training.data import painted
+from Training.data import painted, workers
 from Training.data.augment import POLICIES
 from Training.data.painted import PaintedSlices, phantom_structures
 
@@ -107,7 +107,7 @@ def test_the_pixels_of_a_painted_ct_are_those_of_a_body_in_its_box(monkeypatch: 
 
 @pytest.mark.parametrize("content", [b"", b"half", np.random.default_rng(0).bytes(5000), "cut", "flipped", "other"])
 def test_damaged_phantoms_are_made_anew(tmp_path: Path, content: bytes | str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(painted, "ProcessPoolExecutor", InProcess)
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", InProcess)
     monkeypatch.setattr(painted, "make_phantom", lambda seed, spacing, all_organs: make_phantom(
         seed, (8.0, 8.0, 40.0), all_organs=all_organs))
     first = phantom_structures(range(7, 8), ALONE, tmp_path, workers=1)
