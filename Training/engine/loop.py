@@ -70,8 +70,19 @@ def fit(fabric: Fabric, objective: nn.Module, slices: Dataset, optimisation: Opt
     """
     keep_freed_memory()
     _check_shares(objective, optimisation, fabric.world_size)
-    with run.alone() if fabric.is_global_zero else nullcontext():
+    with _ending_others(fabric), run.alone() if fabric.is_global_zero else nullcontext():
         return _fit(fabric, objective, slices, optimisation, run, validate)
+
+
+@contextmanager
+def _ending_others(fabric: Fabric) -> Iterator[None]:
+    """Where this process is stopped, those end that it has started: they would wait for it, and fail."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        for process in getattr(fabric.strategy.launcher, "procs", ()):
+            process.terminate()
+        raise
 
 
 def _fit(fabric: Fabric, objective: nn.Module, slices: Dataset, optimisation: Optimisation, run: Run,

@@ -532,3 +532,16 @@ def test_the_log_tells_waiting_from_working(monkeypatch: pytest.MonkeyPatch) -> 
     meter.close()
     assert read == [{"loss": 1.0, "lr": 0.5, "seconds": 2.25, "waited": 0.25},
                     {"loss": 4.0, "lr": 0.25, "seconds": 1.12, "waited": 0.12}]
+
+
+def test_whoever_is_stopped_ends_the_processes_that_it_started() -> None:
+    ended: list[str] = []
+    child = SimpleNamespace(terminate=lambda: ended.append("child"))
+    fabric: Any = SimpleNamespace(strategy=SimpleNamespace(launcher=SimpleNamespace(procs=[child])))
+    alone: Any = SimpleNamespace(strategy=SimpleNamespace(launcher=None))
+    for who in (alone, fabric):
+        with pytest.raises(KeyboardInterrupt), loop._ending_others(who):
+            raise KeyboardInterrupt
+    with loop._ending_others(fabric):
+        pass
+    assert ended == ["child"]
