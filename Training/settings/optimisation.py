@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from Training.settings.schedule import Schedule
 
 OPTIMISERS = ("adamw", "muon", "lars")
+MOST_PROCESSES = 256  # of each kind on a computer; a configuration that asks for more would bring it to a standstill
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,9 @@ class Optimisation:
         for name in ("steps", "batch_size", "nodes", "accumulate", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"optimisation.{name} is {getattr(self, name)}; it must be at least 1.")
+        for name in ("workers", "threads", "devices"):
+            if str(number := getattr(self, name)).isdecimal() and int(number) > MOST_PROCESSES:
+                raise ValueError(f"optimisation.{name} is {number}; it must be at most {MOST_PROCESSES}.")
         if self.optimiser not in OPTIMISERS:
             raise ValueError(f"Unknown optimiser '{self.optimiser}'; choose from {', '.join(OPTIMISERS)}.")
         if self.strategy not in ("auto", "fsdp"):

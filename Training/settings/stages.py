@@ -13,7 +13,7 @@ from SAMoraLib.system.overwriting import refuse_overwriting
 from SAMoraLib.variants import EXPERTS, Fusion
 from Training.data.augment import AugmentPolicy
 from Training.settings.deep_supervision import DeepSupervision
-from Training.settings.optimisation import Optimisation
+from Training.settings.optimisation import MOST_PROCESSES, Optimisation
 
 # SAMed's protocol: clip to [-125, 275] HU and stretch the whole slice.
 SAMED_CT = Preprocessing("CT", "hu_window", -125.0, 275.0, "none", 224)
@@ -67,6 +67,10 @@ class PretrainBase:
     cache: Path = Path("runs/cache")
     optimisation: Optimisation = field(default_factory=Optimisation)
     augment: AugmentPolicy = field(default_factory=AugmentPolicy)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.workers <= MOST_PROCESSES:
+            raise ValueError(f"workers is {self.workers}; it must be 1 to {MOST_PROCESSES}.")
 
 
 @dataclass(frozen=True)

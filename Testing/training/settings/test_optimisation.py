@@ -50,3 +50,11 @@ def test_a_validation_is_refused() -> None:
 def test_each_of_sharding_and_validation_is_allowed_by_itself() -> None:
     assert Optimisation(strategy="fsdp").validate_every == 0
     assert Optimisation(strategy="auto", validate_every=5).strategy == "auto"
+
+
+@pytest.mark.parametrize(("name", "number"), [("workers", 257), ("threads", 10**6), ("devices", 10**5),
+                                              ("devices", "9999")])
+def test_a_computer_is_not_brought_to_a_standstill(name: str, number: object) -> None:
+    with pytest.raises(ValueError, match=f"optimisation.{name} is {number}; it must be at most 256"):
+        Optimisation(**{name: number})
+    assert Optimisation(workers=256, threads=256, devices="auto")

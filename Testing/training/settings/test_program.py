@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -96,3 +97,20 @@ def test_it_runs_in_any_thread() -> None:
     thread.start()
     thread.join()
     assert done
+
+
+@pytest.mark.parametrize("name", ["evaluate", "probe", "fusion_report", "sample_unlabelled", "step_time", "compare"])
+def test_every_command_refuses_a_file_that_is_none_in_a_sentence(tmp_path: Path, name: str,
+                                                                 capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "manifest.json").write_bytes(b"[" * 100_000)
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "results.json").write_bytes(b"[" * 100_000)
+    manifest, output = f"--manifest={tmp_path / 'manifest.json'}", f"--output={tmp_path / 'output'}"
+    weights = f"={tmp_path / 'none.safetensors'}"
+    arguments = {"evaluate": [manifest, output, f"--checkpoint{weights}"], "step_time": [manifest],
+                 "fusion_report": [manifest, f"--checkpoint{weights}"], "sample_unlabelled": [manifest, output],
+                 "probe": [manifest, output, f"--base{weights}", f"--experts{weights}"], "compare": [str(tmp_path)]}
+    with pytest.raises(SystemExit) as stop:
+        importlib.import_module(f"Training.{name}").main(arguments[name])
+    said = stop.value.code if isinstance(stop.value.code, str) else capsys.readouterr().err.strip()
+    assert said.endswith(".") and "Traceback" not in said and not (tmp_path / "output").exists()

@@ -130,3 +130,9 @@ def test_a_run_does_not_write_over_what_it_reads(kind: Any, name: str, given: An
     for read in (path, link):
         assert "would be replaced" in refusal(lambda read=read: kind(tmp_path, tmp_path / "m", **given(read)))
     assert kind(tmp_path / "other", tmp_path / "m", **given(path)).output == tmp_path / "other"
+
+
+@pytest.mark.parametrize("workers", [0, -1, 257, 10**9])
+def test_phantoms_are_made_by_some_processes(workers: int) -> None:
+    with pytest.raises(ValueError, match=f"workers is {workers}; it must be 1 to 256"):
+        PretrainBase(output=Path("o"), workers=workers)
