@@ -93,9 +93,9 @@ def build_cache(
     """Slices of ``cases``, computed for those that ``folder`` does not hold yet.
 
     The folder may be shared by splits, runs and processes: an entry is named by the hash of the files and the
-    preprocessing, and appears at once when complete. What it holds is compared with its checksums, some 2 GB/s, and a
-    damaged entry is computed anew; one from before there were checksums is looked through for missing parts, and gets
-    them.
+    preprocessing, and appears at once when complete. What it holds is compared with its checksums, 1,500 slices of
+    224 x 224 in under half a second, and a damaged entry is computed anew; one from before there were checksums is
+    looked through for missing parts, and gets them.
 
     Raises:
         FileNotFoundError: a volume has gone.

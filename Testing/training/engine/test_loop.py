@@ -22,6 +22,7 @@ from torch.utils.data import Dataset
 
 from Testing.closeness import assert_close
 from Testing.folders import ROOT
+from Testing.slicer.full_disk import full_disk
 from Testing.training.small_run import log_of
 from Training.engine import loop
 from Training.engine.loop import Meter, batch_keys, fit, make_fabric
@@ -532,6 +533,26 @@ def test_the_log_tells_waiting_from_working(monkeypatch: pytest.MonkeyPatch) -> 
     meter.close()
     assert read == [{"loss": 1.0, "lr": 0.5, "seconds": 2.25, "waited": 0.25},
                     {"loss": 4.0, "lr": 0.25, "seconds": 1.12, "waited": 0.12}]
+
+
+@pytest.mark.parametrize("full_at", [1, 2, 3])
+def test_a_full_disk_ends_the_run_and_room_lets_it_go_on_to_the_same_weights(tmp_path: Path, full_at: int,
+                                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    saved, save = [], Run.save_state
+
+    def save_while_there_is_room(run: Run, state: dict[str, Any]) -> None:
+        saved.append(state)
+        with full_disk(1000) if len(saved) == full_at else nullcontext():
+            save(run, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "save_state", save_while_there_is_room)
+        with pytest.raises(OSError, match=r"state\.pt' could not be written"):
+            train(tmp_path / "full")
+    assert not list((tmp_path / "full").glob(".samora*"))
+    resumed, whole = train(tmp_path / "full"), train(tmp_path / "whole")
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    assert [line["step"] for line in log_of(tmp_path / "full")] == [3, 6, 9, 12]
 
 
 def test_whoever_is_stopped_ends_the_processes_that_it_started() -> None:
