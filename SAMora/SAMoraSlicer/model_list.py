@@ -18,7 +18,7 @@ from SAMoraLib.system.untrusted_json import read_json
 from SAMoraSlicer.download import is_web_address
 
 ENDING = ".safetensors"
-LIST_BYTES = 1 << 20
+LIST_BYTES, MOST_ENTRIES = 1 << 20, 500
 NUMBER = (int, float, type(None))
 ENTRY_TYPES: dict[str, Any] = {  # of an entry in a Models.json
     "id": str, "title": str, "description": str, "modality": str, "organs": list, "licence": str,
@@ -88,6 +88,8 @@ def read_list(file: Path) -> list[dict[str, Any]]:
     entries = content.get("models") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError('it is no table with a list of tables, {"models": [{"id": ..., "title": ...}]}')
+    if len(entries) > MOST_ENTRIES:
+        raise ValueError(f"it has {len(entries)} entries, and {MOST_ENTRIES} can be shown")
     return entries
 
 

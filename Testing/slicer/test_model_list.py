@@ -67,7 +67,8 @@ def test_no_two_models_have_a_name(second: dict[str, str], taken: tuple[str, ...
 @pytest.mark.parametrize("content", [
     b"", b"{", b"[]", b"5", b'"models"', b'{"models": {}}', b'{"models": null}', b'{"models": [1]}', b"{}", b"\xff\xfe",
     b'{"models": ' + b"[" * 100_000, b'{"models": [], "models": []}', b'{"models": [{"cpu_seconds": Infinity}]}',
-    b'{"models": [{"size_bytes": 1' + b"0" * 5000 + b"}]}", b" " * (LIST_BYTES + 1)])
+    b'{"models": [{"size_bytes": 1' + b"0" * 5000 + b"}]}", b" " * (LIST_BYTES + 1),
+    b'{"models": [' + b"{}," * 500 + b"{}]}"])
 def test_what_is_no_list_is_a_cause(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "Models.json"
     path.write_bytes(content)
