@@ -392,7 +392,7 @@ def test_the_report_names_no_file(patients: Path, output: Path, checkpoint: Path
     work.wait()
     assert work.state == "done" and work.fraction == 1.0 and set(work.errors) == {"Meyer Älva 1970", "Meyer"}
     report = work.report()
-    assert report.count(" are no good.") == 2 and "Meyer" not in report
+    assert report.count(".seg.nrrd>' are no good.") == 2 and "Meyer" not in report
 
 
 def test_a_full_disk_stops_the_run_with_one_sentence(patients: Path, output: Path, checkpoint: Path,
