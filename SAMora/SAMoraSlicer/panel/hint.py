@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from SAMoraLib.system.streams import one_line
 
+# What ends a line, turns the order of letters round or is no letter; not what joins them in Persian or Hindi.
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 NO_SPACE = "\u200b"  # is not seen, and no name of a tag begins with it
 
 
@@ -34,7 +37,7 @@ def plain(text: str) -> str:
 
 def short(text: str, most: int = 200) -> str:
     """A text from a file on one line, and no longer than can be read; a page of it would push the rest away."""
-    line = one_line(text[:most + 1])
+    line = CONTROL.sub(lambda found: one_line(found[0]), text[:most + 1])
     return line if len(line) <= most else f"{line[:most]}..."
 
 

@@ -172,7 +172,7 @@ class RunSection:
         self._notices = len(run.notices)
 
     def _note(self, line: str) -> None:
-        self.ui.log.appendPlainText(line)
+        self.ui.log.appendPlainText(short(line, LONGEST_SENTENCE))
 
 
 def _said_last(work: Work) -> str:

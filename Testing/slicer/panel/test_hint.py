@@ -39,6 +39,7 @@ def test_a_hint_is_a_sentence_and_offers_nothing_unless_it_is_told_to(hint: Any)
 @pytest.mark.parametrize(("text", "said"), [
     ("Leber 腹部", "Leber 腹部"), ("x" * 10, "x" * 10), ("x" * 11, "x" * 10 + "..."),
     ("x" * 10_000_000, "x" * 10 + "..."),
-    ("a\nb", r"a\nb"), ("\n" * 100, r"\n\n\n\n\n..."), ("", "")])
+    ("a\nb", r"a\nb"), ("\u06a9\u200c\xa0b", "\u06a9\u200c\xa0b"), ("a\u202eb", r"a\u202eb"), ("\udcff", r"\udcff"),
+    ("\n" * 100, r"\n\n\n\n\n..."), ("", "")])
 def test_a_text_from_a_file_is_one_line_that_can_be_read(hint: Any, text: str, said: str) -> None:
     assert hint.short(text, 10) == said
