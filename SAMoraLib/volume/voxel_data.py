@@ -112,7 +112,7 @@ def read_stored(path: Path, stored: Stored) -> np.ndarray:
 
 
 def _incomplete(name: str, found: int, wanted: int) -> str:
-    return f"'{name}' is incomplete: {found} bytes of {wanted}; copy or export it again."
+    return f"'{name}' cannot be read; it is incomplete, {found} bytes of {wanted}, so copy or export it again."
 
 
 def _require_length(name: str, files: Sequence[Path], stored: Stored) -> None:

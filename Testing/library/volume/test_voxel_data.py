@@ -128,7 +128,7 @@ def peak_growth(path: Path) -> int:
 def test_memory_is_not_taken_for_what_is_not_there(tmp_path: Path, make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(np, "empty", lambda *_: pytest.fail("memory is taken"))
     path = make(tmp_path, "9000 9000 900")
-    assert "is incomplete: 120 bytes of 145800000000" in refusal(lambda: read_volume(path))
+    assert "is incomplete, 120 bytes of 145800000000" in refusal(lambda: read_volume(path))
 
 
 def test_what_memory_does_not_hold_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -152,7 +152,7 @@ def test_a_cut_file_is_told_of_in_one_sentence_alone(tmp_path: Path, capfd: pyte
     for path in (meta(tmp_path / "v.mha"), nrrd(tmp_path / "v.nrrd")):
         path.write_bytes(path.read_bytes()[:-1])
         assert refusal(lambda path=path: read_volume(path)) == (
-            f"'{path.name}' is incomplete: 119 bytes of 120; copy or export it again.")
+            f"'{path.name}' cannot be read; it is incomplete, 119 bytes of 120, so copy or export it again.")
     assert capfd.readouterr() == ("", "")
 
 
