@@ -22,6 +22,7 @@ from SAMoraLib.inference.threads import FreeThreads
 from SAMoraLib.labels import LabelSet
 from SAMoraLib.preprocessing.input_check import WrongInput, check_input
 from SAMoraLib.request import Job, Options, Request, check_outputs
+from SAMoraLib.system.allocator import give_back_freed_memory
 from SAMoraLib.system.out_of_memory import is_out_of_memory
 from SAMoraLib.system.quiet import quiet_libraries
 from SAMoraLib.volume import Region, Volume
@@ -123,6 +124,7 @@ def refusal(error: Exception, job: Job, device: str) -> str:
 def _read(path: Path, reporter: Reporter) -> Volume:
     """A volume, of which nobody speaks but the reporter."""
     told: list[str] = []
+    give_back_freed_memory()  # of the volume before, or it would count as taken
     try:
         with quiet_libraries():
             return read_volume(path, told.append)

@@ -89,6 +89,17 @@ def test_nothing_is_printed_but_our_sentences(checkpoint: Path, tmp_path: Path, 
     assert len(lines) == 2 and lines[0].startswith("samora: 'cut.mha'") and "The DICOM series in 'ct'" in lines[1]
 
 
+def test_freed_memory_is_given_back_before_a_volume_is_read(checkpoint: Path, tmp_path: Path,
+                                                            capsys: pytest.CaptureFixture[str],
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a reader finds less free than there is, and refuses a volume for it."""
+    done: list[str] = []
+    monkeypatch.setattr(predict_files_module, "give_back_freed_memory", lambda: done.append("gave back"))
+    monkeypatch.setattr(predict_files_module, "read_volume", lambda path, _: done.append("read") or read_volume(path))
+    assert run([Job(write_ct(tmp_path / "a.nrrd"), tmp_path / "out.nrrd")], checkpoint, capsys)[0] == 0
+    assert done == ["gave back", "read"]
+
+
 def test_where_all_is_well_none_is_refused(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
                                            ) -> None:
     job = Job(write_ct(tmp_path / "a.nrrd"), tmp_path / "out.nrrd")

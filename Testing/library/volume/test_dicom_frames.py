@@ -230,3 +230,18 @@ def test_an_index_leads_nowhere(tmp_path: Path) -> None:
     assert "holds no DICOM series" in refusal(lambda: read_volume(tmp_path / "disk"))
     files.save(index, tmp_path / "disk/index.dcm")  # under another name, too
     assert "holds no DICOM series" in refusal(lambda: read_volume(tmp_path / "disk"))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.filterwarnings("ignore")
+def test_whatever_becomes_of_a_header_it_is_read_or_damaged(tmp_path: Path, seed: int) -> None:
+    generator, whole = np.random.default_rng(seed), written(tmp_path / "a.dcm")
+    for _ in range(60):
+        data = bytearray(whole)
+        for place in generator.integers(132, len(data) - 300, 6):
+            data[place:place + 2] = [(0, 0), (255, 255), tuple(generator.integers(0, 256, 2))][generator.integers(3)]
+        (tmp_path / "a.dcm").write_bytes(data)
+        try:
+            read_header(tmp_path / "a.dcm")
+        except Damaged as error:
+            assert str(error).endswith(".")

@@ -168,3 +168,27 @@ def test_files_that_do_not_share_the_voxels_evenly_are_refused(tmp_path: Path) -
         (tmp_path / name).write_bytes(VOXELS.tobytes())
     path = detached(tmp_path / "v.mhd", "LIST\n" + "\n".join("1234567"))
     assert "7 files of one size" in refusal(lambda: read_volume(path))
+
+
+WORDS = (b"-1", b"0", b"9" * 19, b"1e999", b"nan", b"%s%n", b"../x", b"/etc/passwd", b"LIST", b"\x1b[2J", b"\0", b"(((",
+         b"a" * 10_000, b"", b"65535 65535 65535", b"none", b":", b"=", b"\xff\xfe", b"\r")
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("make", [lambda folder: nrrd(folder / "v.nrrd"), lambda folder: meta(folder / "v.mha")])
+def test_whatever_becomes_of_a_header_it_is_read_or_refused(tmp_path: Path, make, seed: int) -> None:
+    generator, whole = np.random.default_rng(seed), make(tmp_path).read_bytes()
+    for _ in range(60):
+        path, lines = make(tmp_path), whole.split(b"\n")
+        number, word = int(generator.integers(1, 9)), WORDS[generator.integers(len(WORDS))]
+        if generator.random() < 0.5:
+            lines[number] = lines[number].partition(b" ")[0] + (b" = " if path.suffix == ".mha" else b" ") + word
+            path.write_bytes(b"\n".join(lines))
+        else:
+            data = bytearray(whole)
+            data[generator.integers(0, len(data) - VOXELS.nbytes)] = generator.integers(0, 256)
+            path.write_bytes(data)
+        try:
+            read_volume(path, lambda _: None)
+        except ValueError as error:
+            assert len(str(error)) < 500 and "\n" not in str(error)
