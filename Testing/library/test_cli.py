@@ -420,7 +420,7 @@ def test_a_signal_ends_it_as_an_interruption(checkpoint: Path, tmp_path: Path, n
     array = np.tile(ct().array, (200, 1, 1))
     write_volume(Volume(array, (2.0, 3.0, 5.0), (0.0, 0.0, 0.0), (1, 0, 0, 0, 1, 0, 0, 0, 1)), tmp_path / "ct.nrrd")
     command = [sys.executable, "-m", "SAMoraLib", "predict", tmp_path / "ct.nrrd", "--output", tmp_path / "out",
-               "--model", checkpoint, "--device", "cpu", "--json", "--batch-size", "1"]
+               "--model", checkpoint, "--device", "cpu", "--json", "--batch-size", "1", "--resume"]
     with subprocess.Popen([*map(str, command)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
                           ) as child:
         assert child.stdout is not None and child.stderr is not None
