@@ -2,22 +2,55 @@
 
 from __future__ import annotations
 
-import json
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, ClassVar
 
+from SAMoraLib.fields import (
+    NAME,
+    NOTES,
+    TEXT,
+    Rule,
+    check_fields,
+    instance_of,
+    known_fields,
+    line,
+    one_of,
+    optional,
+    shown,
+    tuple_of,
+    whole,
+)
 from SAMoraLib.labels import LabelSet
-from SAMoraLib.preprocessing.settings import Preprocessing
+from SAMoraLib.preprocessing.settings import MAX_IMAGE_SIZE, Preprocessing
 from SAMoraLib.system.files import file_sha256
-from SAMoraLib.variants import Variant
+from SAMoraLib.system.untrusted_json import parse_json
+from SAMoraLib.variants import MAX_GRID, Variant
 
 FORMAT_VERSION = 1
 METADATA_KEY = "samora_card"
 KINDS = ("base", "expert", "model", "teacher")
-MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors format
+MAX_HEADER_BYTES = 16 << 20  # the names and shapes of a hundred thousand tensors
+MAX_CARD_BYTES = 1 << 20
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+def is_plain_name(name: Any) -> bool:
+    """Whether a text is the name of a file in a folder on every system, and leads nowhere else."""
+    return (NAME_OF_FILE.holds(name) and name not in (".", "..")
+            and name == PurePosixPath(name).name == PureWindowsPath(name).name)
+
+
+def _is_reference(value: Any) -> bool:
+    return (isinstance(value, Mapping) and set(value) == {"name", "sha256"} and is_plain_name(value["name"])
+            and isinstance(value["sha256"], str) and _SHA256.fullmatch(value["sha256"]) is not None)
+
+
+NAME_OF_FILE = line(255, 1)
+REFERENCE = Rule("a name and a sha256, the file's 64 hexadecimal digits", _is_reference)
 
 
 @dataclass(frozen=True)
@@ -46,6 +79,30 @@ class Card:
     description: str = ""
     format_version: int = FORMAT_VERSION
 
+    RULES: ClassVar[Mapping[str, Rule]] = {
+        "kind": one_of(KINDS), "name": NAME, "image_size": whole(1, MAX_IMAGE_SIZE),
+        "variant": optional(instance_of(Variant, "a table of a variant's fields")),
+        "labels": optional(instance_of(LabelSet, "a table of a label set's fields")),
+        "preprocessing": optional(instance_of(Preprocessing, "a table of a preprocessing's fields")),
+        "base": optional(REFERENCE), "parents": tuple_of(REFERENCE, 0, 64),
+        "training": NOTES, "metrics": NOTES, "licence": TEXT, "description": TEXT}
+
+    def check(self) -> None:
+        """Refuse a card that no checkpoint has.
+
+        Raises:
+            ValueError: the first field that has an impossible value, or does not fit the others.
+        """
+        check_fields("card", vars(self), self.RULES)
+        if (self.variant is None) != (self.kind == "teacher"):
+            raise ValueError(f"The card's variant is {shown(self.variant)} for the kind '{self.kind}'; give none of a "
+                             "teacher, and one of everything else.")
+        if self.variant is not None:
+            grid = self.image_size * self.variant.input_scale // self.variant.size.patch_size
+            if grid > MAX_GRID:
+                raise ValueError(f"The card's slices of {self.image_size} x {self.image_size} pixels make {grid} x "
+                                 f"{grid} tokens; give slices that make {MAX_GRID} x {MAX_GRID} at most.")
+
     def to_json(self) -> dict[str, Any]:
         data = {f.name: getattr(self, f.name) for f in fields(self)}
         data["variant"] = self.variant.to_json() if self.variant else None
@@ -63,20 +120,19 @@ class Card:
         """
         version = data.get("format_version") if isinstance(data, dict) else None
         if version != FORMAT_VERSION:
-            raise ValueError(f"The checkpoint has format version {version}; this version of SAMora reads "
+            raise ValueError(f"The checkpoint has format version {shown(version)}; this version of SAMora reads "
                              f"{FORMAT_VERSION}, update SAMora or export the checkpoint again.")
-        values = dict(data)
         try:
-            values["variant"] = None if data["kind"] == "teacher" else Variant.from_json(data["variant"])
-            values["labels"] = LabelSet.from_json(data["labels"]) if data.get("labels") else None
-            values["preprocessing"] = Preprocessing(**data["preprocessing"]) if data.get("preprocessing") else None
-            values["parents"] = tuple(data.get("parents", ()))
-            base = data.get("base")
-            if base is not None and not all(isinstance(base[key], str) for key in ("name", "sha256")):
-                raise TypeError("its base has no name and sha256")
-            return cls(**values)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"The checkpoint's card is damaged ({error}); export the checkpoint again.") from error
+            values = known_fields(cls, data)
+            for name, kind in (("variant", Variant), ("labels", LabelSet), ("preprocessing", Preprocessing)):
+                if values.get(name) is not None:
+                    values[name] = kind.from_json(data[name])
+            card = cls(**values)
+            card.check()
+        except ValueError as error:
+            cause = str(error)
+            raise ValueError(f"The checkpoint's card is damaged: {cause[:1].lower()}{cause[1:]}") from error
+        return card
 
 
 def reference_to(path: str | Path) -> dict[str, str]:
@@ -92,19 +148,20 @@ def read_header(path: str | Path) -> dict[str, Any]:
         ValueError: not a safetensors file.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.is_file():  # a pipe would be waited for
         raise FileNotFoundError(f"There is no checkpoint '{path}'; give the path of a .safetensors file.")
     with path.open("rb") as file:
         head = file.read(8)
         length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
         if not 2 <= length <= min(MAX_HEADER_BYTES, path.stat().st_size - 8):
             raise ValueError(f"'{path}' is not a safetensors file, or it is cut short; download or export it again.")
-        try:
-            header = json.loads(file.read(length))
-        except (ValueError, RecursionError) as error:  # too deeply nested
-            raise ValueError(f"The header of '{path}' cannot be read; download or export it again.") from error
+        content = file.read(length)
+    try:
+        header = parse_json(content, MAX_HEADER_BYTES)
+    except ValueError as error:
+        raise ValueError(f"The header of '{path}' cannot be read ({error}); download or export it again.") from error
     if not isinstance(header, dict):
-        raise ValueError(f"The header of '{path}' cannot be read; download or export it again.")
+        raise ValueError(f"The header of '{path}' cannot be read, it is no table; download or export it again.")
     return header
 
 
@@ -115,14 +172,23 @@ def read_card(path: str | Path) -> Card:
         FileNotFoundError: no such file.
         ValueError: not a safetensors file, or it carries no card, or the card is damaged.
     """
-    metadata = read_header(path).get("__metadata__")
+    return card_of(read_header(path), path)
+
+
+def card_of(header: Mapping[str, Any], path: str | Path) -> Card:
+    """The card in the header of the file ``path``.
+
+    Raises:
+        ValueError: as ``read_card``.
+    """
+    metadata = header.get("__metadata__")
     text = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
     if not isinstance(text, str):
         raise ValueError(f"'{path}' carries no SAMora card, so it was not written by this project; give a checkpoint "
                          "of SAMora.")
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        data = parse_json(text, MAX_CARD_BYTES)
+    except ValueError as error:
         raise ValueError(f"The checkpoint's card is damaged ({error}); export the checkpoint again.") from error
     return Card.from_json(data)
 

@@ -11,18 +11,25 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from SAMoraLib.card import METADATA_KEY, Card, read_card, reference_to
+from SAMoraLib.card import METADATA_KEY, Card, is_plain_name, read_card, reference_to
+from SAMoraLib.fields import shown
 from SAMoraLib.model import SegmentationModel, empty_model, load_tensors
 from SAMoraLib.parts import expert_keys
 from SAMoraLib.system.files import atomic_write, file_sha256
 from SAMoraLib.system.overwriting import refuse_overwriting
-from SAMoraLib.weights.finite import is_like, not_finite
-from SAMoraLib.weights.sam import base_tensors
+from SAMoraLib.weights.finite import not_finite
+from SAMoraLib.weights.sam import base_tensors, starts_random
+from SAMoraLib.weights.stored import Stored, stored_tensors
 from SAMoraLib.weights.tensors import read_safetensors, read_tensors
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], card: Card) -> None:
-    """Write tensors and card as one file, beside and renamed: an interrupted run leaves no half file."""
+    """Write tensors and card as one file, beside and renamed: an interrupted run leaves no half file.
+
+    Raises:
+        ValueError: the card has an impossible value, with which no reader would take the file.
+    """
+    card.check()
     metadata = {METADATA_KEY: json.dumps(card.to_json(), sort_keys=True)}
     plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     with atomic_write(path) as unfinished:
@@ -74,16 +81,26 @@ def load_model(path: str | Path, device: str | torch.device = "cpu",
         ValueError: not a model, the base is another file than the one trained on, or a tensor is missing.
     """
     card = read_card(path)
-    if card.labels is None or card.variant is None or card.kind == "expert":
-        raise ValueError(f"'{path}' is a checkpoint of kind '{card.kind}', which cannot segment by itself; "
-                         "fine-tune it first (Training.stage2_finetune).")
-    model = empty_model(card.variant, len(card.labels), card.image_size)
+    model = _promised(card, path)
+    _require_whole(model, stored_tensors(path), card.base is not None, path)
     state: dict[str, Tensor] = {}
     if card.base is not None:
         state.update(base_state(model, find_base(path, card, base)))
     state.update(read_safetensors(path))
-    _load_whole(model, state, path)
+    load_tensors(model, state)
     return model.to(device).eval(), card
+
+
+def _promised(card: Card, path: str | Path) -> SegmentationModel:
+    """The model that a card speaks of, without memory for its weights."""
+    if card.labels is None or card.variant is None or card.kind == "expert":
+        raise ValueError(f"'{path}' is a checkpoint of kind '{card.kind}', which cannot segment by itself; "
+                         "fine-tune it first (Training.stage2_finetune).")
+    try:
+        return empty_model(card.variant, len(card.labels), card.image_size)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+        raise ValueError(f"The model that the card of '{path}' speaks of cannot be made, as its variant's fields do "
+                         "not fit each other; get the checkpoint again from its source.") from error
 
 
 def find_base(path: str | Path, card: Card, base: str | Path | None = None) -> Path:
@@ -95,9 +112,9 @@ def find_base(path: str | Path, card: Card, base: str | Path | None = None) -> P
     """
     if card.base is None:
         raise ValueError(f"'{path}' is self-contained and has no base file; leave the base out.")
-    if Path(card.base["name"]).name != card.base["name"]:
-        raise ValueError(f"The card of '{path}' names the base '{card.base['name']}', which is no plain file name; get "
-                         "the checkpoint again from its source.")
+    if not is_plain_name(card.base["name"]):
+        raise ValueError(f"The card of '{path}' names the base {shown(card.base['name'])}, which is no plain file "
+                         "name; get the checkpoint again from its source.")
     found = Path(base) if base is not None else Path(path).parent / card.base["name"]
     if not found.is_file():
         raise FileNotFoundError(f"'{Path(path).name}' needs its base weights '{card.base['name']}', which are not at "
@@ -108,17 +125,18 @@ def find_base(path: str | Path, card: Card, base: str | Path | None = None) -> P
     return found
 
 
-def _load_whole(model: SegmentationModel, state: Mapping[str, Tensor], path: str | Path) -> None:
+def _require_whole(model: SegmentationModel, stored: Mapping[str, Stored], has_base: bool, path: str | Path) -> None:
+    """Refuse a file that does not hold what its card promises, from its header: before memory is taken for it."""
     target = model.state_dict()
-    missing, unknown = sorted(set(target) - set(state)), sorted(set(state) - set(target))
-    shapes = [key for key in target if key in state and target[key].shape != state[key].shape]
-    types = [key for key in target if key in state and not is_like(state[key], target[key])]
+    given = {key for key in target if has_base and not starts_random(key)}
+    missing, unknown = sorted(set(target) - set(stored) - given), sorted(set(stored) - set(target))
+    shapes = [key for key in target if key in stored and target[key].shape != stored[key].shape]
+    types = [key for key in target if key in stored and target[key].is_floating_point() != stored[key].is_real]
     for problem, keys in (("lacks", missing), ("has unknown", unknown), ("has another shape for", shapes),
                           ("has integers for", types)):
         if keys:
-            raise ValueError(f"'{path}' {problem} {len(keys)} tensors of its own variant, first '{keys[0]}'; "
+            raise ValueError(f"'{path}' {problem} {len(keys)} tensors of its own variant, first {shown(keys[0])}; "
                              "export the checkpoint again.")
-    load_tensors(model, state)
 
 
 def load_experts(model: SegmentationModel, paths: Iterable[str | Path], base: str | Path | None = None) -> list[Card]:
@@ -149,18 +167,18 @@ def _load_expert(model: SegmentationModel, path: str | Path) -> Card:
     if card.kind != "expert":
         raise ValueError(f"'{path}' is a checkpoint of kind '{card.kind}', not an expert; "
                          "train one with Training.stage1_expert.")
-    state, target, expected = read_safetensors(path), model.state_dict(), expert_keys(model, card.name)
-    bad = [*sorted(set(state) ^ set(expected)),
-           *(key for key in expected if key in state and not is_like(state[key], target[key]))]
+    stored, target, expected = stored_tensors(path), model.state_dict(), expert_keys(model, card.name)
+    bad = [*sorted(set(stored) ^ set(expected)),
+           *(key for key in expected if key in stored and not stored[key].is_like(target[key]))]
     if bad:
         raise ValueError(f"The expert '{path}' does not fit {model.variant.name} on {model.variant.encoder} at "
-                         f"rank {model.variant.rank} (first '{bad[0]}'); train it with the same encoder and rank.")
+                         f"rank {model.variant.rank} (first {shown(bad[0])}); train it with the same encoder and rank.")
     if card.image_size != model.image_size:
         is_ours = "imported_from" not in card.training
         way = "train it at the same size" if is_ours else f"import it with --image-size {model.image_size}"
         raise ValueError(f"The expert '{path}' was trained on slices of {card.image_size} x {card.image_size} pixels, "
                          f"this model takes {model.image_size} x {model.image_size}; {way}.")
-    model.load_state_dict(state, strict=False)
+    model.load_state_dict(read_safetensors(path), strict=False)
     return card
 
 

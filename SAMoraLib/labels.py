@@ -10,7 +10,14 @@ import colorsys
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
+
+from SAMoraLib.fields import NAME, Rule, check_fields, known_fields, line, optional, shown, table_of, tuple_of, whole
+
+MAX_LABELS = 255  # label volumes have eight bits
+_ORGANS = Rule(f"a list of 1 to {MAX_LABELS} organs",
+               lambda value: isinstance(value, tuple) and 0 < len(value) <= MAX_LABELS)
+_CODED = tuple_of(line(), 2, 2)
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,13 @@ class Organ:
     meaning: str
     modifier: tuple[str, str] | None = None
     category: tuple[str, str] = ("123037004", "Anatomical Structure")
+
+    RULES: ClassVar[Mapping[str, Rule]] = {
+        "name": NAME, "title": NAME, "rgb": tuple_of(whole(0, 255), 3, 3), "code": line(), "meaning": line(),
+        "modifier": optional(_CODED), "category": _CODED}
+
+    def __post_init__(self) -> None:
+        check_fields("organ", vars(self), self.RULES)
 
 
 RIGHT = ("24028007", "Right")
@@ -96,6 +110,14 @@ class LabelSet:
     name: str
     labels: tuple[Label, ...]
 
+    def __post_init__(self) -> None:
+        check_fields("label set", vars(self), {"name": NAME})
+        if not 0 < len(self.labels) <= MAX_LABELS:
+            raise ValueError(f"The label set has {len(self.labels)} organs; give 1 to {MAX_LABELS}.")
+        if len(set(self.names)) < len(self.names):
+            twice = next(name for name in self.names if self.names.count(name) > 1)
+            raise ValueError(f"The label set has the organ {shown(twice)} twice; give every organ a name of its own.")
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -144,8 +166,15 @@ class LabelSet:
         return {"name": self.name, "organs": [asdict(label.organ) for label in self.labels]}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> LabelSet:
-        return make_label_set(data["name"], [_organ_from_json(organ) for organ in data["organs"]])
+    def from_json(cls, data: Any) -> LabelSet:
+        """Rebuild a label set from a card.
+
+        Raises:
+            ValueError: a field is missing, unknown or has an impossible value.
+        """
+        table = table_of("label set", data, ("name", "organs"), ("name", "organs"))
+        check_fields("label set", table, {"organs": _ORGANS})
+        return make_label_set(table["name"], [_organ_from_json(organ) for organ in table["organs"]])
 
 
 def _letters(text: str) -> str:
@@ -160,9 +189,9 @@ def _did_you_mean(text: str, spellings: Mapping[str, str]) -> str:
     return f" (did you mean {' or '.join(likely)}?)" if likely else ""
 
 
-def _organ_from_json(data: dict[str, Any]) -> Organ:
-    pairs = {name: tuple(data[name]) for name in ("modifier", "category") if data.get(name)}
-    return Organ(**data | {"rgb": tuple(data["rgb"])} | pairs)
+def _organ_from_json(data: Any) -> Organ:
+    values = known_fields(Organ, data)
+    return Organ(**{name: value for name, value in values.items() if name != "category" or value is not None})
 
 
 def make_label_set(name: str, organs: list[Organ]) -> LabelSet:

@@ -5,12 +5,28 @@ A variant has no code of its own. Sizes, ranks and class counts are fields; ``SA
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar
 
+from SAMoraLib.fields import (
+    FLAG,
+    NAME,
+    Rule,
+    check_fields,
+    instance_of,
+    known_fields,
+    line,
+    number,
+    one_of,
+    optional,
+    shown,
+    tuple_of,
+    whole,
+)
+
 EXPERTS = ("image", "patch", "pixel")
+ADAPTERS = ("default", *EXPERTS)
 CHOICES = {
     "decoder": ("mask", "hierarchical", "progressive", "conv3d", "high_res"),
     "low_rank": ("lora", "lora_gelu", "fact"),
@@ -21,6 +37,16 @@ CHOICES = {
 }
 PLANES = ("volume", "hw", "dw", "dh")
 FUSIONS = ("hl_attn", "hcat", "mole", "lac", "lorahub")
+
+
+# What a model may be made of at most. Meta's largest encoders have 48 blocks, or 1,280 channels; a card that asks for
+# far more is none of ours, and would take all memory or never come to an end.
+MAX_BLOCKS, MAX_WIDTH, MAX_RANK, MAX_DEPTH, MAX_GRID = 64, 4096, 1024, 512, 256
+_WIDTH, _TOKENS = whole(1, MAX_WIDTH), whole(1, MAX_GRID)
+_HEADS = Rule("a whole number that divides the width", lambda value: type(value) is int and value <= MAX_WIDTH)
+_BLOCK_INDEXES = tuple_of(whole(0, MAX_BLOCKS - 1), 0, MAX_BLOCKS)
+_DECODER_RULES = {"out_chans": _WIDTH, "mask_in_chans": _WIDTH, "decoder_heads": _HEADS,
+                  "decoder_mlp_dim": whole(1, 4 * MAX_WIDTH), "iou_hidden_dim": _WIDTH, "patch_size": whole(1, 64)}
 
 
 def _require_heads(what: str, width: int, heads: int) -> None:
@@ -47,7 +73,12 @@ class EncoderSize:
     depth_width: int = 384  # channels of MA-SAM's 3D adapters, the same for every ViT
     volume_width: int = 64  # channels of TP-Mamba's 3D decoder
 
+    RULES: ClassVar[Mapping[str, Rule]] = _DECODER_RULES | {
+        "embed_dim": _WIDTH, "depth": whole(1, MAX_BLOCKS), "num_heads": _HEADS,
+        "global_attn_indexes": _BLOCK_INDEXES, "window_size": _TOKENS, "depth_width": _WIDTH, "volume_width": _WIDTH}
+
     def __post_init__(self) -> None:
+        check_fields("encoder size", vars(self), self.RULES)
         _require_heads("encoder", self.embed_dim, self.num_heads)
         _require_heads("decoder", self.out_chans, self.decoder_heads)
 
@@ -100,7 +131,13 @@ class HieraSize:
     iou_hidden_dim: int = 256
     patch_size: int = 16  # of the embedding, that is the third stage's; the first one's is 4
 
+    RULES: ClassVar[Mapping[str, Rule]] = _DECODER_RULES | {
+        "embed_dim": whole(1, MAX_WIDTH // 8), "num_heads": _HEADS, "stages": tuple_of(whole(1, MAX_BLOCKS), 4, 4),
+        "global_attn_indexes": _BLOCK_INDEXES, "window_spec": tuple_of(_TOKENS, 4, 4), "background": _TOKENS}
+
     def __post_init__(self) -> None:
+        check_fields("encoder size", vars(self), self.RULES)
+        check_fields("encoder size", {"depth": self.depth}, {"depth": whole(1, MAX_BLOCKS)})
         _require_heads("encoder", self.embed_dim, self.num_heads)
         _require_heads("decoder", self.out_chans, self.decoder_heads)
 
@@ -156,8 +193,10 @@ class Fusion:
 
     CHOICES = {"kind": FUSIONS, "scope": ("block", "attention"), "inputs": ("difference", "stream"),
                "order": ("2-1-1", "1-1-2", "1-2-1")}
+    RULES: ClassVar[Mapping[str, Rule]] = {"add_query": FLAG, "width": _WIDTH}
 
     def __post_init__(self) -> None:
+        check_fields("fusion", vars(self), self.RULES)
         for name, choices in self.CHOICES.items():
             _require(f"fusion {name}", getattr(self, name), choices)
 
@@ -212,22 +251,46 @@ class Variant:
     paper: str = ""
     encoder_size: EncoderSize | HieraSize | None = field(default=None)  # overrides the named size, e.g. in parity tests
 
+    RULES: ClassVar[Mapping[str, Rule]] = {
+        "name": NAME, "encoder": NAME, "adapters": tuple_of(one_of(ADAPTERS), 0, len(ADAPTERS)),
+        "rank": whole(1, MAX_RANK),
+        "planes": tuple_of(one_of(PLANES), 0, len(PLANES)), "input_scale": whole(1, 8),
+        "fusion": optional(instance_of(Fusion, "a table of a fusion's fields")), "decoder_lora": FLAG,
+        "depth": whole(1, MAX_DEPTH), "trained": tuple_of(NAME, 0, 16), "paper": line()}
+    SCALE: ClassVar[Rule] = number(1e-6, 1e6)
+    CM_WIDTHS: ClassVar[Rule] = tuple_of(whole(0, MAX_GRID**2), 2, 2)
+
     def __post_init__(self) -> None:
-        if self.encoder_size is None:
-            _require("encoder", self.encoder, tuple(sizes_for(self.decoder)))
         for name, choices in CHOICES.items():
             _require(name.replace("_", " "), getattr(self, name), choices)
-        for plane in self.planes:
-            _require("plane", plane, PLANES)
-        if not 0 < self.low_rank_scale < math.inf or (self.low_rank_scale != 1 and self.low_rank != "fact"):
+        check_fields("variant", vars(self), self.RULES)
+        if not self.CM_WIDTHS.holds(self.cm_widths):
+            raise ValueError(f"The class attention's widths {shown(self.cm_widths)} are not two whole numbers from 0 "
+                             f"to {MAX_GRID**2}; give two.")
+        self._check_size()
+        self._check_adapters()
+
+    def _check_size(self) -> None:
+        """The encoder is one that the decoder can work from."""
+        if self.encoder_size is None:
+            _require("encoder", self.encoder, tuple(sizes_for(self.decoder)))
+            return
+        kind = HieraSize if self.decoder == "high_res" else EncoderSize
+        check_fields("variant", vars(self), {"encoder_size": instance_of(kind, f"the fields of a {kind.__name__}")})
+
+    def _check_adapters(self) -> None:
+        if not self.SCALE.holds(self.low_rank_scale) or (self.low_rank_scale != 1 and self.low_rank != "fact"):
             raise ValueError(f"Low-rank pairs of the kind '{self.low_rank}' cannot be multiplied by "
-                             f"{self.low_rank_scale}; give fact a number above 0, and the others 1.")
-        if len(self.cm_widths) != 2 or not all(isinstance(width, int) and width >= 0 for width in self.cm_widths):
-            raise ValueError(f"The class attention's widths {self.cm_widths} are not two whole numbers from 0; give "
-                             "two.")
+                             f"{shown(self.low_rank_scale)}; give fact {self.SCALE.wanted}, and the others 1.")
         if self.fusion is not None and self.low_rank != "lora":
             raise ValueError(f"Experts are fused as plain low-rank pairs, not as '{self.low_rank}'; choose lora, or a "
                              "variant without a fusion.")
+        if self.fusion is not None and self.adapters != EXPERTS:
+            raise ValueError(f"A fusion makes one of the adapters {', '.join(EXPERTS)}, not of "
+                             f"{', '.join(self.adapters) or 'none'}; give these, or a variant without a fusion.")
+        if self.decoder == "high_res" and (self.low_rank == "fact" or self.depth_adapter != "none"):
+            raise ValueError(f"SAM 2's encoder takes neither fact nor a depth adapter, got '{self.low_rank}' and "
+                             f"'{self.depth_adapter}'; choose lora and none, or another decoder than high_res.")
 
     @property
     def sees(self) -> str:
@@ -260,16 +323,12 @@ class Variant:
         Raises:
             ValueError: the card names fields that this version does not know.
         """
-        values = _known_fields(cls, data)
-        for name in ("adapters", "trained", *({"planes", "cm_widths"} & set(values))):  # older cards lack the last two
-            values[name] = tuple(values[name])
-        if values.get("fusion"):
-            values["fusion"] = Fusion(**_known_fields(Fusion, values["fusion"]))
-        if values.get("encoder_size"):
+        values = known_fields(cls, data, ("encoder", "adapters", "rank", "decoder", "depth", "trained"))
+        if values.get("fusion") is not None:
+            values["fusion"] = Fusion(**known_fields(Fusion, values["fusion"]))
+        if values.get("encoder_size") is not None:
             kind: Any = HieraSize if values.get("decoder") == "high_res" else EncoderSize
-            size = _known_fields(kind, values["encoder_size"])
-            values["encoder_size"] = kind(**{name: tuple(value) if isinstance(value, list | tuple) else value
-                                             for name, value in size.items()})
+            values["encoder_size"] = kind(**known_fields(kind, values["encoder_size"]))
         return cls(**values)
 
 
@@ -281,17 +340,9 @@ def sizes_for(decoder: str) -> Sizes:
     return HIERA_SIZES if decoder == "high_res" else ENCODER_SIZES
 
 
-def _known_fields(cls: Any, data: dict[str, Any]) -> dict[str, Any]:
-    unknown = sorted(set(data) - {f.name for f in fields(cls)})
-    if unknown:
-        raise ValueError(f"The card has unknown {cls.__name__.lower()} fields {', '.join(unknown)}; "
-                         "it was written by a newer version, update SAMora.")
-    return dict(data)
-
-
 def _require(what: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"Unknown {what} '{value}'; choose from {', '.join(choices)}.")
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"Unknown {what} {shown(value)}; choose from {', '.join(choices)}.")
 
 
 _SAMORA = Variant("samora", adapters=EXPERTS, fusion=Fusion(), trained=("fusion", "transformer", "decoder"),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+from SAMoraLib.fields import NUMBER, Rule, check_fields, known_fields, number, one_of, shown, whole
 from SAMoraLib.variants import Variant
 from SAMoraLib.volume.orientation import DIRECTIONS
+
+MAX_IMAGE_SIZE = 2048
+MIN_SPACING = 0.2  # mm: a finer grid over a body holds more voxels than memory does
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,16 @@ class Preprocessing:
 
     CHOICES = {"modality": ("CT", "MR"), "intensity": ("hu_window", "percentile"), "crop": ("none", "body"),
                "rows": tuple(DIRECTIONS), "columns": tuple(DIRECTIONS)}
+    TYPES: ClassVar[Mapping[str, Rule]] = dict.fromkeys(("low", "high", "neighbours", "spacing"), NUMBER)
+    RULES: ClassVar[Mapping[str, Rule]] = {
+        "image_size": whole(1, MAX_IMAGE_SIZE), "low": number(-1e6, 1e6), "high": number(-1e6, 1e6),
+        "neighbours": number(0, 1000), "spacing": number(0, 1000)}
 
     def __post_init__(self) -> None:
         for name, choices in self.CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"Unknown {name} '{getattr(self, name)}'; choose from {', '.join(choices)}.")
+            if not one_of(choices).holds(value := getattr(self, name)):
+                raise ValueError(f"Unknown {name} {shown(value)}; choose from {', '.join(choices)}.")
+        check_fields("preprocessing", vars(self), self.TYPES)
         if DIRECTIONS[self.rows][0] == DIRECTIONS[self.columns][0]:
             raise ValueError(f"Rows that run to {self.rows} and columns that run to {self.columns} span no slice; let "
                              "one of them run to left or right and the other to posterior or anterior.")
@@ -58,6 +68,21 @@ class Preprocessing:
             raise ValueError(f"A grid cannot have steps of {self.spacing} mm; give a distance, or 0 for none.")
         if self.spacing and self.neighbours:
             raise ValueError(f"A grid of {self.spacing} mm shows every slice anyway; set neighbours to 0.")
+        check_fields("preprocessing", vars(self), self.RULES)
+        if 0 < self.spacing < MIN_SPACING:
+            raise ValueError(f"A grid of {self.spacing} mm is finer than any scan; give {MIN_SPACING} mm or more, or 0 "
+                             "for none.")
+        if self.intensity == "percentile" and not 0 <= self.low < self.high <= 100:
+            raise ValueError(f"The percentiles {self.low}..{self.high} are not from 0 to 100; give two that are.")
+
+    @classmethod
+    def from_json(cls, data: Any) -> Preprocessing:
+        """Rebuild it from a card.
+
+        Raises:
+            ValueError: a field is missing, unknown or has an impossible value.
+        """
+        return cls(**known_fields(cls, data))
 
     def to_json(self) -> dict[str, Any]:
         """For a card: as versions wrote it that knew no ``columns``, where these run to the left as they did then."""

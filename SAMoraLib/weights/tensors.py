@@ -13,6 +13,7 @@ from SAMoraLib.system.text_path import text_path
 from SAMoraLib.weights.archive import require_whole_archive
 from SAMoraLib.weights.finite import require_finite
 from SAMoraLib.weights.sam2 import from_sam2
+from SAMoraLib.weights.stored import stored_tensors
 from SAMoraLib.weights.wrapping import UnclearContent, bare_names, unwrapped
 
 
@@ -72,8 +73,10 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a ``.safetensors`` file.
 
     Raises:
+        FileNotFoundError: no such file.
         ValueError: the file is cut short or damaged, or some values are not finite.
     """
+    stored_tensors(path)
     try:
         with text_path(Path(path)) as name:
             tensors = load_file(name)

@@ -19,6 +19,7 @@ from SAMoraLib.card import read_card, read_header
 from SAMoraLib.checkpoint import (
     file_sha256,
     find_base,
+    load_experts,
     load_model,
     merge,
     reference_to,
@@ -27,6 +28,7 @@ from SAMoraLib.checkpoint import (
 )
 from SAMoraLib.model import SegmentationModel, build_model
 from SAMoraLib.parts import own_keys, part_of
+from SAMoraLib.variants import get_variant
 from SAMoraLib.weights.sam import load_base
 from SAMoraLib.weights.tensors import read_tensors
 from Testing.closeness import assert_close
@@ -218,7 +220,8 @@ def test_weights_that_are_not_finite_are_refused_in_the_checkpoint_and_in_its_ba
     base = load_file(trained.base)
     base["image_encoder.neck.0.weight"][0, :3] = bad
     save_tensors(trained.base, base, read_card(trained.base))
-    save_tensors(trained.path, {}, replace(card, base=reference_to(trained.base)))
+    kept = {key: value.nan_to_num(posinf=0) for key, value in state.items()}
+    save_tensors(trained.path, kept, replace(card, base=reference_to(trained.base)))
     assert f"base.safetensors' {sentence}'image_encoder.neck.0.weight'" in refusal(lambda: load_model(trained.path))
     assert not (tmp_path / "merged.safetensors").exists()
 
@@ -338,3 +341,49 @@ def test_saving_takes_the_tensors_from_any_layout(tmp_path: Path) -> None:
     tensor = torch.arange(12.0, requires_grad=True).reshape(3, 4).T
     save_tensors(tmp_path / "t.safetensors", {"t": tensor}, small_card(small_variant("samed")))
     assert torch.equal(read_tensors(tmp_path / "t.safetensors")["t"], tensor)
+
+
+@pytest.mark.parametrize("change", [
+    {"rank": 1024}, {"depth": 512}, {"adapters": ["image", "patch", "pixel", "default"]}, {"encoder": "vit_h"},
+    {"decoder": "hierarchical"}, {"decoder": "conv3d"}, {"decoder": "progressive"}, {"depth_adapter": "convolution"},
+    {"depth_adapter": "triplane_mamba"}, {"depth_adapter": "plane_mamba", "planes": []}, {"low_rank": "fact"},
+    {"decoder": "high_res", "encoder": "hiera_l"}, {"input_scale": 8}, {"cm_widths": [65536, 65536]},
+    {"cm_attention": "released", "decoder": "hierarchical"}, {"prompt": "box"}, {"backbone": "timm"}])
+@pytest.mark.parametrize("has_base", [False, True])
+def test_a_card_that_promises_more_than_its_file_holds_takes_no_memory(change: dict[str, Any], has_base: bool,
+                                                                       tmp_path: Path,
+                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever model it speaks of, only the header is looked at; neither file is read."""
+    base = write_base(tmp_path / "base.safetensors")
+    card = small_card(get_variant("samed")).to_json() | {"base": reference_to(base) if has_base else None}
+    path = write_bare(tmp_path / "m.safetensors", json.dumps(card | {"variant": card["variant"] | change}))
+    monkeypatch.setattr("SAMoraLib.checkpoint.read_safetensors", None)
+    monkeypatch.setattr("SAMoraLib.checkpoint.read_tensors", None)
+    assert str(path) in refusal(lambda: load_model(path))
+
+
+def test_an_expert_is_looked_at_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build_model(small_variant("samora"), 4, 32)
+    path = tmp_path / "expert.safetensors"
+    save_tensors(path, {"a": torch.ones(3)}, small_card(model.variant, "expert", "image"))
+    monkeypatch.setattr("SAMoraLib.checkpoint.read_safetensors", None)
+    assert "does not fit samora" in refusal(lambda: load_experts(model, [path]))
+
+
+@pytest.mark.parametrize("name", [".", "..", "../base.safetensors", "..\\base.safetensors", "C:base.safetensors",
+                                  "/dev/zero", "", "a\x00b", "\x1b[2J", "a" * 300])
+def test_a_base_never_leads_out_of_the_checkpoints_folder(name: str, samed: Trained) -> None:
+    """Whoever made the card: the search refuses, and no such card is written."""
+    card = replace(read_card(samed.path), base={"name": name, "sha256": "0" * 64})
+    assert "is no plain file name" in refusal(lambda: find_base(samed.path, card))
+    before = samed.path.read_bytes()
+    assert "The card's base is" in refusal(lambda: save_tensors(samed.path, {}, card))
+    assert samed.path.read_bytes() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_nobody_waits_for_a_base_that_is_a_pipe(samed: Trained) -> None:
+    samed.base.unlink()
+    os.mkfifo(samed.base)
+    with pytest.raises(FileNotFoundError, match="needs its base weights"):
+        load_model(samed.path)
