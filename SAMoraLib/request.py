@@ -3,19 +3,50 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from SAMoraLib.fields import NAME, Rule, instance_of, number, one_of, optional, shown, tuple_of, whole
 from SAMoraLib.system.files import atomic_write
 from SAMoraLib.system.places import identity, paths_to_one_place, require_room_for_name
+from SAMoraLib.system.untrusted_json import read_json
 from SAMoraLib.volume import Region
 from SAMoraLib.volume.dicom_header import looks_like_dicom
 from SAMoraLib.volume.io import WRITABLE
 from SAMoraLib.volume.label_names import label_paths
 
 PRECISIONS = ("full", "half", "int8")
+MAX_BATCH, MAX_GIBIBYTES, MAX_MILLIMETRES, MAX_ORGANS = 10**6, 10**6, 10**6, 1000
+PATH = Rule("a path as text", lambda value: isinstance(value, str) and 0 < len(value) <= 4096 and "\0" not in value)
+TABLE, LIST = instance_of(dict, "a table"), instance_of(list, "a list")
+_MILLIMETRES = number(-MAX_MILLIMETRES, MAX_MILLIMETRES)
+REGION = {"centre": tuple_of(_MILLIMETRES, 3, 3), "edges": tuple_of(_MILLIMETRES, 9, 9)}
+
+
+def _field(table: Mapping[str, Any], name: str, rule: Rule) -> Any:
+    """A field that is as it has to be; a TypeError with the cause alone, or a KeyError, where it is not."""
+    if not rule.holds(table[name]):
+        raise TypeError(f"its {name} is {shown(table[name])}, not {rule.wanted}")
+    return table[name]
+
+
+def _bare(value: Any) -> str:
+    return shown(value).strip("'")
+
+
+def _require_known(table: Any, known: Collection[str]) -> None:
+    if not isinstance(table, dict):
+        raise TypeError(f"{shown(table)} is no table")
+    if unknown := sorted(set(table) - set(known)):
+        raise TypeError(f"it has no field {shown(unknown[0])}")
+
+
+def _region(data: Any) -> Region:
+    _require_known(data, REGION)
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+    return Region.from_json({name: _field(values, name, rule) for name, rule in REGION.items()})
 
 
 @dataclass(frozen=True)
@@ -33,10 +64,18 @@ class Job:
     boxes: Mapping[str, Region] = field(default_factory=dict)
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Job:
-        region, boxes = data.get("region"), data.get("boxes") or {}
-        return cls(Path(data["input"]), Path(data["output"]), Region.from_json(region) if region else None,
-                   {name: Region.from_json(box) for name, box in boxes.items()})
+    def from_json(cls, data: Any) -> Job:
+        """Rebuild a job.
+
+        Raises:
+            KeyError, TypeError: a field is missing, unknown or of another type.
+            ValueError: a region that is flat.
+        """
+        _require_known(data, [f.name for f in fields(cls)])
+        source, output = (Path(_field(data, name, PATH)) for name in ("input", "output"))
+        boxes = _field(data, "boxes", optional(TABLE)) if "boxes" in data else None
+        return cls(source, output, _region(data["region"]) if data.get("region") is not None else None,
+                   {name: _region(box) for name, box in (boxes or {}).items()})
 
 
 @dataclass(frozen=True)
@@ -67,15 +106,18 @@ class Options:
     def __post_init__(self) -> None:
         if self.organs is not None and not self.organs:
             raise ValueError("No organ is chosen; choose at least one, or leave the organs out for all of the model's.")
-        for name, number in (("batch size", self.batch_size), ("step of skimming", self.skim)):
-            if not isinstance(number, int) or number < 1:
-                raise ValueError(f"The {name} is {number}; give a whole number above 0.")
-        if self.max_memory is not None and not (isinstance(self.max_memory, (int, float)) and self.max_memory > 0):
-            raise ValueError(f"The largest memory is {self.max_memory} GiB; give a number above 0, or leave it out.")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"Unknown precision '{self.precision}'; choose from {', '.join(PRECISIONS)}.")
+        for name, count in (("batch size", self.batch_size), ("step of skimming", self.skim)):
+            if not whole(1, MAX_BATCH).holds(count):
+                raise ValueError(f"The {name} is {_bare(count)}; give a whole number above 0, and at most {MAX_BATCH}.")
+        if self.max_memory is not None and not (number(0, MAX_GIBIBYTES).holds(self.max_memory) and self.max_memory):
+            raise ValueError(f"The largest memory is {_bare(self.max_memory)} GiB; give a number above 0, or leave it "
+                             "out.")
+        if not one_of(PRECISIONS).holds(self.precision):
+            raise ValueError(f"Unknown precision {shown(self.precision)}; choose from {', '.join(PRECISIONS)}.")
         if not isinstance(self.assume_hu, bool):
-            raise ValueError(f"To assume HU is {self.assume_hu!r}; give true or false.")
+            raise ValueError(f"To assume HU is {shown(self.assume_hu)}; give true or false.")
+        if not NAME.holds(self.device):
+            raise ValueError(f"The device is {shown(self.device)}; give auto, cpu, cuda, cuda:N or mps.")
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Options:
@@ -100,9 +142,10 @@ def as_names(names: Any) -> tuple[str, ...] | None:
     """
     if names is None:
         return None
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"organs are {names!r}, not a list of names")
-    return tuple(names)
+    listed = () if isinstance(names, str | Mapping) else tuple(names)
+    if isinstance(names, str | Mapping) or len(listed) > MAX_ORGANS or not all(map(NAME.holds, listed)):
+        raise TypeError(f"organs are {shown(names)}, not a list of names")
+    return listed
 
 
 @dataclass(frozen=True)
@@ -138,7 +181,7 @@ class Request:
         return json.loads(json.dumps(flat, default=str))  # paths as text, tuples as lists
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Request:
+    def from_json(cls, data: Any) -> Request:
         """Rebuild a request.
 
         Raises:
@@ -146,11 +189,10 @@ class Request:
         """
         try:
             known = {f.name for kind in (cls, Options) for f in fields(kind)} - {"options"}
-            if unknown := sorted(set(data) - known):
-                raise TypeError(f"it has no field '{unknown[0]}'")
-            jobs = tuple(Job.from_json(job) for job in data["jobs"])
-            base = Path(data["base"]) if data.get("base") else None
-            return cls(jobs, Path(data["model"]), base, Options.from_json(data))
+            _require_known(data, known)
+            jobs = tuple(Job.from_json(job) for job in _field(data, "jobs", LIST))
+            base = Path(_field(data, "base", PATH)) if data.get("base") is not None else None
+            return cls(jobs, Path(_field(data, "model", PATH)), base, Options.from_json(data))
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"The request is damaged ({error}); write it again.") from error
 
@@ -176,7 +218,7 @@ class Request:
         if not path.is_file():
             raise FileNotFoundError(f"There is no request '{path}'; give the path of a JSON file.")
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = read_json(path)
         except ValueError as error:
             raise ValueError(f"The request '{path.name}' is not JSON ({error}); write it again.") from error
         request = cls.from_json(data)

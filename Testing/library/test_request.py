@@ -223,3 +223,46 @@ def test_that_hu_are_assumed_is_written_only_where_it_is_asked_for(tmp_path: Pat
         request.write(tmp_path / "r.json")
         assert Request.read(tmp_path / "r.json") == request
         assert ("assume_hu" in json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))) == assumed
+
+
+HUGE, INF, NAN = 10**18, float("inf"), float("nan")
+BOX = {"centre": [0, 0, 0], "edges": [9, 0, 0, 0, 9, 0, 0, 0, 9]}
+WHOLE = {"jobs": [JOB | {"region": BOX, "boxes": {"liver": BOX}}], "model": "m", "base": "b", "organs": ["liver"],
+         "device": "cpu", "batch_size": 8, "skim": 1, "max_memory": 2.5, "precision": "full", "assume_hu": False}
+
+
+@pytest.mark.parametrize("change", [
+    {name: value} for name in WHOLE for value in (True, -1, HUGE, INF, NAN, 1.5, [], {}, "", "\0", "a\0b", [[]], [None])
+    if (name, value) not in (("assume_hu", True), ("max_memory", 1.5)) and not (name == "base" and value is None)])
+def test_a_wrong_value_in_any_field_is_one_sentence(change: dict[str, Any]) -> None:
+    Request.from_json(WHOLE)
+    message = refusal(lambda: Request.from_json(WHOLE | change))
+    assert message.isprintable() and len(message) < 300
+
+
+@pytest.mark.parametrize("change", [
+    {"input": 3}, {"input": ""}, {"input": "a\0.nrrd"}, {"input": None}, {"input": ["a.nrrd"]}, {"input": "a" * 5000},
+    {"output": "b\0.nrrd"}, {"output": {}}, {"output": "b" * 5000 + ".nrrd"}, {"regoin": BOX}, {"region": {}},
+    {"region": []}, {"region": BOX | {"centre": "123"}}, {"region": BOX | {"centre": [0, 0, NAN]}},
+    {"region": BOX | {"centre": [0, 0, INF]}}, {"region": BOX | {"centre": ["0", "0", "0"]}},
+    {"region": BOX | {"edges": [1e308] * 9}}, {"region": BOX | {"edges": [True] * 9}}, {"region": BOX | {"more": 1}},
+    {"region": BOX | {"edges": [1.0] * 10**5}}, {"boxes": []}, {"boxes": ""}, {"boxes": {"liver": None}},
+    {"boxes": {"liver": BOX | {"centre": [0, 0, HUGE]}}}, {"boxes": {"liver": [0, 0, 0, 1, 1, 1]}}])
+def test_a_wrong_value_in_any_job_is_one_sentence(change: dict[str, Any]) -> None:
+    message = refusal(lambda: Request.from_json(WHOLE | {"jobs": [WHOLE["jobs"][0] | change]}))
+    assert message.isprintable() and message.startswith("The request is damaged") and len(message) < 300
+
+
+@pytest.mark.parametrize("text", [
+    "[" * 99_999, '{"jobs":' * 99_999, '{"max_memory": 1e999}', '{"max_memory": Infinity}', '{"max_memory": NaN}',
+    '{"model": "a", "model": "b"}', '{"batch_size": ' + "9" * 9999 + "}", '{"model": "\\ud800"}'])
+def test_json_that_nothing_can_be_done_with_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "request.json").write_text(text)
+    assert "is not JSON" in refusal(lambda: Request.read(tmp_path / "request.json"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_nobody_waits_for_a_request_in_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "request.json")
+    with pytest.raises(FileNotFoundError):
+        Request.read(tmp_path / "request.json")
