@@ -22,7 +22,7 @@ def require_whole_archive(path: str | Path) -> None:
     Raises:
         ValueError: no archive of torch's, cut short, a checksum that does not fit, or no checksums at all.
     """
-    if not _asked(path, lambda: zipfile.is_zipfile(path)):
+    if not _begins_as_zip(Path(path)) or not _asked(path, lambda: zipfile.is_zipfile(path)):
         raise ValueError(_no_archive(Path(path)))
     with _asked(path, lambda: zipfile.ZipFile(path)) as archive:
         _require_torchs(path, archive.infolist())
@@ -30,6 +30,12 @@ def require_whole_archive(path: str | Path) -> None:
     if damaged is not None:
         raise ValueError(f"'{path}' is damaged: the checksum of its record '{damaged}' does not fit; get it again from "
                          "its source.")
+
+
+def _begins_as_zip(path: Path) -> bool:
+    """Whether torch takes it for an archive: an older form may have one behind it, and would be read in its place."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
 
 
 def _asked(path: str | Path, ask: Callable[[], T]) -> T:
@@ -56,6 +62,9 @@ def _require_torchs(path: str | Path, records: Sequence[zipfile.ZipInfo]) -> Non
         first = f", first '{records[0].filename}'" if records else ""
         raise ValueError(f"'{path}' is an archive of {len(records)} files{first}, and not one of torch's; unpack it "
                          "and give the weights file in it.")
+    if len({record.filename.lower() for record in records}) < len(records):
+        raise ValueError(f"'{path}' holds two records of one name, which no file of torch's does; save its state dict "
+                         "again with torch.save.")
     packed = any(record.compress_type != zipfile.ZIP_STORED for record in records)
     if packed or sum(record.file_size for record in records) > Path(path).stat().st_size:
         raise ValueError(f"'{path}' unpacks to more than it holds, which no file of torch's does; save its state dict "

@@ -12,6 +12,7 @@ from torch import Tensor
 from SAMoraLib.system.text_path import text_path
 from SAMoraLib.weights.archive import require_whole_archive
 from SAMoraLib.weights.finite import require_finite
+from SAMoraLib.weights.pickled import Refused, require_plain
 from SAMoraLib.weights.sam2 import from_sam2
 from SAMoraLib.weights.stored import stored_tensors
 from SAMoraLib.weights.wrapping import UnclearContent, bare_names, unwrapped
@@ -50,23 +51,16 @@ def read_plain(path: str | Path) -> Any:
     require_whole_archive(path)
     try:
         with text_path(Path(path)) as name:
+            # By torch's own reader: no other may find another table in the archive.
+            require_plain(torch._C.PyTorchFileReader(str(name)).get_record("data.pkl"), Path(path).stat().st_size)
             return torch.load(name, map_location="cpu", weights_only=True)
-    # A damaged pickle raises almost anything. torch's own message recommends to load it unsafely: it is not repeated.
+    except Refused as error:
+        raise ValueError(f"'{path}' cannot be read as plain tensors, {error}, which is never loaded; where you trust "
+                         "its source, save its state dict alone.") from error
+    # A damaged archive raises almost anything. torch's own message recommends to load it unsafely: it is not repeated.
     except Exception as error:
-        raise ValueError(_unreadable(path)) from error
-
-
-def _unreadable(path: str | Path) -> str:
-    """An archive that is whole and yet no plain tensors: whose objects stand in the way, where torch can say it."""
-    try:
-        others = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:
-        others = []
-    if not others:
-        return (f"'{path}' cannot be read as plain tensors; it is cut short, damaged or carries code: get it again "
-                "from its source.")
-    return (f"'{path}' carries code or objects of Python's beside its tensors, first '{others[0]}', which are never "
-            "loaded; where you trust its source, save its state dict alone.")
+        raise ValueError(f"'{path}' cannot be read as plain tensors; it is cut short, damaged or carries code: get it "
+                         "again from its source.") from error
 
 
 def read_safetensors(path: str | Path) -> dict[str, Tensor]:

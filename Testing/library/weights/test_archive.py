@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -98,3 +101,40 @@ def test_an_archive_that_unpacks_to_more_than_it_holds_is_refused_unread(tmp_pat
 def test_other_files(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "w.pth").write_bytes(content)
     assert "w.pth'" in refusal(lambda: require_whole_archive(tmp_path / "w.pth"))
+
+
+def test_an_older_form_with_an_archive_behind_it_is_refused(whole: Path, tmp_path: Path) -> None:
+    """torch decides by the first bytes, and would read the older form, which nothing has looked through."""
+    torch.save({"w": torch.ones(1).expand(10**12)}, tmp_path / "legacy.pth", _use_new_zipfile_serialization=False)
+    (tmp_path / "both.pth").write_bytes((tmp_path / "legacy.pth").read_bytes() + whole.read_bytes())
+    assert zipfile.is_zipfile(tmp_path / "both.pth")
+    assert "that torch wrote before 1.6" in refusal(lambda: read_plain(tmp_path / "both.pth"))
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_file_that_is_packed_as_a_whole_is_not_unpacked(pack: Callable[[bytes], bytes], whole: Path) -> None:
+    whole.write_bytes(pack(whole.read_bytes() + bytes(10_000_000)))
+    assert "get it again" in refusal(lambda: read_plain(whole))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("name", ["w/data.pkl", "w/DATA.pkl"])
+def test_two_tables_in_one_archive_are_refused(name: str, whole: Path) -> None:
+    with zipfile.ZipFile(whole, "a") as archive:
+        archive.writestr(name, b"\x80\x02}.")
+    assert "two records of one name" in refusal(lambda: read_plain(whole))
+
+
+def test_records_that_lie_in_each_other_are_refused(tmp_path: Path) -> None:
+    """Every name leads to the same bytes: each is as long as it says, all of them are longer than the file."""
+    path = tmp_path / "w.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("w/data.pkl", b"\x80\x02}.")
+        archive.writestr("w/data/0", bytes(100_000))
+        for number in range(1, 50):
+            copy = zipfile.ZipInfo(f"w/data/{number}")
+            first = archive.getinfo("w/data/0")
+            copy.header_offset, copy.CRC, copy.file_size = first.header_offset, first.CRC, first.file_size
+            copy.compress_size = first.compress_size
+            archive.filelist.append(copy)
+    assert "unpacks to more than it holds" in refusal(lambda: read_plain(path))
