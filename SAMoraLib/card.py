@@ -21,6 +21,7 @@ from SAMoraLib.fields import (
     one_of,
     optional,
     shown,
+    spelt_out,
     tuple_of,
     whole,
 )
@@ -40,17 +41,19 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 
 def is_plain_name(name: Any) -> bool:
     """Whether a text is the name of a file in a folder on every system, and leads nowhere else."""
-    return (NAME_OF_FILE.holds(name) and name not in (".", "..")
+    return (NAME_OF_FILE.holds(name) and len(name) <= 255 and name not in (".", "..")
             and name == PurePosixPath(name).name == PureWindowsPath(name).name)
 
 
 def _is_reference(value: Any) -> bool:
-    return (isinstance(value, Mapping) and set(value) == {"name", "sha256"} and is_plain_name(value["name"])
+    return (isinstance(value, Mapping) and set(value) == {"name", "sha256"} and NAME_OF_FILE.holds(value["name"])
             and isinstance(value["sha256"], str) and _SHA256.fullmatch(value["sha256"]) is not None)
 
 
-NAME_OF_FILE = line(255, 1)
+NAME_OF_FILE = line(1024, 1)  # 255 bytes, some of them spelt out
 REFERENCE = Rule("a name and a sha256, the file's 64 hexadecimal digits", _is_reference)
+BASE = Rule("the plain name of a file and its sha256, 64 hexadecimal digits",
+            lambda value: _is_reference(value) and is_plain_name(value["name"]))
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class Card:
         "variant": optional(instance_of(Variant, "a table of a variant's fields")),
         "labels": optional(instance_of(LabelSet, "a table of a label set's fields")),
         "preprocessing": optional(instance_of(Preprocessing, "a table of a preprocessing's fields")),
-        "base": optional(REFERENCE), "parents": tuple_of(REFERENCE, 0, 64),
+        "base": optional(BASE), "parents": tuple_of(REFERENCE, 0, 64),
         "training": NOTES, "metrics": NOTES, "licence": TEXT, "description": TEXT}
 
     def check(self) -> None:
@@ -136,8 +139,8 @@ class Card:
 
 
 def reference_to(path: str | Path) -> dict[str, str]:
-    """How a card names another file: name and sha256."""
-    return {"name": Path(path).name, "sha256": file_sha256(path)}
+    """How a card names another file: name, what would steer a terminal spelt out, and sha256."""
+    return {"name": spelt_out(Path(path).name), "sha256": file_sha256(path)}
 
 
 def read_header(path: str | Path) -> dict[str, Any]:

@@ -53,6 +53,11 @@ def shown(value: Any) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
+def spelt_out(text: str) -> str:
+    """A name on one line, what would steer a terminal as ``\\x1b``; letters that are no text stay what they are."""
+    return re.sub(rf"{STEERING.pattern}|[\n\t]", lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def whole(low: int, high: int) -> Rule:
     """An int that is no bool."""
     return Rule(f"a whole number from {low} to {high}", lambda value: type(value) is int and low <= value <= high)

@@ -22,6 +22,7 @@ from SAMoraLib.checkpoint import (
 from SAMoraLib.exchange.recognise import Source, recognise, with_fact_scale
 from SAMoraLib.exchange.samora import lacks_scales, scaled_expert
 from SAMoraLib.exchange.systems import META_FILES, SYSTEMS, System
+from SAMoraLib.fields import MAX_NAME, spelt_out
 from SAMoraLib.labels import LabelSet
 from SAMoraLib.model import SegmentationModel, empty_model
 from SAMoraLib.preprocessing.settings import Preprocessing
@@ -190,12 +191,15 @@ def is_rounded_alike(one: Tensor, other: Tensor) -> bool:
 def _card(published: Published, base: str | Path) -> Card:
     source, title = published.source, published.source.system.title
     whole = source.system.is_whole
-    kind, name = ("model", f"{source.key}-{published.path.stem}") if whole else ("expert", source.variant.adapters[0])
+    file = spelt_out(published.path.name)
+    kind, name = "model", f"{source.key}-{Path(file).stem}"[:MAX_NAME]
+    if not whole:
+        kind, name = "expert", source.variant.adapters[0]
     return Card(kind, name, source.variant, source.image_size, published.labels, published.preprocessing,
                 base=reference_to(base), parents=(reference_to(published.path),),
-                training={"imported_from": title, "file": published.path.name},
+                training={"imported_from": title, "file": file},
                 licence="that of the imported file",
-                description=f"Imported from '{published.path.name}', recognised as {title}.")
+                description=f"Imported from '{file}', recognised as {title}.")
 
 
 def export_checkpoint(path: str | Path, system: str, output: str | Path, base: str | Path | None = None

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from SAMoraLib.exchange.samora import expert_of
 from SAMoraLib.exchange.systems import SYSTEMS, System
+from SAMoraLib.labels import MAX_LABELS
 from SAMoraLib.model import SegmentationModel, empty_model
+from SAMoraLib.preprocessing.settings import MAX_IMAGE_SIZE
 from SAMoraLib.variants import ENCODER_SIZES, EncoderSize, Variant
 from SAMoraLib.weights.finite import is_like
 
@@ -93,8 +95,19 @@ def recognise(tensors: Mapping[str, Tensor], image_size: int | None = None, enco
     if SYSTEMS[key].is_whole:
         classes = _of_two(tensors, _TOKENS)[0] - 1
     source = Source(key, variant, classes, *_image_size(key, variant, tensors, image_size))
+    _check_counts(source)
     _check(source, tensors)
     return source
+
+
+def _check_counts(source: Source) -> None:
+    """The model that is compared with the file grows with its classes, however little the file holds of each."""
+    if source.classes is not None and not 1 <= source.classes <= MAX_LABELS:
+        raise ValueError(f"The file has mask tokens of {source.classes} classes, and a label volume holds 1 to "
+                         f"{MAX_LABELS}; it is not as published, get it again from its source.")
+    if not 1 <= source.image_size <= MAX_IMAGE_SIZE:
+        raise ValueError(f"Slices of {source.image_size} x {source.image_size} pixels are beyond any model's; give an "
+                         f"image size of at most {MAX_IMAGE_SIZE}.")
 
 
 def with_fact_scale(source: Source, scale: float | None) -> Source:
@@ -135,7 +148,7 @@ def _system(tensors: Mapping[str, Tensor]) -> str:
 
 def _variant(key: str, tensors: Mapping[str, Tensor], encoder_size: EncoderSize | None) -> Variant:
     adapters = _ADAPTERS.get(key, _SAMEDS)
-    count = 1 + max(int(match[1]) for match in map(adapters.numbers.match, tensors) if match)
+    count = 1 + max(int(match[1][:9]) for match in map(adapters.numbers.match, tensors) if match)
     first = next((name for name in sorted(tensors) if adapters.down.fullmatch(name)), adapters.named)
     rank, width = _of_two(tensors, first)
     blocks = -(-count // adapters.per_block)

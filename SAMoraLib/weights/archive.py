@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
+from SAMoraLib.fields import shown
+from SAMoraLib.system.streams import one_line
+
 T = TypeVar("T")
 
 # How files begin that torch wrote before 1.6: a pickle of one fixed number, or older still a tar archive.
@@ -28,8 +31,8 @@ def require_whole_archive(path: str | Path) -> None:
         _require_torchs(path, archive.infolist())
         damaged = _asked(path, archive.testzip)
     if damaged is not None:
-        raise ValueError(f"'{path}' is damaged: the checksum of its record '{damaged}' does not fit; get it again from "
-                         "its source.")
+        raise ValueError(f"'{path}' is damaged: the checksum of its record {shown(damaged)} does not fit; get it again "
+                         "from its source.")
 
 
 def _begins_as_zip(path: Path) -> bool:
@@ -43,7 +46,8 @@ def _asked(path: str | Path, ask: Callable[[], T]) -> T:
     try:
         return ask()
     except Exception as error:
-        raise ValueError(f"'{path}' is damaged ({error}); get it again from its source.") from error
+        cause = one_line(str(error))[:200]
+        raise ValueError(f"'{path}' is damaged ({cause}); get it again from its source.") from error
 
 
 def _no_archive(path: Path) -> str:
@@ -59,7 +63,7 @@ def _no_archive(path: Path) -> str:
 def _require_torchs(path: str | Path, records: Sequence[zipfile.ZipInfo]) -> None:
     """torch writes one table of what is there, and its records as they are."""
     if not any(PurePosixPath(record.filename).name == "data.pkl" for record in records):
-        first = f", first '{records[0].filename}'" if records else ""
+        first = f", first {shown(records[0].filename)}" if records else ""
         raise ValueError(f"'{path}' is an archive of {len(records)} files{first}, and not one of torch's; unpack it "
                          "and give the weights file in it.")
     if len({record.filename.lower() for record in records}) < len(records):

@@ -11,13 +11,14 @@ from typing import Any
 from torch import Tensor
 
 from SAMoraLib.card import read_header
-from SAMoraLib.fields import shown
+from SAMoraLib.fields import line, shown
 
 # The bits of a number of every type that the format knows.
 BITS = {"BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
         "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64,
         "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
 MAX_DIMENSIONS = 8
+TENSOR_NAME = line(500, 1)
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ def stored_tensors(path: str | Path, header: Mapping[str, Any] | None = None) ->
 
 
 def _stored(name: str, entry: Any) -> Stored:
+    if not TENSOR_NAME.holds(name):
+        raise ValueError(f"{shown(name)} is no name of a tensor")
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"{shown(name)} has no type, shape and place")
     kind, shape, place = entry["dtype"], entry["shape"], entry["data_offsets"]

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from SAMoraLib.system.streams import one_line
 from SAMoraLib.system.text_path import text_path
 from SAMoraLib.weights.archive import require_whole_archive
 from SAMoraLib.weights.finite import require_finite
@@ -77,6 +78,7 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
     except OSError:
         raise
     except Exception as error:  # of impossible headers the package raises more than its own error
-        raise ValueError(f"The tensors of '{path}' cannot be read ({error}); download or export it again.") from error
+        cause = one_line(str(error))[:200]
+        raise ValueError(f"The tensors of '{path}' cannot be read ({cause}); download or export it again.") from error
     require_finite(path, tensors)
     return tensors

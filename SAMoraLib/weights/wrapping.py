@@ -11,6 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from SAMoraLib.fields import shown
+from SAMoraLib.weights.stored import TENSOR_NAME
+
 # Put before every name by DataParallel, torch.compile, and modules that hold the network.
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
 # Never a network's own: where some names have them and others do not, two files were mixed.
@@ -42,17 +45,18 @@ def unwrapped(content: Any) -> dict[str, Tensor]:
     beside = [name for name, value in own.items() if _is_weight(value)]
     if len(inner) > 1 or beside:
         kind = "several tables" if len(inner) > 1 else "a table and tensors beside it"
-        raise UnclearContent(f"does not hold a flat table of named tensors but {kind}, '{inner[0]}' and "
-                             f"'{(inner[1:] + beside)[0]}', and does not say which is meant; save one of them alone")
+        one, other = (shown(name) for name in (inner + beside)[:2])
+        raise UnclearContent(f"does not hold a flat table of named tensors but {kind}, {one} and {other}, and does not "
+                             "say which is meant; save one of them alone")
     return unwrapped(content[inner[0]])
 
 
 def _flat(own: Mapping[Any, Tensor]) -> dict[str, Tensor]:
     if not own:
         raise UnclearContent("does not hold a flat table of named tensors, nor any tensor; give a weights file")
-    if unnamed := [name for name in own if not isinstance(name, str)]:
-        raise UnclearContent(f"does not hold a flat table of named tensors: '{unnamed[0]}' is no name; export its "
-                             "state dict first")
+    if unnamed := [name for name in own if not TENSOR_NAME.holds(name)]:
+        raise UnclearContent(f"does not hold a flat table of named tensors: {shown(str(unnamed[0]))} is no name; "
+                             "export its state dict first")
     return {name: value for name, value in own.items() if not _is_counter(name, value)}
 
 

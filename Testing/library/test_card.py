@@ -173,7 +173,8 @@ def test_no_value_in_any_place_of_a_card_is_more_than_one_sentence(row: str) -> 
     (("preprocessing", "image_size"), 10**6), (("preprocessing", "neighbours"), True),
     (("base", "name"), ".."), (("base", "name"), "a/b"), (("base", "name"), "..\\b"), (("base", "name"), "C:b"),
     (("base", "name"), "/b"), (("base", "name"), ""), (("base", "sha256"), ""), (("base", "sha256"), "A" * 64),
-    (("parents", 0, "name"), "../x"), (("parents",), [{"name": "x", "sha256": "0" * 64}] * 99),
+    (("parents", 0, "name"), "a\x1bb"), (("parents", 0), "x"), (("base", "more"), "x"),
+    (("parents",), [{"name": "x", "sha256": "0" * 64}] * 99),
     (("kind",), "else"), (("kind",), "teacher"), (("variant",), None), (("name",), "a" * 999), (("licence",), 3),
     (("description",), "\x9b2J"), (("training",), {"a": "\x1b]0;title\x07"}), (("metrics",), [1])])
 def test_what_no_checkpoint_has_is_refused_before_anything_is_made_of_it(path: tuple[Any, ...], value: Any) -> None:

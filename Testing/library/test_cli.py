@@ -18,7 +18,7 @@ import torch
 
 from SAMoraLib.card import read_card
 from SAMoraLib.checkpoint import load_model, save_model
-from SAMoraLib.cli import CT_ABDOMEN, LEAST_TO_START, main, make_parser, start_computing
+from SAMoraLib.cli import CT_ABDOMEN, LEAST_TO_START, describe, main, make_parser, start_computing
 from SAMoraLib.inference.device import check_precision
 from SAMoraLib.kernels.linear import Linear
 from SAMoraLib.labels import get_label_set
@@ -27,7 +27,7 @@ from SAMoraLib.request import Job, Options, Request
 from SAMoraLib.volume import Region, Volume
 from SAMoraLib.volume.io import read_volume, write_volume
 from Testing.folders import ROOT
-from Testing.small import small_card, small_model
+from Testing.small import small_card, small_model, write_bare
 
 TILTED = (0.0, -1.0, 0.0, 0.8, 0.0, -0.6, 0.6, 0.0, 0.8)  # oblique, with exchanged axes
 
@@ -527,3 +527,21 @@ def test_a_box_per_organ_is_all_that_is_segmented(tmp_path: Path, capsys: pytest
     assert [organ["name"] for organ in result["organs"]] == ["liver"]
     found = read_volume(tmp_path / "out.nrrd").array
     assert set(np.unique(found)) <= {0, get_label_set("chaos_mr").by_name("liver").value}
+
+
+STEERING = "\x1b]0;title\x07\x9b2J\u202e"
+
+
+def test_nothing_that_is_printed_of_a_card_steers_the_terminal(checkpoint: Path, capsys: pytest.CaptureFixture[str]
+                                                               ) -> None:
+    """Whatever its texts are: of a file they are refused, of a card that never was in one they are spelt out."""
+    card = read_card(checkpoint)
+    steering = replace(card, name=STEERING, licence=STEERING, description=f"a\nb{STEERING}",
+                       training={STEERING: STEERING}, metrics={"a": [STEERING]})
+    assert all(line.isprintable() for line in describe(steering).splitlines())
+    assert len(describe(steering).splitlines()) <= 12
+    write_bare(checkpoint, json.dumps(steering.to_json()))
+    for arguments in (["info", str(checkpoint)], ["info", str(checkpoint), "--json"]):
+        assert main(arguments) == 1
+        printed = capsys.readouterr()
+        assert printed.out == "" and printed.err.rstrip("\n").isprintable() and "card is damaged" in printed.err

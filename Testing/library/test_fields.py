@@ -58,3 +58,9 @@ def test_a_table_becomes_the_fields_of_a_record() -> None:
     assert len(many) < 300 and many.isprintable()
     for table in (None, 3, "first", [1], True):
         assert "give a table of its fields" in refusal(lambda table=table: known_fields(Record, table))
+
+
+@pytest.mark.parametrize("letters", STEERING)
+def test_a_name_is_spelt_out_where_it_would_steer(letters: str) -> None:
+    assert fields.spelt_out(f"ü\udcff {letters}\n") not in (letters, "")
+    assert fields.NAME.holds(fields.spelt_out(f"ü\udcff {letters}\n")) and fields.spelt_out("ü\udcff b") == "ü\udcff b"

@@ -443,3 +443,12 @@ def test_a_format_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as stop:
         samora("export", tmp_path / "a", tmp_path / "b", "--format", "medsam")
     assert stop.value.code == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="such names do not exist there")
+def test_a_name_that_steers_a_terminal_or_is_very_long_goes_onto_no_card(base: Path, tmp_path: Path) -> None:
+    found, output = published("samed", base, tmp_path)[0], tmp_path / "ours.safetensors"
+    for name in ("\x1b[31mred\n.pth", f"{'a' * 200}.pth"):
+        card = import_published(replace(found, path=found.path.rename(tmp_path / name)), base, output)
+        assert read_card(output) == card and card.name.isprintable() and card.description.isprintable()
+        found = replace(found, path=tmp_path / name)

@@ -159,3 +159,19 @@ def test_where_the_file_does_not_say_the_size_the_option_does(samed: Tensors, wa
                                                               expected: tuple[int, str]) -> None:
     source = recognise(samed, wanted)
     assert (source.image_size, source.size_from) == expected
+
+
+@pytest.mark.parametrize("classes", [0, 256, 10**5])
+def test_classes_that_no_label_volume_holds_are_refused_before_a_model_is_made_of_them(
+        samed: Tensors, classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("SAMoraLib.exchange.recognise.empty_model", None)
+    tokens = with_shape("mask_decoder.mask_tokens.weight", classes + 1, 128)
+    assert f"mask tokens of {classes} classes" in refusal(lambda: recognise(tokens(samed)))
+    for size in (-8, 4096, 10**9):
+        assert "beyond any model's" in refusal(lambda size=size: recognise(samed, size))
+
+
+def test_numbers_that_are_thousands_of_digits_long_are_one_sentence(samed: Tensors) -> None:
+    key = f"image_encoder.blocks.{'9' * 6000}.samora_adapter.experts.image.linear_a_q.weight"
+    message = refusal(lambda: recognise({key: torch.zeros(4, 128)}))
+    assert "which is none of" in message or "The file lacks" in message

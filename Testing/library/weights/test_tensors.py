@@ -177,3 +177,22 @@ def test_a_file_whose_path_is_no_text_is_read(tmp_path: Path, name: str) -> None
     plain = tmp_path / f"plain{path.suffix}"
     torch.save(TENSORS, plain) if path.suffix == ".pth" else save_file(TENSORS, plain)
     assert_same(read_tensors(plain.rename(path)))
+
+
+@pytest.mark.parametrize("name", ["\x1b[2J", "a\nb", "a" * 9999, "", "\u202ea"])
+@pytest.mark.parametrize("ending", [".safetensors", ".pth"])
+def test_a_tensors_name_neither_steers_a_terminal_nor_fills_it(name: str, ending: str, tmp_path: Path) -> None:
+    path, tensors = tmp_path / f"w{ending}", {name: torch.ones(1)}
+    save_file(tensors, path) if ending == ".safetensors" else torch.save(tensors, path)
+    message = refusal(lambda: read_tensors(path))
+    assert "is no name" in message and message.isprintable() and len(message) < 400
+    if ending == ".pth":
+        torch.save({name: {"w": torch.ones(1)}, "b": {"w": torch.ones(1)}}, path)
+        assert refusal(lambda: read_tensors(path)).isprintable()
+
+
+def test_tensors_that_share_their_place_are_refused(tmp_path: Path) -> None:
+    two = ONE[:-1] + b',"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+    (tmp_path / "w.safetensors").write_bytes(with_header(two))
+    assert "does not begin where the tensor before it ends" in refusal(
+        lambda: read_tensors(tmp_path / "w.safetensors"))
