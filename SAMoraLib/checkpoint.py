@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from SAMoraLib.card import METADATA_KEY, Card, is_plain_name, read_card, reference_to
+from SAMoraLib.card import METADATA_KEY, Card, card_of, is_plain_name, read_card, read_header, reference_to
 from SAMoraLib.fields import shown
 from SAMoraLib.model import SegmentationModel, empty_model, load_tensors
 from SAMoraLib.parts import expert_keys
@@ -80,13 +80,14 @@ def load_model(path: str | Path, device: str | torch.device = "cpu",
         FileNotFoundError: the checkpoint or its base file is not there.
         ValueError: not a model, the base is another file than the one trained on, or a tensor is missing.
     """
-    card = read_card(path)
+    header = read_header(path)
+    card, stored = card_of(header, path), stored_tensors(path, header)
     model = _promised(card, path)
-    _require_whole(model, stored_tensors(path), card.base is not None, path)
+    _require_whole(model, stored, card.base is not None, path)
     state: dict[str, Tensor] = {}
     if card.base is not None:
         state.update(base_state(model, find_base(path, card, base)))
-    state.update(read_safetensors(path))
+    state.update(read_safetensors(path, stored))
     load_tensors(model, state)
     return model.to(device).eval(), card
 

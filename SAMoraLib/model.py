@@ -168,11 +168,15 @@ def without_memory() -> Iterator[None]:
 
 
 class _NumbersOnCpu(TorchFunctionMode):
-    """Hiera's constructor asks a tensor for its numbers, which the meta device does not have."""
+    """Hiera's constructor asks a tensor for its numbers, which the meta device does not have; where there are none,
+    none are drawn either, which takes a good part of the time.
+    """
 
     def __torch_function__(self, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (),
                            kwargs: Mapping[str, Any] | None = None) -> Any:
         named = dict(kwargs or {})
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return named["tensor"] if "tensor" in named else args[0]
         if func is torch.linspace:
             named.setdefault("device", "cpu")
         return func(*args, **named)

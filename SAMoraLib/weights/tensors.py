@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from SAMoraLib.weights.archive import require_whole_archive
 from SAMoraLib.weights.finite import require_finite
 from SAMoraLib.weights.pickled import Refused, require_plain
 from SAMoraLib.weights.sam2 import from_sam2
-from SAMoraLib.weights.stored import stored_tensors
+from SAMoraLib.weights.stored import Stored, stored_tensors
 from SAMoraLib.weights.wrapping import UnclearContent, bare_names, unwrapped
 
 
@@ -64,14 +65,18 @@ def read_plain(path: str | Path) -> Any:
                          "again from its source.") from error
 
 
-def read_safetensors(path: str | Path) -> dict[str, Tensor]:
+def read_safetensors(path: str | Path, stored: Mapping[str, Stored] | None = None) -> dict[str, Tensor]:
     """The tensors of a ``.safetensors`` file.
+
+    Args:
+        stored: what its header says, where that was looked at before.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: the file is cut short or damaged, or some values are not finite.
     """
-    stored_tensors(path)
+    if stored is None:
+        stored_tensors(path)
     try:
         with text_path(Path(path)) as name:
             tensors = load_file(name)
