@@ -45,15 +45,21 @@ def is_plain_name(name: Any) -> bool:
             and name == PurePosixPath(name).name == PureWindowsPath(name).name)
 
 
-def _is_reference(value: Any) -> bool:
+def _names_a_file(value: Any) -> bool:
     return (isinstance(value, Mapping) and set(value) == {"name", "sha256"} and NAME_OF_FILE.holds(value["name"])
             and isinstance(value["sha256"], str) and _SHA256.fullmatch(value["sha256"]) is not None)
 
 
+def _is_reference(value: Any) -> bool:
+    """Weights that came from no file, but by a name of the web, have an empty sha256."""
+    return _names_a_file(value) or (isinstance(value, Mapping) and value.get("sha256") == ""
+                                    and _names_a_file({**value, "sha256": "0" * 64}))
+
+
 NAME_OF_FILE = line(1024, 1)  # 255 bytes, some of them spelt out
-REFERENCE = Rule("a name and a sha256, the file's 64 hexadecimal digits", _is_reference)
+REFERENCE = Rule("a name and a sha256, 64 hexadecimal digits or none", _is_reference)
 BASE = Rule("the plain name of a file and its sha256, 64 hexadecimal digits",
-            lambda value: _is_reference(value) and is_plain_name(value["name"]))
+            lambda value: _names_a_file(value) and is_plain_name(value["name"]))
 
 
 @dataclass(frozen=True)

@@ -190,6 +190,12 @@ def test_a_model_has_as_many_organs_as_a_label_volume_has_numbers() -> None:
     assert "255" in refusal(lambda: Card.from_json(changed(card, ("labels", "organs"), organs)))
 
 
+def test_weights_from_the_web_are_a_parent_without_a_sha256_and_no_base() -> None:
+    card, reference = json.loads(json.dumps(full_card("samed").to_json())), {"name": "timm:vit.mae", "sha256": ""}
+    assert Card.from_json(changed(card, ("parents",), [reference])).parents == (reference,)
+    assert "card's base is" in refusal(lambda: Card.from_json(changed(card, ("base",), reference)))
+
+
 def test_percentiles_are_percentiles() -> None:
     card = json.loads(json.dumps(full_card("samed").to_json()))
     how = card["preprocessing"] | {"intensity": "percentile"}
