@@ -11,7 +11,7 @@ from dataclasses import MISSING, dataclass, fields
 from reprlib import Repr
 from typing import Any
 
-MAX_NAME, MAX_LINE, MAX_TEXT = 100, 500, 10_000
+MAX_NAME, MAX_LINE, MAX_TEXT = 300, 500, 10_000
 # Control characters but for tabs and new lines, separators of lines, and what turns the direction of writing: they
 # steer a terminal, or make a text look like another one.
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
