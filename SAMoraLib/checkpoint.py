@@ -17,6 +17,7 @@ from SAMoraLib.model import SegmentationModel, empty_model, load_tensors
 from SAMoraLib.parts import expert_keys
 from SAMoraLib.system.files import atomic_write, file_sha256
 from SAMoraLib.system.overwriting import refuse_overwriting
+from SAMoraLib.variants import Variant
 from SAMoraLib.weights.finite import not_finite
 from SAMoraLib.weights.sam import base_tensors, starts_random
 from SAMoraLib.weights.stored import Stored, stored_tensors
@@ -82,7 +83,10 @@ def load_model(path: str | Path, device: str | torch.device = "cpu",
     """
     header = read_header(path)
     card, stored = card_of(header, path), stored_tensors(path, header)
-    model = _promised(card, path)
+    if card.labels is None or card.variant is None or card.kind == "expert":
+        raise ValueError(f"'{path}' is a checkpoint of kind '{card.kind}', which cannot segment by itself; "
+                         "fine-tune it first (Training.stage2_finetune).")
+    model = promised_model(path, card, card.variant)
     _require_whole(model, stored, card.base is not None, path)
     state: dict[str, Tensor] = {}
     if card.base is not None:
@@ -92,13 +96,14 @@ def load_model(path: str | Path, device: str | torch.device = "cpu",
     return model.to(device).eval(), card
 
 
-def _promised(card: Card, path: str | Path) -> SegmentationModel:
-    """The model that a card speaks of, without memory for its weights."""
-    if card.labels is None or card.variant is None or card.kind == "expert":
-        raise ValueError(f"'{path}' is a checkpoint of kind '{card.kind}', which cannot segment by itself; "
-                         "fine-tune it first (Training.stage2_finetune).")
+def promised_model(path: str | Path, card: Card, variant: Variant) -> SegmentationModel:
+    """The model that the card of a file speaks of, without memory for its weights.
+
+    Raises:
+        ValueError: the variant's fields, each possible by itself, do not fit each other.
+    """
     try:
-        return empty_model(card.variant, len(card.labels), card.image_size)
+        return empty_model(variant, len(card.labels or (1,)), card.image_size)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
         raise ValueError(f"The model that the card of '{path}' speaks of cannot be made, as its variant's fields do "
                          "not fit each other; get the checkpoint again from its source.") from error

@@ -15,6 +15,7 @@ from SAMoraLib.card import Card, read_card, reference_to
 from SAMoraLib.checkpoint import (
     base_state,
     find_base,
+    promised_model,
     refuse_replacing_parts,
     require_checkpoint_name,
     save_tensors,
@@ -24,7 +25,7 @@ from SAMoraLib.exchange.samora import lacks_scales, scaled_expert
 from SAMoraLib.exchange.systems import META_FILES, SYSTEMS, System
 from SAMoraLib.fields import MAX_NAME, spelt_out
 from SAMoraLib.labels import LabelSet
-from SAMoraLib.model import SegmentationModel, empty_model
+from SAMoraLib.model import SegmentationModel
 from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.system.files import atomic_write
 from SAMoraLib.system.overwriting import refuse_overwriting
@@ -224,7 +225,7 @@ def export_checkpoint(path: str | Path, system: str, output: str | Path, base: s
         raise ValueError(f"'{Path(output).name}' is neither a .pth nor a .safetensors file; name the output so.")
     refuse_replacing_parts(output, path, card, base)
     variant = _fitting(path, card, target)
-    model = empty_model(variant, len(card.labels or (1,)), card.image_size)
+    model = promised_model(path, card, variant)
     tensors = target.to_theirs(_stored(path, card, target.own_keys(model), model, base))
     _write(output, tensors)
     return tensors

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from SAMoraLib.card import Card, read_card
-from SAMoraLib.checkpoint import load_experts, load_model, save_expert, save_model
+from SAMoraLib.checkpoint import load_experts, load_model, save_expert, save_model, save_tensors
 from SAMoraLib.cli import main
 from SAMoraLib.exchange.convert import (
     FOURIER,
@@ -452,3 +452,13 @@ def test_a_name_that_steers_a_terminal_or_is_very_long_goes_onto_no_card(base: P
         card = import_published(replace(found, path=found.path.rename(tmp_path / name)), base, output)
         assert read_card(output) == card and card.name.isprintable() and card.description.isprintable()
         found = replace(found, path=tmp_path / name)
+
+
+def test_a_card_whose_fields_do_not_fit_each_other_is_one_sentence(tmp_path: Path) -> None:
+    """A decoder that doubles its patches' side where a patch is a single pixel."""
+    variant = get_variant("h_sam", encoder_size=replace(SIZE, patch_size=1), cm_attention="released")
+    save_tensors(tmp_path / "m.safetensors", {}, small_card(variant))
+    for use in (lambda: export_checkpoint(tmp_path / "m.safetensors", "h_sam", tmp_path / "o.pth"),
+                lambda: load_model(tmp_path / "m.safetensors")):
+        assert "m.safetensors' speaks of cannot be made" in refusal(use)
+    assert not (tmp_path / "o.pth").exists()
