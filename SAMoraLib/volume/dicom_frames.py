@@ -7,6 +7,7 @@ C.7.6.2 (image plane), C.7.6.16 (functional groups of multi-frame files), C.11.1
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -96,6 +97,17 @@ class Header:
     frames: tuple[Frame, ...]
 
 
+class AsFarAsItGoes(io.BufferedReader):
+    """A file of which nobody asks for more than there is: Python takes memory for all of it before it reads, and a
+    damaged element claims gigabytes.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            return super().read(size)
+        return super().read(min(size, max(0, os.fstat(self.fileno()).st_size - self.tell())))
+
+
 def read_header(path: Path) -> Header | None:
     """The header of a DICOM image; None for a DICOM object that is no image.
 
@@ -103,7 +115,7 @@ def read_header(path: Path) -> Header | None:
         Damaged: the file is cut short, or its header is not DICOM.
     """
     try:
-        with path.open("rb") as file:
+        with AsFarAsItGoes(path.open("rb", buffering=0)) as file:
             found = _elements(_inflated(file) or file)
         return found and _header(path, found)
     except (Damaged, MemoryError):

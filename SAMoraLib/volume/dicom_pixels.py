@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from SAMoraLib.volume.dicom_frames import Header
+from SAMoraLib.volume.dicom_frames import AsFarAsItGoes, Header
 
 
 def scale_frames(header: Header) -> np.ndarray:
@@ -18,9 +18,12 @@ def scale_frames(header: Header) -> np.ndarray:
     from pydicom import dcmread
 
     try:
-        data = dcmread(header.file, force=True)
-        stored = _meant(data.pixel_array, data)
-    except (AttributeError, ImportError, NotImplementedError, RuntimeError, ValueError) as error:
+        with AsFarAsItGoes(header.file.open("rb", buffering=0)) as file:
+            data = dcmread(file, force=True)
+            stored = _meant(data.pixel_array, data)
+    except MemoryError:
+        raise
+    except Exception as error:  # pydicom raises whatever it stumbles over
         raise RuntimeError(f"its frames cannot be decoded ({error})") from error
     rescales = np.nan_to_num([frame.rescale for frame in header.frames])
     whole = stored.dtype.kind in "iu" and not (rescales % 1).any()

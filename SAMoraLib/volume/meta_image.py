@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from SAMoraLib.system.streams import one_line
 from SAMoraLib.volume.text_header import TextHeader, numbers, one_volume, read_header, refuse_value, whole
 from SAMoraLib.volume.voxel_data import AT_THE_END, DEFLATED, RAW, TEXT, Stored
 
@@ -35,7 +36,7 @@ def read_stored_as(path: Path) -> tuple[Stored, TextHeader]:
     kind = fields.get("elementtype", "").lower().removesuffix("_array")
     channels = whole(name, fields, "elementnumberofchannels") if "elementnumberofchannels" in fields else [1]
     if kind not in KINDS:
-        raise ValueError(f"'{name}' holds values of type '{kind[:40]}'; give integers or real numbers.")
+        raise ValueError(f"'{name}' holds values of type '{one_line(kind[:40])}'; give integers or real numbers.")
     order = ">" if any(_is_true(fields, field) for field in ("binarydatabyteordermsb", "elementbyteordermsb")) else "<"
     encoding = RAW if _is_true(fields, "binarydata", "True") else TEXT
     encoding = DEFLATED if encoding == RAW and _is_true(fields, "compresseddata") else encoding

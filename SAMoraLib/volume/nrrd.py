@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from SAMoraLib.system.streams import one_line
 from SAMoraLib.volume.text_header import PATIENT, TextHeader, numbers, one_volume, read_header, refuse_value, whole
 from SAMoraLib.volume.voxel_data import AT_THE_END, BZIP2, DEFLATED, RAW, TEXT, Stored
 
@@ -44,7 +45,7 @@ def read_stored_as(path: Path) -> tuple[Stored, TextHeader]:
         refuse_value(name, "dimension", fields.get("dimension", ""))
     kind, encoding = fields.get("type", "").lower(), fields.get("encoding", "").lower()
     if kind not in KINDS:
-        raise ValueError(f"'{name}' holds values of type '{kind[:40]}'; give integers or real numbers.")
+        raise ValueError(f"'{name}' holds values of type '{one_line(kind[:40])}'; give integers or real numbers.")
     if encoding not in ENCODINGS:
         refuse_value(name, "encoding", encoding)
     order = fields.get("endian", "").lower()

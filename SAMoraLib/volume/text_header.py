@@ -13,6 +13,8 @@ from typing import NoReturn
 
 import numpy as np
 
+from SAMoraLib.system.streams import one_line
+
 NRRD, META = (".nrrd", ".nhdr"), (".mha", ".mhd")
 LIST_LINE = re.compile(r"^\s*(data *file *:|ElementDataFile *=)\s*LIST\b", re.IGNORECASE)
 NUMBER = re.compile(r"%(0?)(\d{0,2})(?:\.(\d{1,2}))?[diu]")
@@ -81,8 +83,8 @@ def read_header(path: Path) -> TextHeader:
 def refuse_value(name: str, field: str, value: str) -> NoReturn:
     """Raise a ValueError: a field says what cannot be, or what is not read."""
     said = f"'{value[:2 * SHOWN]}'" if value else "nothing"
-    raise ValueError(f"'{name}' cannot be read: its header says {said} for {field[:SHOWN]}, which is damaged, or not "
-                     "known; export it again.")
+    raise ValueError(one_line(f"'{name}' cannot be read: its header says {said} for {field[:SHOWN]}, which is damaged, "
+                              "or not known; export it again."))
 
 
 def whole(name: str, fields: Mapping[str, str], field: str, least: int = 1) -> list[int]:
@@ -190,7 +192,8 @@ def millimetres(path: Path, tell: Callable[[str], None]) -> float:
 def _factor(name: str, stated: list[str]) -> float:
     units = {unit.strip().lower() for unit in stated} or {""}
     if unknown := sorted(units - set(UNITS)):
-        raise ValueError(f"'{name}' gives lengths in '{unknown[0][:SHOWN]}', which is not known; export it in mm.")
+        unit = one_line(unknown[0][:SHOWN])
+        raise ValueError(f"'{name}' gives lengths in '{unit}', which is not known; export it in mm.")
     factors = {UNITS[unit] for unit in units}
     if len(factors) > 1:
         raise ValueError(f"'{name}' gives lengths in several units ({', '.join(sorted(units))}); export it in mm.")

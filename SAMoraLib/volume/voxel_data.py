@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from SAMoraLib.system.streams import one_line
 from SAMoraLib.volume.room import require_room
 from SAMoraLib.volume.text_header import voxel_files
 
@@ -73,8 +74,9 @@ def require_beside(path: Path) -> list[Path]:
     homes = {path.parent.resolve(), path.resolve().parent}
     for file in files:
         if file.parent != path.parent or not _is_file(file) or file.resolve().parent not in homes:
-            raise ValueError(f"The voxels of '{path.name}' lie in '{file.name[:LONGEST_NAME]}', which is no file "
-                             "beside it; put both into one folder again.")
+            name = one_line(file.name[:LONGEST_NAME])
+            raise ValueError(f"The voxels of '{path.name}' lie in '{name}', which is no file beside it; put both into "
+                             "one folder again.")
     return files
 
 
