@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,8 @@ from SAMoraSlicer.cases import Case, find_cases
 from SAMoraSlicer.entries import MANIFEST, SEGMENTATION
 from SAMoraSlicer.manifest import DONE, FAILED, Manifest
 from SAMoraSlicer.process import ChildProcess, child_environment, describe_exit, python_command
-from SAMoraSlicer.run import POLL_SECONDS, seconds_left
+from SAMoraSlicer.run import POLL_SECONDS, seconds_left, unforeseen
+from SAMoraSlicer.temporary import PrivateFolder
 
 TABLE = "statistics.csv"
 
@@ -73,7 +74,8 @@ class FolderBatch:
         self.waiting = [case for case in self.waiting if case.name not in self.errors]
         self.current: Case | None = None
         self._child: ChildProcess | None = None
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._temporary: PrivateFolder | None = None
+        self._trace = ""  # of what nobody foresaw
         self._lock = FolderLock(output)
         self._by_input = {str(case.input): case for case in self.cases}
         self._waiting_at_start = 0
@@ -120,11 +122,9 @@ class FolderBatch:
         patients."""
         if self._child is None:
             return "Nothing was started."
-        text = self._child.report(volumes=len(self.cases), waiting=len(self.waiting))
-        names = {name: f"volume-{number}" for number, case in enumerate(self.cases, start=1)
-                 for path in (str(case.input), str(case.output), case.input.name) for name in (path, one_line(path))}
-        longest_first = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
-        return re.sub(rf"(?<!\w)(?:{longest_first})(?!\w)", lambda found: names[found[0]], text)
+        paths = [path for case in self.cases for path in (case.input, case.output)]
+        return self._child.report([self.manifest.path.parent, *paths], volumes=len(self.cases),
+                                  waiting=len(self.waiting), **({"unforeseen": self._trace} if self._trace else {}))
 
     def _leave_out(self, name: str, reason: str, is_failure: bool = True) -> None:
         self.notices.append(one_line(f"Left out: {reason}"))
@@ -136,6 +136,9 @@ class FolderBatch:
             action()
         except OSError as error:  # the system's own errors have a number; what is no sentence is about the request
             self._stop("failed", str(error) if error.errno is None else _no_room(error))
+        except Exception as error:
+            self._trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+            self._stop("failed", unforeseen(error, "segmenting a folder"))
 
     def _take_what_has_arrived(self) -> None:
         assert self._child is not None
@@ -158,8 +161,8 @@ class FolderBatch:
             self._stop("done")
             return
         self._waiting_at_start = len(self.waiting)
-        self._temporary = self._temporary or tempfile.TemporaryDirectory(prefix="samora-", ignore_cleanup_errors=True)
-        request = Path(self._temporary.name, "request.json")
+        self._temporary = self._temporary or PrivateFolder(Path(tempfile.gettempdir()))
+        request = self._temporary.path / "request.json"
         replace(self._request, jobs=_jobs(self.waiting)).write(request)
         self._child = ChildProcess()
         self._child.start([*python_command(), "-m", "SAMoraLib", "predict", "--request", str(request), "--json"],

@@ -49,7 +49,8 @@ def _setting(name: str) -> str:
         import qt
     except ImportError:  # plain Python
         return ""
-    return str(qt.QSettings().value(name, "") or "")
+    value = qt.QSettings().value(name, "")
+    return value if isinstance(value, str) else ""  # a damaged settings file gives lists
 
 
 def _data_folder() -> Path:

@@ -48,7 +48,7 @@ def predict_and_restart(predict: Predict, request: Request, as_json: bool, start
         How many volumes were refused, or ended a process.
 
     Raises:
-        ValueError, OSError, ImportError: as ``predict``, or a process ended before its first volume.
+        ValueError, OSError, ImportError, MemoryError: as ``predict``, or a process ended before its first volume.
         KeyboardInterrupt: the run was told to stop.
     """
     refused, jobs = 0, request.jobs

@@ -19,13 +19,16 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from SAMoraLib.system.out_of_memory import is_out_of_memory
 from SAMoraLib.system.parent import GRACE_SECONDS, INTERRUPTED
+from SAMoraLib.system.signals import TIDYING_SECONDS
 from SAMoraLib.system.streams import unfailing_streams
 
 START = "fork" if sys.platform == "linux" else "spawn"  # macOS's own libraries do not work in a copy
 STOPS = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
-RAISED: dict[str, type[Exception]] = {"ValueError": ValueError, "OSError": OSError}
+RAISED: dict[str, type[Exception]] = {"ValueError": ValueError, "OSError": OSError, "MemoryError": MemoryError}
 FAILED = 1
+ASKED_AGAIN_SECONDS = 2 * TIDYING_SECONDS
 
 Tell = Callable[[Any], None]
 Work = Callable[[Tell], Any]
@@ -51,7 +54,7 @@ def run_in_child(work: Work, hear: Tell, start: str = START) -> Any:
 
     Raises:
         ChildDied: it ended by a signal, by its own will or by an error that is none of the following.
-        ValueError, OSError, ImportError: ``work`` raised it.
+        ValueError, OSError, ImportError, MemoryError: ``work`` raised it.
         KeyboardInterrupt: one of both was told to stop, and the child has ended.
     """
     context: Any = multiprocessing.get_context(start)
@@ -104,9 +107,10 @@ def _result(last: Any, code: int) -> Any:
 def _stop(child: BaseProcess) -> None:
     """Let the child remove what is half done; a second interruption ends it at once."""
     try:
-        if os.name == "posix":
-            child.terminate()  # elsewhere the console has told it, too, and this would leave it no time
-        child.join()
+        while child.is_alive():
+            if os.name == "posix":
+                child.terminate()  # elsewhere the console has told it, too, and this would leave it no time
+            child.join(ASKED_AGAIN_SECONDS)
     except KeyboardInterrupt:
         child.kill()
         child.join()
@@ -125,22 +129,30 @@ def _run(work: Work, writer: Connection) -> None:
             send(returned=work(lambda told: send(told=told)))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except ImportError as error:
-        send(raised="ImportError", text=str(error), name=error.name)
-    except (ValueError, OSError) as error:
-        send(raised="ValueError" if isinstance(error, ValueError) else "OSError", text=str(error))
+    except (ValueError, OSError, ImportError, RuntimeError, MemoryError, SystemError) as error:
+        if (kind := _kind(error)) is None:
+            raise
+        send(raised=kind, text=str(error), name=getattr(error, "name", None))
+
+
+def _kind(error: Exception) -> str | None:
+    """As what it is raised again; None for a fault of ours."""
+    if is_out_of_memory(error):
+        return "MemoryError"
+    return next((kind.__name__ for kind in (ImportError, ValueError, OSError) if isinstance(error, kind)), None)
 
 
 def _stop_once() -> None:
     """Of several signals to stop, as a terminal, a parent and a cluster send them at the same time, the first counts:
-    the others would break off what it makes this process remove.
+    the others would break off what it makes this process remove. A later one counts again, for an interruption can be
+    lost where Python cannot raise it.
     """
-    stopping = False
+    last = float("-inf")
 
     def stop(*_: Any) -> None:
-        nonlocal stopping
-        if not stopping:
-            stopping = True
+        nonlocal last
+        if time.monotonic() - last >= TIDYING_SECONDS:
+            last = time.monotonic()
             raise KeyboardInterrupt
 
     for number in STOPS:

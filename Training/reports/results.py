@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from SAMoraLib.system.files import write_json, write_text
+from SAMoraLib.system.spreadsheet import cell
 from SAMoraLib.system.untrusted_json import read_json
 from Training.data.typed import table_of, typed
 from Training.reports.metrics import CONVENTIONS, METRICS
@@ -73,7 +74,7 @@ def to_csv(results: Sequence[Result]) -> str:
     writer.writerow(["case", "organ", "reference_ml", "prediction_ml", *(column for column, _, _ in columns)])
     for result in results:
         for organ, row in result["organs"].items():
-            writer.writerow([result["case"], organ, row.get("reference_ml"), row.get("prediction_ml"),
+            writer.writerow([cell(result["case"]), cell(organ), row.get("reference_ml"), row.get("prediction_ml"),
                              *(row[name].get(metric) for _, name, metric in columns)])
     return text.getvalue()
 

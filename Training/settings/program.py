@@ -10,26 +10,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
+from SAMoraLib.system.signals import exit_code, stopping_at_signals
 from SAMoraLib.system.streams import unfailing_streams
-
-# Windows has no SIGHUP.
-SIGNALS = [getattr(signal, name) for name in ("SIGHUP", "SIGTERM") if hasattr(signal, name)]
-STOPPED = 128  # and the signal's number, as a shell says it
-
-
-class Stopped(KeyboardInterrupt):
-    """A signal other than SIGINT that asks for the end; as that one, it passes every ``except Exception``."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
 
 
 @contextmanager
@@ -47,29 +33,4 @@ def program(printing_is_all: bool = False) -> Iterator[None]:
             raise SystemExit(str(error)) from error
         except KeyboardInterrupt as stop:
             print("Stopped; the same command goes on from here.", file=sys.stderr)
-            raise SystemExit(STOPPED + getattr(stop, "number", signal.SIGINT)) from None
-
-
-@contextmanager
-def stopping_at_signals() -> Iterator[None]:
-    """Inside, SIGTERM and SIGHUP raise ``Stopped``, once, as SIGINT raises KeyboardInterrupt.
-
-    A signal that whoever started the program had it ignore, as ``nohup`` does, stays ignored.
-    """
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    listening = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
-    if threading.current_thread() is not threading.main_thread():  # which alone is told of signals
-        listening = []
-    for number in listening:
-        signal.signal(number, _stop)
-    try:
-        yield
-    finally:
-        for number in listening:
-            signal.signal(number, before[number])
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    for other in SIGNALS:  # a closing terminal sends several, which would interrupt the tidying up
-        signal.signal(other, signal.SIG_IGN)
-    raise Stopped(number)
+            raise SystemExit(exit_code(stop)) from None

@@ -47,6 +47,12 @@ def test_an_absent_organ_is_null_in_json_and_empty_in_csv(tmp_path):
     assert to_csv(results) == (tmp_path / "results.csv").read_text(encoding="utf-8")
 
 
+def test_no_cell_of_the_table_is_a_formula():
+    results = [{"case": "=HYPERLINK(A1)", "organs": {"+liver": _row(0.8)}}]
+    _, (case, organ, *_) = csv.reader(to_csv(results).splitlines())
+    assert (case, organ) == ("'=HYPERLINK(A1)", "'+liver")
+
+
 def test_written_results_are_read_and_others_refused(tmp_path):
     assert "run Training.evaluate with --output" in refusal(lambda: read_results(tmp_path))
     results = [{"case": "x", "organs": {"liver": _row(0.8)}}]
