@@ -75,7 +75,8 @@ class EncoderSize:
 
     RULES: ClassVar[Mapping[str, Rule]] = _DECODER_RULES | {
         "embed_dim": _WIDTH, "depth": whole(1, MAX_BLOCKS), "num_heads": _HEADS,
-        "global_attn_indexes": _BLOCK_INDEXES, "window_size": _TOKENS, "depth_width": _WIDTH, "volume_width": _WIDTH}
+        "global_attn_indexes": _BLOCK_INDEXES, "window_size": whole(0, MAX_GRID), "depth_width": _WIDTH,
+        "volume_width": _WIDTH}
 
     def __post_init__(self) -> None:
         check_fields("encoder size", vars(self), self.RULES)

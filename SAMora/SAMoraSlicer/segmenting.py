@@ -200,7 +200,7 @@ class Segmenting:
     def _take(self, event: dict[str, Any]) -> None:
         kind, task = event["event"], self._task_of(event.get("volume"))
         if kind == "ready":
-            self._ready_at, self.running_on = time.monotonic(), event["device"]
+            self._ready_at, self.running_on = self._ready_at or time.monotonic(), event["device"]
         elif kind == "progress" and task:
             self.stage = event["stage"]
             self.fraction = (self._finished + event["fraction"]) / len(self._tasks)

@@ -62,10 +62,16 @@ def _told(error: OSError, path: Path, unfinished: Path) -> OSError:
     cause = error.strerror or str(error)
     if str(error.filename or "") not in about or cause.endswith("."):
         return error
-    told = OSError(f"'{path}' could not be written ({cause}); check that the disk has room and that the folder may be "
-                   "written to, or choose another one.")
+    told = OSError(unwritten(path, cause))
     told.strerror = cause
     return told
+
+
+def unwritten(path: Path, cause: str | None = None) -> str:
+    """The sentence about a file or folder that could not be written."""
+    why = f" ({cause})" if cause else ""
+    return (f"'{path}' could not be written{why}; check that the disk has room and that the folder may be written to, "
+            "or choose another one.")
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -15,8 +15,26 @@ class Trial:
     measured: dict[str, float]
 
 
+def family(pid: int) -> list[int]:
+    """A process and those that it started; none of one that has ended."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
+    except OSError:
+        return []
+    return [pid, *(each for child in children for each in family(int(child)))]
+
+
 def resident_mb(pid: int, peak: bool = False) -> float:
-    """Memory of a running process in MB, now or at most so far; 0 of one that has ended."""
+    """Memory of a running process and those that it started in MB, now or at most so far."""
+    return sum(_resident_mb(each, peak) for each in family(pid))
+
+
+def handles(pid: int) -> int:
+    """Files, pipes and sockets that a running process and those that it started hold open."""
+    return sum(map(_handles, family(pid)))
+
+
+def _resident_mb(pid: int, peak: bool) -> float:
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except OSError:
@@ -25,8 +43,7 @@ def resident_mb(pid: int, peak: bool = False) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
-def handles(pid: int) -> int:
-    """Files, pipes and sockets that a running process holds open; 0 of one that has ended."""
+def _handles(pid: int) -> int:
     try:
         return len(list(Path(f"/proc/{pid}/fd").iterdir()))
     except OSError:

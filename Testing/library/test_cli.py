@@ -362,16 +362,6 @@ def test_a_cpu_that_fails_is_not_told_to_be_chosen(checkpoint: Path, volume: Pat
                                        "if it stays so, report it.\n")
 
 
-def test_a_cards_texts_steer_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model = small_model("samed")
-    card = replace(small_card(model.variant), description="fine\x1b]0;x\x07\nlicence      MIT", licence="\u202egnp")
-    save_model(tmp_path / "m.safetensors", model, card)
-    assert main(["info", str(tmp_path / "m.safetensors")]) == 0
-    printed = capsys.readouterr().out
-    assert r"fine\x1b]0;x\x07\nlicence      MIT" in printed and r"\u202egnp" in printed
-    assert printed.replace("\n", "").isprintable()
-
-
 def test_inputs_of_one_name_are_told_apart_by_their_folders(checkpoint: Path, tmp_path: Path,
                                                             capsys: pytest.CaptureFixture[str]) -> None:
     for folder in "ab":

@@ -17,7 +17,7 @@ from SAMoraLib.preprocessing.slices import normalise, prepare_volume, resample_l
 from SAMoraLib.system.files import atomic_write
 from Training.data.augment import AugmentPolicy, augment
 from Training.data.checksums import ARCHIVE_FAULTS
-from Training.data.unfinished import naming, sweep
+from Training.data.unfinished import sweep
 from Training.data.workers import do_all
 
 SLICE_MM = (4.0, 8.0)  # slice thickness, which varies as it does in the clinic
@@ -99,5 +99,5 @@ def _write_structures(job: tuple[int, Preprocessing, Path]) -> None:
     phantom = make_phantom(seed, spacing=(1.8, 1.8, float(rng.uniform(*SLICE_MM))), all_organs=False)
     box = prepare_volume(phantom.ct, preprocessing).box
     structures = resample_labels(phantom.structures, box, preprocessing.image_size)
-    with naming(path), atomic_write(path, ".npz") as unfinished:
+    with atomic_write(path, ".npz") as unfinished:
         np.savez(unfinished, structures=structures)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from SAMoraLib.system.files import unwritten
+
 HIDDEN = ".samora_"  # as SAMoraLib.system.files names them
 DAY = 24 * 3600.0  # nothing is written for so long
 
@@ -47,10 +49,4 @@ def naming(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno is None:  # a sentence already
             raise
-        raise OSError(unwritten(path, error)) from error
-
-
-def unwritten(path: Path, error: OSError | None = None) -> str:
-    """The sentence about a file or folder that could not be written."""
-    why = f" ({error.strerror})" if error and error.strerror else ""
-    return f"'{path}' could not be written{why}; check that the disk has room and lets you write."
+        raise OSError(unwritten(path, error.strerror)) from error

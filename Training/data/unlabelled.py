@@ -22,7 +22,7 @@ from SAMoraLib.volume.io import read_volume
 from Training.data.checksums import ARCHIVE_FAULTS
 from Training.data.few_shot import choose_count
 from Training.data.manifest import Case, Manifest, check_unchanged
-from Training.data.unfinished import naming, sweep
+from Training.data.unfinished import sweep
 
 SIDE = 16  # a fingerprint has SIDE x SIDE bits
 WORDS = SIDE * SIDE // 32
@@ -139,7 +139,7 @@ def fingerprints(manifest: Manifest, case: Case, cache: Path) -> tuple[np.ndarra
         prepared = prepare_volume(read_volume(manifest.image_path(case)), WINDOWS[manifest.modality])
         small = prepared.slices(0, len(prepared.array))[:, 0]
         kept = fingerprint(small), (small > BRIGHT).mean(axis=(1, 2)) >= BODY
-        with naming(path), atomic_write(path, ".npz") as unfinished:
+        with atomic_write(path, ".npz") as unfinished:
             np.savez(unfinished, prints=kept[0], body=kept[1])
     return kept
 

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 import yaml
 
-from SAMoraLib.system.files import atomic_write, write_text
+from SAMoraLib.system.files import atomic_write, unwritten, write_text
 from SAMoraLib.system.folder_lock import FolderLock
 from SAMoraLib.system.streams import one_line
 from SAMoraLib.system.untrusted_json import parse_json
 from SAMoraLib.weights.tensors import read_plain
 from Training.data.typed import typed
-from Training.data.unfinished import naming, sweep, unwritten
+from Training.data.unfinished import naming, sweep
 from Training.engine.seal import is_unchanged, seal
 from Training.settings.untrusted_yaml import parse_yaml, read_yaml
 
@@ -78,7 +78,7 @@ class Run:
             OSError: it could not be written completely; the old one is still there.
         """
         path = self.folder / STATE
-        with naming(path), atomic_write(path) as unfinished:
+        with atomic_write(path) as unfinished:
             try:
                 torch.save(state, unfinished)
                 seal(unfinished)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from Training.data.unfinished import naming, sweep, unwritten
+from Training.data.unfinished import naming, sweep
 
 
 def test_what_is_unfinished_and_old_goes(tmp_path: Path) -> None:
@@ -40,7 +40,6 @@ def test_the_file_that_was_wanted_is_named(tmp_path: Path) -> None:
     with pytest.raises(OSError) as error, naming(tmp_path / "log.jsonl"):
         (tmp_path / "none" / ".samora_1.tmp").touch()
     assert str(error.value) == (f"'{tmp_path / 'log.jsonl'}' could not be written (No such file or directory); check "
-                                "that the disk has room and lets you write.")
+                                "that the disk has room and that the folder may be written to, or choose another one.")
     with pytest.raises(OSError, match=r"^A sentence\.$"), naming(tmp_path / "log.jsonl"):
         raise OSError("A sentence.")
-    assert unwritten(Path("a")) == "'a' could not be written; check that the disk has room and lets you write."

@@ -179,7 +179,7 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     with full_disk(0), pytest.raises(OSError) as error:
         Run(tmp_path / "new", config())
     assert str(error.value) == (f"'{tmp_path / 'new' / 'config.yaml'}' could not be written (File too large); check "
-                                "that the disk has room and lets you write.")
+                                "that the disk has room and that the folder may be written to, or choose another one.")
     run = Run(tmp_path, config())
     with full_disk(0), pytest.raises(OSError, match=r"log\.jsonl' could not be written \(File too large\); check that"):
         run.log(step=1, loss=0.5)
