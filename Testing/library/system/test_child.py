@@ -84,8 +84,8 @@ folder = Path(sys.argv[1])
 def work(tell):
     (folder / "half").write_text("")
     (folder / "pid").write_text(str(os.getpid()))
-    tell("begun")
     try:
+        tell("begun")
         time.sleep(60)
     finally:
         time.sleep(0.3)  # for a second signal to come within the cleaning

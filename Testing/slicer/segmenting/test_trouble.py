@@ -88,7 +88,7 @@ def test_waiting_has_an_end(run: Any) -> None:
     ("is killed", "The program that segments was ended by the system (signal 9), most often because memory ran out;"),
     ("crashes", "The program that segments ended by itself (exit code 1); close other programs and try again, or ask"),
     ("ends without a word", "The program that segments ended by itself (exit code 0)"),
-    ("writes nonsense", "'Leber' cannot be read; it is damaged or incomplete"),
+    ("writes nonsense", "'Leber' cannot be read; it is not a NRRD file"),
     ("runs out of memory", "'Leber' does not fit into memory; close programs."),
 ])
 def test_a_child_in_trouble_is_one_sentence_and_an_unchanged_scene(run: Any, scene: Any, temporary: Path,
