@@ -25,6 +25,21 @@ def test_a_statement_holds_one_comprehension() -> None:
     assert len(crowded) <= 3, crowded
 
 
+READERS = {  # what reads files from elsewhere, and the only places where it may
+    r"\bjson\.loads?\(": {"SAMoraLib/system/untrusted_json.py", "SAMoraLib/system/child.py", "SAMoraLib/request.py"},
+    r"\byaml\.\w*load|yaml\.compose|SafeLoader": {"Training/settings/untrusted_yaml.py"},
+    r"\btorch\.load\(|\bload_file\(|\bsafe_open\(": {"SAMoraLib/weights/tensors.py"},
+    r"\bnp\.load\((?!.*allow_pickle=False)|(?<![.\w])(eval|exec)\(|\bpickle\.loads?\(|\bmarshal\b": set(),
+}
+
+
+@pytest.mark.parametrize("pattern", READERS)
+def test_files_from_elsewhere_have_one_reader_each(pattern: str) -> None:
+    sources = [path for folder in house.PRODUCT for path in (ROOT / folder).rglob("*.py")]
+    found = {str(path.relative_to(ROOT)) for path in sources if re.search(pattern, path.read_text(encoding="utf-8"))}
+    assert found == READERS[pattern], "read it by what is there, which knows its bounds"
+
+
 def test_no_modules_import_each_other() -> None:
     assert not house.circles(house.imports(*house.PRODUCT))
 
