@@ -15,6 +15,7 @@ T = TypeVar("T")
 # How files begin that torch wrote before 1.6: a pickle of one fixed number, or older still a tar archive.
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
 _TAR, _TAR_AT = b"ustar", 257
+_FOLDER = 0x10  # MS-DOS's mark, by which torch takes a record for empty and leaves its tensor as memory was
 
 
 def require_whole_archive(path: str | Path) -> None:
@@ -69,6 +70,8 @@ def _require_torchs(path: str | Path, records: Sequence[zipfile.ZipInfo]) -> Non
     if len({record.filename.lower() for record in records}) < len(records):
         raise ValueError(f"'{path}' holds two records of one name, which no file of torch's does; save its state dict "
                          "again with torch.save.")
+    if any(record.external_attr & _FOLDER and record.file_size for record in records):
+        raise ValueError(f"'{path}' is damaged: it holds a folder with content; get it again from its source.")
     packed = any(record.compress_type != zipfile.ZIP_STORED for record in records)
     if packed or sum(record.file_size for record in records) > Path(path).stat().st_size:
         raise ValueError(f"'{path}' unpacks to more than it holds, which no file of torch's does; save its state dict "

@@ -43,6 +43,14 @@ def test_every_flipped_byte_of_a_record_is_seen(whole: Path) -> None:
         assert f"'{whole}' is damaged: the checksum of its record '{largest.filename}' does not fit" in message
 
 
+def test_a_record_that_is_marked_as_a_folder_is_refused(whole: Path) -> None:
+    """torch would hand out whatever memory held before."""
+    content = whole.read_bytes()
+    at = content.rindex(b"PK\x01\x02", 0, content.rindex(b"data/0")) + 38  # its attributes, in the table at the end
+    whole.write_bytes(content[:at] + b"\x10" + content[at + 1:])
+    assert "it holds a folder with content" in refusal(lambda: require_whole_archive(whole))
+
+
 def test_a_file_that_is_cut_short_is_refused(whole: Path) -> None:
     content = whole.read_bytes()
     for length in range(0, len(content), 61):
