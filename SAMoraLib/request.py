@@ -11,6 +11,7 @@ from typing import Any
 from SAMoraLib.fields import NAME, Rule, instance_of, number, one_of, optional, shown, tuple_of, whole
 from SAMoraLib.system.files import atomic_write
 from SAMoraLib.system.places import identity, paths_to_one_place, require_room_for_name
+from SAMoraLib.system.streams import shortened
 from SAMoraLib.system.untrusted_json import read_json
 from SAMoraLib.volume import Region
 from SAMoraLib.volume.dicom_header import looks_like_dicom
@@ -244,8 +245,8 @@ def check_outputs(jobs: Sequence[Job], read: Mapping[Path, str]) -> None:
             raise ValueError(f"'{job.output}' is a folder; name the file to write.")
     _refuse_overwriting(jobs, {job.input: "input" for job in jobs} | dict(read))
     if pair := paths_to_one_place([job.output for job in jobs]):
-        raise ValueError(f"Two results would be written to one file, '{pair[0]}'; segment their inputs into different "
-                         "folders, or give each input once.")
+        raise ValueError(f"Two results would be written to one file, '{shortened(str(pair[0]))}'; segment their inputs "
+                         "into different folders, or give each input once.")
 
 
 def _refuse_overwriting(jobs: Sequence[Job], read: Mapping[Path, str]) -> None:

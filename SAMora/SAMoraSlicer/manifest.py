@@ -158,7 +158,7 @@ class Manifest:
         Raises:
             OSError: the file could not be written; the old one and the journal are still there.
         """
-        left = {name: output for name, output in self.begun.items() if Path(output).exists()}
+        left = {name: output for name, output in self.begun.items() if _is_there(output)}
         content = {"format_version": FORMAT_VERSION, "run": self.run, "cases": self.cases}
         if self.cases or left:
             _write(self.path, json.dumps(content | ({"begun": left} if left else {}), indent=1, ensure_ascii=False))
@@ -255,3 +255,10 @@ def _write(path: Path, text: str) -> None:
 def _unwritten(path: Path, error: OSError) -> OSError:
     return OSError(f"'{path}' could not be written ({error.strerror}); check that the disk has room, the folder may be "
                    "written to, and no other program holds the file open.")
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # no file has such a name
+        return False

@@ -118,6 +118,12 @@ def one_line(text: str) -> str:
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
+def shortened(text: str, most: int = 400) -> str:
+    """On one line, without its middle where it is long: a name or a cause may be a file's own, of any length."""
+    line = one_line(text)
+    return line if len(line) <= most else f"{line[:most // 2]} ... {line[-most // 2:]}"
+
+
 def _fill_closed_numbers() -> None:
     for number in STANDARD.values():
         try:

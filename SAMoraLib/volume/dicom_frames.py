@@ -31,10 +31,10 @@ DEFLATED = b"1.2.840.10008.1.2.1.99"  # the transfer syntax; it stands before wh
 META = 132  # where the first element stands, whose value is the length of the elements that are not deflated
 LARGE, PACKED = 1 << 24, 10_000  # bytes of a frame from which it cannot be packed smaller than by this
 WORD = 32  # letters of a code that a message may name
-TAGS = ["SOPClassUID", "Modality", "SeriesInstanceUID", "ImagePositionPatient", "ImageOrientationPatient",
-        "PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "Rows", "Columns", "NumberOfFrames",
-        "SamplesPerPixel", "BitsAllocated", "PhotometricInterpretation", "RescaleSlope", "RescaleIntercept",
-        "ModalityLUTSequence", "TemporalPositionIdentifier", "TemporalPositionIndex", "EchoNumbers",
+TAGS = ["SOPClassUID", "SOPInstanceUID", "Modality", "SeriesInstanceUID", "ImagePositionPatient",
+        "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "Rows", "Columns",
+        "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "PhotometricInterpretation", "RescaleSlope",
+        "RescaleIntercept", "ModalityLUTSequence", "TemporalPositionIdentifier", "TemporalPositionIndex", "EchoNumbers",
         "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
 # Where a multi-frame file keeps what a file of one slice says at its top.
 GROUPS = {"ImagePositionPatient": "PlanePositionSequence", "ImageOrientationPatient": "PlaneOrientationSequence",
@@ -127,7 +127,6 @@ def read_header(path: Path) -> Header | None:
 def _elements(file: BinaryIO) -> Any:
     """The wanted elements before the pixels, which are only measured; None for what is no image."""
     from pydicom.filereader import read_partial
-    from pydicom.uid import UID
 
     lengths: list[int] = []
     count = 0
@@ -143,9 +142,7 @@ def _elements(file: BinaryIO) -> Any:
 
     data = read_partial(file, at_pixels, force=True, specific_tags=_tags())
     if not lengths:
-        classes = [UID(data.get("SOPClassUID") or ""), UID(data.file_meta.get("MediaStorageSOPClassUID") or "")]
-        known = [uid.name for uid in classes if uid]
-        if "Rows" in data or not known or any(name.endswith("Image Storage") for name in known):
+        if _is_image(data):
             raise ValueError("it ends before its pixels")
         return None
     before = file.tell()
@@ -153,6 +150,20 @@ def _elements(file: BinaryIO) -> Any:
     _require_pixels(file, lengths[0], data)
     _require_elements(file, before, data)
     return data
+
+
+def _is_image(data: Any) -> bool:
+    """Whether what has no pixels should have some: also where too little is there to tell, for a slice that was cut
+    short is no other object.
+    """
+    from pydicom.uid import UID, MediaStorageDirectoryStorage
+
+    stated = UID(data.file_meta.get("MediaStorageSOPClassUID") or "")
+    kind = UID(data.get("SOPClassUID") or "")
+    if stated == MediaStorageDirectoryStorage:
+        return False  # the index of a disk has no class beside its file's
+    return ("Rows" in data or not (kind and data.get("SOPInstanceUID"))
+            or any(uid.name.endswith("Image Storage") for uid in (kind, stated)))
 
 
 def _require_elements(file: BinaryIO, before: int, data: Any) -> None:

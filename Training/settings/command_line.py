@@ -12,10 +12,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_type_hints
 
 import jsonargparse
 
+from SAMoraLib.system.streams import shortened
 from Training.settings.program import program
 from Training.settings.untrusted_yaml import parse_yaml, read_yaml
 
@@ -26,13 +27,20 @@ LARGEST = 2**53  # a larger integer is none to many programs
 jsonargparse.set_loader(MODE, parse_yaml, exceptions=(ValueError,))
 
 
+class _Parser(jsonargparse.ArgumentParser):
+    """Quotes no value at length."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        super().error(shortened(message), ex)
+
+
 def from_command_line(config: type[Config], arguments: Sequence[str] | None = None) -> Config:
     """A configuration from ``--config FILE.yaml`` and single fields, e.g. ``--optimisation.steps 10``; the last wins.
 
     A mistake ends the program with exit code 2 and the field's name.
     """
     jsonargparse.set_parsing_settings(import_path_denylist=["*"])
-    parser = jsonargparse.ArgumentParser(description=(config.__doc__ or "").split("\n\n")[0], parser_mode=MODE)
+    parser = _Parser(description=(config.__doc__ or "").split("\n\n")[0], parser_mode=MODE)
     parser.add_argument("--config", metavar="FILE", help="a YAML file with any of the fields below")
     parser.add_class_arguments(config, as_group=False)
     try:

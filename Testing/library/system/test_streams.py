@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tqdm import tqdm
 
-from SAMoraLib.system.streams import UnfailingStream, lost_output, one_line, unfailing_streams
+from SAMoraLib.system.streams import UnfailingStream, lost_output, one_line, shortened, unfailing_streams
 from Testing.folders import ROOT
 
 FULL = Path("/dev/full")
@@ -185,3 +185,9 @@ def test_progress_bars_are_drawn_as_before(monkeypatch: pytest.MonkeyPatch) -> N
             bar.update(1)
             bar.close()
     assert within.getvalue() == plain.getvalue() != ""
+
+
+def test_a_long_text_keeps_its_ends() -> None:
+    assert shortened("short\ntext") == r"short\ntext"
+    assert shortened("a" * 300 + "b" * 300, 10) == "aaaaa ... bbbbb"
+    assert len(shortened("\x1b" * 5000)) < 420

@@ -87,6 +87,14 @@ def test_what_is_no_image_has_no_header(tmp_path: Path) -> None:
     assert read_header(files.save(report, tmp_path / "a.dcm")) is None
 
 
+def test_a_slice_that_was_cut_short_anywhere_is_no_other_object(tmp_path: Path) -> None:
+    whole = files.save(files.slice_file(0), tmp_path / "a.dcm").read_bytes()
+    for length in range(132, len(whole), 7):
+        (tmp_path / "a.dcm").write_bytes(whole[:length])
+        with pytest.raises(Damaged):
+            read_header(tmp_path / "a.dcm")
+
+
 def test_an_image_without_pixels_is_damaged(tmp_path: Path) -> None:
     data = files.slice_file(0)
     del data.PixelData
