@@ -37,12 +37,13 @@ def pretrain_base(config: PretrainBase) -> None:
     slices = PaintedSlices(phantoms, preprocessing, config.ct, config.optimisation.seed, config.augment)
     # From scratch and with many rare tissues, Dice alone starts too slowly: equal weights here.
     objective = SegmentationObjective(model, ce_weight=1.0, dice_weight=1.0)
-    fit(fabric, objective, slices, config.optimisation, run)
     card = Card(kind="base", name=f"{config.encoder}-base", variant=variant, image_size=config.image_size,
                 training={"script": "pretrain_base", "steps": config.optimisation.steps,
                           "batch_size": config.optimisation.batch_size, "phantoms": config.phantoms,
                           "classes": STRUCTURES},
                 licence="Apache-2.0", description="Trained whole on painted phantom abdomens; no real volume was seen.")
+    card.check()  # before days of training
+    fit(fabric, objective, slices, config.optimisation, run)
     if fabric.is_global_zero:
         save_model(config.output / "base.safetensors", model, card)
 

@@ -50,12 +50,13 @@ def train_expert(config: Stage1Expert) -> None:
     run = Run(config.output, config)  # what is refused before leaves no folder behind
     cache = build_cache(manifest, manifest.of(*config.splits), config.preprocessing, config.cache)
     views = ViewDataset(cache, make_view(config), config.optimisation.seed)
-    fit(fabric, make_objective(config, model, views, teacher), views, config.optimisation, run)
     card = Card(kind="expert", name=config.level, variant=variant, image_size=model.image_size,
                 preprocessing=config.preprocessing, base=reference_to(config.base), parents=teacher_reference(config),
                 training={"script": "stage1_expert", "level": config.level, "supervision": config.supervision,
                           "steps": config.optimisation.steps, "batch_size": config.optimisation.batch_size,
                           "slices": len(views)})
+    card.check()  # before days of training
+    fit(fabric, make_objective(config, model, views, teacher), views, config.optimisation, run)
     if fabric.is_global_zero:
         save_expert(config.output / "expert.safetensors", model, config.level, card)
 

@@ -35,11 +35,12 @@ def train_teacher(config: Stage1Teacher) -> None:
     run = Run(config.output, config)  # what is refused before leaves no folder behind
     cache = build_cache(manifest, manifest.of(*config.splits), config.preprocessing, config.cache)
     views = ViewDataset(cache, make_view(config, teacher), config.optimisation.seed)
-    fit(fabric, make_objective(config, teacher, fabric), views, config.optimisation, run)
     card = Card(kind="teacher", name=config.teacher, variant=None, image_size=size, preprocessing=config.preprocessing,
                 parents=(reference_to(config.weights),) if Path(config.weights).is_file() else (),
                 training={"script": "stage1_teacher", "weights": config.weights, "steps": config.optimisation.steps,
                           "batch_size": config.optimisation.batch_size, "slices": len(views)})
+    card.check()  # before days of training
+    fit(fabric, make_objective(config, teacher, fabric), views, config.optimisation, run)
     if fabric.is_global_zero:
         save_teacher(config.output / "teacher.safetensors", teacher, card)
 

@@ -52,11 +52,12 @@ def finetune(config: Stage2) -> None:
     chosen = choose_listed(train.cases, train.listed, config.fraction, config.few_shot_seed)
     slices = SliceDataset(train, chosen, config.optimisation.seed, config.augment, model.variant.depth)
     objective, samples = make_task(config, model, slices, weights_of_classes(config, manifest.labels))
+    card = make_card(config, model, manifest, len(chosen))
+    card.check()  # before days of training
     fit(fabric, objective, samples, config.optimisation, run,
         dice_validation(model, manifest, config.preprocessing, config.cache, config.optimisation, model.variant.depth))
     if fabric.is_global_zero:
-        save_model(config.output / "model.safetensors", model, make_card(config, model, manifest, len(chosen)),
-                   config.base)
+        save_model(config.output / "model.safetensors", model, card, config.base)
 
 
 def make_task(config: Stage2, model: SegmentationModel, slices: SliceDataset,

@@ -77,8 +77,10 @@ def read_slice_list(path: Path) -> dict[str, tuple[int, ...]]:
                                 "case0005_slice067.")
     slices: dict[str, set[int]] = defaultdict(set)
     with path.open("rb") as file:
-        lines = file.read(LIST_BYTES).decode("utf-8-sig", errors="backslashreplace").split()
-    for line in lines:
+        content = file.read(LIST_BYTES + 1)
+    if len(content) > LIST_BYTES:
+        raise ValueError(f"'{path}' is longer than {LIST_BYTES} bytes; give a list with a name per line.")
+    for line in content.decode("utf-8-sig", errors="backslashreplace").split():
         match = re.fullmatch(r"(.+)_slice([0-9]{1,6})(\.np[yz])?", line)
         if not match:
             raise ValueError(f"'{path}' has the line {line!r:.80} but a name per line is read, as case0005_slice067; "

@@ -14,6 +14,7 @@ import numpy as np
 from SAMoraLib.labels import LabelSet, get_label_set
 from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.system.files import file_sha256, write_json
+from SAMoraLib.system.streams import shortened
 from SAMoraLib.system.untrusted_json import read_json
 from Training.data.typed import fields, list_of, table_of, typed
 
@@ -106,7 +107,7 @@ class Manifest:
 
 def _check_split(split: str) -> None:
     if split not in SPLITS:
-        raise ValueError(f"Unknown split '{split}'; choose from {', '.join(SPLITS)}.")
+        raise ValueError(f"Unknown split '{shortened(split)}'; choose from {', '.join(SPLITS)}.")
 
 
 def _check_cases(cases: tuple[Case, ...]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
@@ -29,7 +32,15 @@ def do_all(work: Callable[[Job], object], jobs: Sequence[Job], workers: int, tit
 
 
 def _leave_signals_to_the_first() -> None:
+    threading.Thread(target=_end_with_the_first, daemon=True).start()
     for name in WAITED_OUT:
         if hasattr(signal, name):  # Windows has no SIGHUP
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end_with_the_first() -> None:
+    """Also where that one is killed, and can end nobody."""
+    if (first := multiprocessing.parent_process()) is not None:
+        first.join()
+        os._exit(1)

@@ -42,7 +42,9 @@ def _listed(path: Path) -> dict[str, str]:
         raise FileNotFoundError(f"There is no '{path}', which lists the cases; give the folder of the unpacked "
                                 f"download with --input.")
     with path.open("rb") as file:
-        content = file.read(LIST_BYTES)
+        content = file.read(LIST_BYTES + 1)
+    if len(content) > LIST_BYTES:
+        raise ValueError(f"'{path}' is longer than {LIST_BYTES} bytes; download it again.")
     split_of: dict[str, str] = {}
     try:
         for row in csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter=";"):

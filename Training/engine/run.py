@@ -6,7 +6,8 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ import yaml
 from SAMoraLib.system.files import atomic_write, unwritten, write_text
 from SAMoraLib.system.folder_lock import FolderLock
 from SAMoraLib.system.streams import one_line
-from SAMoraLib.system.untrusted_json import parse_json
 from SAMoraLib.weights.tensors import read_plain
 from Training.data.typed import typed
 from Training.data.unfinished import naming, sweep
@@ -26,6 +26,7 @@ from Training.settings.untrusted_yaml import parse_yaml, read_yaml
 
 STATE = "state.pt"
 LOG = "log.jsonl"
+WHOLE_LINE = re.compile(r"\{.*\"step\": (\d{1,15})\b.*\}")  # of the log
 CONFIG = "config.yaml"
 
 
@@ -112,7 +113,7 @@ class Run:
         with naming(path), path.open("a+b") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
             cut_short = file.read() not in (b"", b"\n")
-            file.write(("\n" * cut_short + json.dumps(values) + "\n").encode())
+            file.write(("\n" * cut_short + json.dumps(_as_json(values)) + "\n").encode())
 
     def forget_after(self, step: int) -> None:
         """Leave out of the log what was done after the saved state: it is done, and said, again.
@@ -141,10 +142,14 @@ def _read_config(path: Path) -> dict[str, Any] | None:
 
 def _step_of(line: str) -> float:
     """The step that a line of the log speaks of; infinite for one that was cut short."""
-    try:
-        return typed(typed(parse_json(line), dict, "it")["step"], int, "step")
-    except (ValueError, KeyError):
-        return math.inf
+    found = WHOLE_LINE.fullmatch(line)
+    return int(found[1]) if found else math.inf
+
+
+def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON knows no NaN, which a measure of nothing is."""
+    return {name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in values.items()}
 
 
 def _with_defaults(plain: dict[str, Any], config: Any) -> dict[str, Any]:

@@ -46,7 +46,8 @@ def from_command_line(config: type[Config], arguments: Sequence[str] | None = No
     try:
         given = list(_written_out(sys.argv[1:] if arguments is None else arguments, config))
         values = parser.instantiate(parser.parse_args(given)).as_dict()
-        values.pop("config", None)
+        if values.pop("config", None) is not None:  # the parser takes --conf for it, which nobody has read
+            raise ValueError("--config is to be written in full; write --config FILE.")
         _require_finite(values)
         return config(**values)
     except (ValueError, OSError) as error:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from Testing.refusals import refusal
+from Training.data import few_shot
 from Training.data.few_shot import choose_listed, choose_slices, read_slice_list
 
 SYNAPSE = [f"case{case:02d}" for case in range(18) for _ in range(138 if case == 17 else 122)]  # 2,212 slices
@@ -63,6 +64,13 @@ def test_draws_among_listed_slices_alone():
     half = choose_listed(cases, listed, 0.5, 0)
     assert len(half) == 3 and set(half) < set(listed)
     assert choose_listed(cases, range(20), 0.3, 7) == choose_slices(cases, 0.3, 7)
+
+
+def test_a_list_that_is_too_long_is_refused_whole(tmp_path, monkeypatch):
+    (tmp_path / "list.txt").write_text("case0005_slice067\ncase0005_slice068\n", encoding="utf-8")
+    monkeypatch.setattr(few_shot, "LIST_BYTES", 34)
+    with pytest.raises(ValueError, match="longer than 34 bytes"):
+        read_slice_list(tmp_path / "list.txt")
 
 
 def test_reads_the_names_of_a_list(tmp_path):

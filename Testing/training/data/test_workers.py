@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -68,3 +69,30 @@ def test_a_terminals_signal_ends_all_without_a_word_and_nothing_half_done(tmp_pa
     assert said.rstrip().endswith("Stopped; the same command goes on from here.")
     begun = {path.stem for path in (tmp_path / "out").glob("*.begun")}
     assert begun == {path.name for path in (tmp_path / "out").iterdir() if not path.suffix} and len(begun) < 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
+def test_workers_end_with_a_program_that_was_killed(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
+    (tmp_path / "out").mkdir()
+    program = subprocess.Popen([sys.executable, str(tmp_path / "slow.py"), str(tmp_path / "out")], cwd=ROOT,
+                               env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True)
+    while not list((tmp_path / "out").glob("*.begun")) and program.poll() is None:
+        time.sleep(0.05)
+    program.kill()
+    program.wait()
+    for _ in range(600):
+        if not members_of(program.pid):
+            return
+        time.sleep(0.05)
+    os.killpg(program.pid, signal.SIGKILL)
+    pytest.fail("the workers outlived the program")
+
+
+def members_of(session: int) -> list[str]:
+    """The processes of a session that run."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            lines.append(path.read_text().rpartition(")")[2].split())
+    return [line[0] for line in lines if line[3] == str(session) and line[0] != "Z"]

@@ -238,3 +238,13 @@ def test_a_folder_is_one_runs_at_a_time_and_rid_of_dead_ones_files(tmp_path: Pat
     with run.alone():
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_lines_of_a_measure_of_nothing_stay(tmp_path: Path) -> None:
+    run = Run(tmp_path, config())
+    (tmp_path / "log.jsonl").write_text('{"step": 1, "dice": NaN}\n', encoding="utf-8")  # as earlier versions wrote it
+    run.log(step=2, dice=float("nan"))
+    run.log(step=3, dice=0.5)
+    run.forget_after(2)
+    first, second = (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    assert first == '{"step": 1, "dice": NaN}' and json.loads(second) == {"step": 2, "dice": None}

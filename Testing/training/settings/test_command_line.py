@@ -239,3 +239,8 @@ def test_control_c_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         command(train, Recipe, ["--output", "o"])
     assert stop.value.code == 130 and capsys.readouterr().err == "Stopped; the same command goes on from here.\n"
+
+
+def test_a_file_that_is_named_in_short_is_not_left_unread(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "c.yaml").write_text("eggs: 7\n", encoding="utf-8")
+    assert "--config is to be written in full" in refused(["--output=o", f"--conf={tmp_path / 'c.yaml'}"], capsys)
