@@ -74,7 +74,7 @@ class Manifest:
         _check_cases(self.cases)
         _check_label_map(self.label_map, self.labels)
         if self.modality not in Preprocessing.CHOICES["modality"]:
-            raise ValueError(f"Unknown modality '{self.modality}'; "
+            raise ValueError(f"Unknown modality '{shortened(self.modality)}'; "
                              f"choose from {', '.join(Preprocessing.CHOICES['modality'])}.")
 
     def of(self, *splits: str) -> tuple[Case, ...]:

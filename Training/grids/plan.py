@@ -70,7 +70,7 @@ class Grid:
             raise ValueError(f"'{{{name}}}' means two things in the grid; rename one of them.")
         for row in self.rows:
             if row not in self.steps:
-                raise ValueError(f"The row '{row}' is no step; choose from {', '.join(self.steps)}.")
+                raise ValueError(f"The row '{shortened(row)}' is no step; choose from {', '.join(self.steps)}.")
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def from_command_line(config: type[Config], arguments: Sequence[str] | None = No
             raise ValueError("--config is to be written in full; write --config FILE.")
         _require_finite(values)
         return config(**values)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, OverflowError) as error:  # the last of a number of 400 digits
         parser.error(str(error))
 
 
