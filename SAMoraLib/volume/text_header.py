@@ -19,7 +19,7 @@ NRRD, META = (".nrrd", ".nhdr"), (".mha", ".mhd")
 LIST_LINE = re.compile(r"^\s*(data *file *:|ElementDataFile *=)\s*LIST\b", re.IGNORECASE)
 NUMBER = re.compile(r"%(0?)(\d{0,2})(?:\.(\d{1,2}))?[diu]")
 MOST_FILES = 100_000  # of one volume; more is a damaged header
-LONGEST = 1 << 20  # bytes of a header
+LONGEST = 1 << 24  # bytes of a header
 MOST_AXES = 16
 SIZE = re.compile(r"\d{1,12}")
 SHOWN = 40  # letters of a header, in a sentence
@@ -60,7 +60,7 @@ def read_header(path: Path) -> TextHeader:
     """A header, which may be that of no image.
 
     Raises:
-        ValueError: a field stands twice and says two things.
+        ValueError: a field stands twice and says two things, or the header has no end.
     """
     nrrd = path.name.lower().endswith(NRRD)
     fields: dict[str, str] = {}
@@ -137,11 +137,18 @@ def voxel_files(path: Path) -> list[Path]:
 
 
 def _raw_lines(path: Path) -> Iterator[bytes]:
-    """Lines as far as a header may reach; what follows them in the file is not read."""
+    """Lines as far as a header may reach; who finds its end asks for none behind it.
+
+    Raises:
+        ValueError: there are more.
+    """
     left = LONGEST
     with path.open("rb") as file:
-        while left > 0 and (line := file.readline(left)):
+        while line := file.readline(LONGEST):
             left -= len(line)
+            if left < 0:  # what was cut off would be taken for voxels
+                raise ValueError(f"'{path.name}' cannot be read: its header is longer than {LONGEST >> 20} MiB, or it "
+                                 "is no such file; export it again.")
             yield line
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from SAMoraLib.volume import Volume
+from SAMoraLib.volume import Volume, text_header
 from SAMoraLib.volume.io import read_volume
 from SAMoraLib.volume.text_header import millimetres, read_fields, voxel_files
 from Testing.refusals import refusal
@@ -170,3 +170,19 @@ def test_voxels_after_a_header_are_not_read(tmp_path: Path) -> None:
     path = nrrd(tmp_path / "a.nrrd")
     path.write_bytes(path.read_bytes() + b"\ndata file: other.raw\n")
     assert voxel_files(path) == [] and read_fields(path)["sizes"] == "5 4 3"
+
+
+@pytest.mark.parametrize("make", [nrrd, meta])
+def test_a_header_that_has_no_end_is_not_taken_for_voxels(tmp_path: Path, make, monkeypatch: pytest.MonkeyPatch
+                                                                  ) -> None:
+    path = make(tmp_path / ("v.nrrd" if make is nrrd else "v.mha"), Comment="x" * 3_000_000)
+    assert np.array_equal(read_volume(path).array, VOXELS)
+    monkeypatch.setattr(text_header, "LONGEST", 1 << 20)
+    assert "its header is longer than 1 MiB" in refusal(lambda: read_volume(path))
+
+
+def test_a_header_of_its_own_may_end_with_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.nhdr"
+    path.write_text("NRRD0004\nsizes: 5 4 3\ndata file: a.raw", encoding="utf-8")
+    monkeypatch.setattr(text_header, "LONGEST", path.stat().st_size)
+    assert voxel_files(path) == [tmp_path / "a.raw"]
