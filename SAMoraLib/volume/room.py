@@ -7,13 +7,17 @@ from SAMoraLib.system.memory import available_bytes
 GIB = 1 << 30
 
 
+class NoRoom(ValueError):
+    """Memory does not hold a file, which may be whole."""
+
+
 def require_room(name: str, size: int) -> None:
     """Refuse to read more than what is free.
 
     Raises:
-        ValueError: the system says how much is free, and it is less than ``size`` bytes.
+        NoRoom: the system says how much is free, and it is less than ``size`` bytes.
     """
     free = available_bytes()
     if free is not None and size > free:
-        raise ValueError(f"To read '{name}' takes {size / GIB:.1f} GiB, and {free / GIB:.1f} GiB of memory are free; "
-                         "close other programs, or crop or resample it, or, if it should be smaller, export it again.")
+        raise NoRoom(f"To read '{name}' takes {size / GIB:.1f} GiB, and {free / GIB:.1f} GiB of memory are free; close "
+                     "other programs, or crop or resample it, or, if it should be smaller, export it again.")

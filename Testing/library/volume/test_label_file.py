@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from SAMoraLib.labels import get_label_set
-from SAMoraLib.volume import Volume
+from SAMoraLib.volume import Volume, room
 from SAMoraLib.volume.io import LABEL_FORMATS, write_segmentation, write_volume
 from SAMoraLib.volume.label_file import is_label_volume
 
@@ -35,6 +35,21 @@ def test_layers_of_a_corrected_segmentation_count(tmp_path: Path) -> None:
     layers = sitk.GetImageFromArray(np.ones((3, 4, 5, 2), np.uint8), isVector=True)
     sitk.WriteImage(layers, str(tmp_path / "labels.seg.nrrd"))
     assert is_label_volume(tmp_path / "labels.seg.nrrd")
+
+
+@FORMATS
+def test_want_of_memory_makes_no_result_none(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / f"labels{ending}"
+    write_segmentation(volume(np.uint8), get_label_set("synapse"), path)
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "available_bytes", lambda: 1000)
+        assert is_label_volume(path)
+    monkeypatch.setattr(np, "empty", fail)
+    assert is_label_volume(path)
 
 
 @FORMATS
