@@ -21,14 +21,14 @@ from typing import Any
 
 from SAMoraLib.system.out_of_memory import is_out_of_memory
 from SAMoraLib.system.parent import GRACE_SECONDS, INTERRUPTED
-from SAMoraLib.system.signals import TIDYING_SECONDS
+from SAMoraLib.system.signals import SIGNALS, STOPPED, TIDYING_SECONDS, exit_code, stop_at_signals, stop_by
 from SAMoraLib.system.streams import unfailing_streams
 
 START = "fork" if sys.platform == "linux" else "spawn"  # macOS's own libraries do not work in a copy
-STOPS = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
 RAISED: dict[str, type[Exception]] = {"ValueError": ValueError, "OSError": OSError, "MemoryError": MemoryError}
 FAILED = 1
 ASKED_AGAIN_SECONDS = 2 * TIDYING_SECONDS
+ASKED = 3  # times: what is busy outside of Python hears nothing
 
 Tell = Callable[[Any], None]
 Work = Callable[[Tell], Any]
@@ -55,7 +55,7 @@ def run_in_child(work: Work, hear: Tell, start: str = START) -> Any:
     Raises:
         ChildDied: it ended by a signal, by its own will or by an error that is none of the following.
         ValueError, OSError, ImportError, MemoryError: ``work`` raised it.
-        KeyboardInterrupt: one of both was told to stop, and the child has ended.
+        KeyboardInterrupt: one of both was told to stop, by SIGINT or as ``Stopped`` says, and the child has ended.
     """
     context: Any = multiprocessing.get_context(start)
     reader, writer = context.Pipe(duplex=False)
@@ -95,8 +95,8 @@ def _listen(reader: Connection, hear: Tell) -> Any:
 
 
 def _result(last: Any, code: int) -> Any:
-    if code == INTERRUPTED:
-        raise KeyboardInterrupt
+    if code - STOPPED in SIGNALS:
+        raise stop_by(code - STOPPED)
     if last is None:
         raise ChildDied(code)
     if kind := last.get("raised"):
@@ -105,15 +105,18 @@ def _result(last: Any, code: int) -> Any:
 
 
 def _stop(child: BaseProcess) -> None:
-    """Let the child remove what is half done; a second interruption ends it at once."""
+    """Let the child remove what is half done; a later interruption, or if it does not hear, ends it at once."""
     try:
-        while child.is_alive():
+        for _ in range(ASKED):
             if os.name == "posix":
                 child.terminate()  # elsewhere the console has told it, too, and this would leave it no time
             child.join(ASKED_AGAIN_SECONDS)
+            if not child.is_alive():
+                return
     except KeyboardInterrupt:
-        child.kill()
-        child.join()
+        pass
+    child.kill()
+    child.join()
 
 
 def _run(work: Work, writer: Connection) -> None:
@@ -123,12 +126,12 @@ def _run(work: Work, writer: Connection) -> None:
         writer.send_bytes(json.dumps(message).encode())
 
     try:
-        _stop_once()
+        _hear_parent()
         threading.Thread(target=_end_with_parent, daemon=True).start()
         with unfailing_streams():
             send(returned=work(lambda told: send(told=told)))
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        sys.exit(exit_code(stop))
     except (ValueError, OSError, ImportError, RuntimeError, MemoryError, SystemError) as error:
         if (kind := _kind(error)) is None:
             raise
@@ -142,22 +145,11 @@ def _kind(error: Exception) -> str | None:
     return next((kind.__name__ for kind in (ImportError, ValueError, OSError) if isinstance(error, kind)), None)
 
 
-def _stop_once() -> None:
-    """Of several signals to stop, as a terminal, a parent and a cluster send them at the same time, the first counts:
-    the others would break off what it makes this process remove. A later one counts again, for an interruption can be
-    lost where Python cannot raise it.
-    """
-    last = float("-inf")
-
-    def stop(*_: Any) -> None:
-        nonlocal last
-        if time.monotonic() - last >= TIDYING_SECONDS:
-            last = time.monotonic()
-            raise KeyboardInterrupt
-
-    for number in STOPS:
-        if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN:  # as nohup has them
-            signal.signal(number, stop)
+def _hear_parent() -> None:
+    """Stop at signals until the process has ended, and at the parent's also where whoever started that ignores it."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    stop_at_signals()
 
 
 def _end_with_parent() -> None:

@@ -33,8 +33,9 @@ def run_as_child(program: Callable[[], int]) -> int:
 def end_with_parent() -> None:
     """Watch standard input, where the parent asked for it: its end is the parent's."""
     if os.environ.pop(VARIABLE, ""):
-        # A job in a shell's background ignores interruptions, and its children inherit that: they could not clean up.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            # A job in a shell's background ignores interruptions, and its children inherit it: none could clean up.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         threading.Thread(target=_watch, daemon=True).start()
 
 

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# Control C is Python's own already; Windows has no SIGHUP.
-SIGNALS = [getattr(signal, name) for name in ("SIGHUP", "SIGTERM") if hasattr(signal, name)]
+SIGNALS = [getattr(signal, name) for name in ("SIGHUP", "SIGINT", "SIGTERM") if hasattr(signal, name)]  # Windows: two
 STOPPED = 128  # and the signal's number: the exit code, as a shell says it
 TIDYING_SECONDS = 5.0  # in which further signals are taken for echoes of the first
 
@@ -23,6 +22,11 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
+def stop_by(number: int) -> KeyboardInterrupt:
+    """What a signal that asks for the end raises."""
+    return KeyboardInterrupt() if number == signal.SIGINT else Stopped(number)
+
+
 def exit_code(stop: KeyboardInterrupt) -> int:
     """129, 130 or 143 by SIGHUP, SIGINT or SIGTERM."""
     return STOPPED + int(getattr(stop, "number", signal.SIGINT))
@@ -30,28 +34,34 @@ def exit_code(stop: KeyboardInterrupt) -> int:
 
 @contextmanager
 def stopping_at_signals() -> Iterator[None]:
-    """Inside, SIGTERM and SIGHUP raise ``Stopped`` in the main thread, as SIGINT raises KeyboardInterrupt.
-
-    A signal that whoever started the program had it ignore, as ``nohup`` does, stays ignored. A closing terminal and a
-    cluster send several, which must not interrupt the tidying up.
-    """
+    """Inside, ``stop_at_signals`` holds, in the main thread."""
     if threading.current_thread() is not threading.main_thread():  # which alone is told of signals
         yield
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    listening = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    try:
+        stop_at_signals()
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)  # None: a handler that Python does not know
+
+
+def stop_at_signals() -> None:
+    """From now on SIGTERM and SIGHUP raise ``Stopped`` in the main thread, and SIGINT KeyboardInterrupt.
+
+    A signal that whoever started the program had it ignore, as ``nohup`` does, stays ignored. A terminal, a parent and
+    a cluster send several at the same time, which must not interrupt the tidying up: the first counts. A later one
+    counts again, for an interruption can be lost where Python cannot raise it.
+    """
     last = float("-inf")
 
     def stop(number: int, frame: FrameType | None) -> None:
         nonlocal last
         if time.monotonic() - last >= TIDYING_SECONDS:  # else it is busy with ending
             last = time.monotonic()
-            raise Stopped(number)
+            raise stop_by(number)
 
-    try:
-        for number in listening:
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, stop)
-        yield
-    finally:
-        for number in listening:
-            signal.signal(number, before[number] or signal.SIG_DFL)  # None: a handler that Python does not know

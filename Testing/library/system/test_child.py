@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,11 @@ def test_how_a_process_ended_is_said_in_words() -> None:
 
 PROGRAM = """
 import os, sys, time
+from contextlib import nullcontext
 from pathlib import Path
+from SAMoraLib.system import child
 from SAMoraLib.system.child import run_in_child
+from SAMoraLib.system.signals import exit_code, stopping_at_signals
 
 folder = Path(sys.argv[1])
 
@@ -91,16 +95,17 @@ def work(tell):
         time.sleep(0.3)  # for a second signal to come within the cleaning
         (folder / "half").unlink()
 
-try:
-    run_in_child(work, lambda told: print(told, flush=True))
-except KeyboardInterrupt:
-    sys.exit(130)
+with stopping_at_signals() if sys.argv[2:] else nullcontext():
+    try:
+        run_in_child(work, lambda told: print(told, flush=True))
+    except KeyboardInterrupt as stop:
+        sys.exit(exit_code(stop))
 """
 
 
-def ended_by(folder: Path, *ends: Any) -> int | None:
+def ended_by(folder: Path, *ends: Any, program: str = PROGRAM, options: Sequence[str] = ()) -> int | None:
     """The exit code of a program that is at work in a child when ``ends`` are done to it."""
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(folder)], stdout=subprocess.PIPE,
+    process = subprocess.Popen([sys.executable, "-c", program, str(folder), *options], stdout=subprocess.PIPE,
                                env=os.environ | {"PYTHONPATH": str(ROOT)}, start_new_session=True)
     assert process.stdout is not None and process.stdout.readline() == b"begun\n"
     child = int((folder / "pid").read_text())
@@ -128,11 +133,36 @@ def is_running(pid: int) -> bool:
 @pytest.mark.parametrize(("ends", "code"), [
     ([lambda parent, child: os.kill(parent, signal.SIGINT)], 130),
     ([lambda parent, child: os.killpg(parent, signal.SIGINT)], 130),  # as a terminal does
-    ([lambda parent, child: os.kill(child, signal.SIGTERM)], 130),
-    ([lambda parent, child: os.kill(child, signal.SIGHUP)], 130),
+    ([lambda parent, child: os.kill(child, signal.SIGTERM)], 143),
+    ([lambda parent, child: os.kill(child, signal.SIGHUP)], 129),
     ([lambda parent, child: os.kill(parent, signal.SIGTERM)], -signal.SIGTERM),
     ([lambda parent, child: os.killpg(parent, signal.SIGTERM)], -signal.SIGTERM),
     ([lambda parent, child: os.kill(parent, signal.SIGKILL)], -signal.SIGKILL)])
 def test_whoever_is_told_to_stop_both_end_and_nothing_is_left(tmp_path: Path, ends: list[Any], code: int) -> None:
     assert ended_by(tmp_path, *ends) == code
     assert not (tmp_path / "half").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("whole", [os.kill, os.killpg])
+@pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGTERM), (signal.SIGINT, signal.SIGHUP),
+                                     (signal.SIGTERM, signal.SIGINT), (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)])
+def test_several_signals_leave_time_to_tidy_up(tmp_path: Path, whole: Any, numbers: Sequence[int]) -> None:
+    def send(number: int, parent: int, _: int) -> None:
+        whole(parent, number)
+        time.sleep(0.1)
+
+    ends = [partial(send, number) for number in numbers]
+    assert ended_by(tmp_path, *ends, options=["listening"]) == 128 + numbers[0]
+    assert not (tmp_path / "half").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
+@pytest.mark.timeout(60)
+def test_a_child_that_does_not_hear_is_ended(tmp_path: Path) -> None:
+    deaf = PROGRAM.replace("time.sleep(60)", "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
+                           "        time.sleep(60)").replace("import os,", "import signal, os,")
+    deaf = deaf.replace("folder =", "child.ASKED_AGAIN_SECONDS = 0.1\nfolder =")
+    ends = [lambda parent, child: (time.sleep(0.5), os.kill(parent, signal.SIGINT))]
+    assert ended_by(tmp_path, *ends, program=deaf) == 130
