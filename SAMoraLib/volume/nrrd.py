@@ -92,10 +92,17 @@ def grid(name: str, stored: Stored, header: TextHeader) -> tuple[np.ndarray, np.
     if "spaceorigin" in fields:
         origin = _vector(name, fields["spaceorigin"])
     elif len(mins := numbers(fields.get("axismins", ""))) == len(stored.sizes):
-        ends = fields.get("centers", "").lower().split() or ["cell"] * len(mins)
-        halves = [0 if axis < len(ends) and ends[axis] == "node" else 0.5 for axis in axes[:3]]
-        origin = np.nan_to_num([mins[axis] for axis in axes[:3]]) + np.diag(steps) * halves
+        origin = _from_mins(fields, np.array([mins[axis] for axis in axes[:3]]), np.diag(steps), axes)
     return to_lps @ steps, to_lps @ origin, sizes
+
+
+def _from_mins(fields: Mapping[str, str], mins: np.ndarray, steps: np.ndarray, axes: Sequence[int]) -> np.ndarray:
+    """Where the first voxel lies on axes that are said to begin at ``mins``; 0 where none of them says it."""
+    if np.isnan(mins).all():
+        return np.zeros(3)
+    ends = fields.get("centerings", fields.get("centers", "")).lower().split()
+    halves = [0 if ends[axis:axis + 1] == ["node"] else 0.5 for axis in axes[:3]]
+    return mins + steps * halves
 
 
 def _signs(name: str, space: str) -> list[float]:

@@ -25,7 +25,7 @@ SIZE = re.compile(r"\d{1,12}")
 SHOWN = 40  # letters of a header, in a sentence
 ONCE = frozenset((  # what a header may not say twice, or one says what another denies
     "dimension", "sizes", "type", "encoding", "endian", "datafile", "byteskip", "lineskip", "space", "spacedirections",
-    "spaceorigin", "spacings", "kinds", "units", "spaceunits", "axismins", "centers",
+    "spaceorigin", "spacings", "kinds", "units", "spaceunits", "axismins", "centers", "centerings",
     "objecttype", "ndims", "dimsize", "elementtype", "elementnumberofchannels", "binarydata", "compresseddata",
     "headersize", "offset", "position", "origin", "transformmatrix", "rotation", "orientation", "elementspacing",
     "elementsize", "distanceunits", "binarydatabyteordermsb", "elementbyteordermsb"))

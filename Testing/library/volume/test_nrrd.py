@@ -46,6 +46,9 @@ def test_a_grid_lies_where_itk_puts_it(tmp_path: Path, space: str) -> None:
 
 @pytest.mark.parametrize("fields", [
     PLAIN, PLAIN | {"axis mins": "1 2 3"}, PLAIN | {"axis mins": "1 2 3", "centers": "node node node"},
+    PLAIN | {"axis mins": "1 2 3", "centerings": "node node node"},
+    PLAIN | {"axis mins": "1 2 3", "centerings": "node cell ???"}, PLAIN | {"axis mins": "nan nan nan"},
+    PLAIN | {"axis mins": "nan nan nan", "centerings": "node node node"},
     {"space origin": None}, {"kinds": None}, {"kinds": "space space space"},
     {"dimension": "4", "sizes": "5 4 3 1", "kinds": "domain domain domain list",
      "space directions": "(2,0,0) (0,3,0) (0,0,5) none"},
@@ -54,6 +57,11 @@ def test_a_grid_lies_where_itk_puts_it(tmp_path: Path, space: str) -> None:
     PLAIN | {"dimension": "4", "sizes": "5 4 3 1", "kinds": "space space space time", "spacings": "2 3 5 nan"}])
 def test_every_way_to_say_a_grid_is_itks(tmp_path: Path, fields: dict[str, str | None]) -> None:
     same_as_itk(nrrd(tmp_path / "v.nrrd", **fields))
+
+
+def test_an_origin_that_is_half_said_is_not_guessed(tmp_path: Path) -> None:
+    path = nrrd(tmp_path / "v.nrrd", **PLAIN | {"axis mins": "1 nan 3"})
+    assert "does not say where it lies" in refusal(lambda: read_volume(path, lambda _: None))
 
 
 @pytest.mark.parametrize("name", [name for names in TYPES.values() for name in names])
