@@ -1,4 +1,4 @@
-"""Reading the voxels that a text header announces: no more than it says, and from nowhere but its own folder."""
+"""Reading the voxels that a text header announces: no more than it says, and from its own folder alone, or below it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def require_beside(path: Path) -> list[Path]:
     beside what it leads to.
 
     Raises:
-        ValueError: one is no plain file in the header's own folder, or is a link that leads out of it.
+        ValueError: one is no plain file in the header's own folder or below, or is a link that leads out of it.
     """
     files = voxel_files(path)
     if files and path.is_symlink() and not os.path.lexists(files[0]):
@@ -73,11 +73,16 @@ def require_beside(path: Path) -> list[Path]:
         files = voxel_files(path)
     homes = {path.parent.resolve(), path.resolve().parent}
     for file in files:
-        if file.parent != path.parent or not _is_file(file) or file.resolve().parent not in homes:
+        if not (_is_below(file, path.parent) and _is_file(file) and homes & {*file.resolve().parents}):
             name = one_line(file.name[:LONGEST_NAME])
-            raise ValueError(f"The voxels of '{path.name}' lie in '{name}', which is no file beside it; put both into "
-                             "one folder again.")
+            raise ValueError(f"The voxels of '{path.name}' lie in '{name}', which is no file beside it or in a folder "
+                             "below; put both into one folder again.")
     return files
+
+
+def _is_below(file: Path, folder: Path) -> bool:
+    """By its name: no way up, also none that comes down again, and none from the root."""
+    return file.is_relative_to(folder) and ".." not in file.relative_to(folder).parts
 
 
 def _is_file(path: Path) -> bool:

@@ -41,12 +41,25 @@ def outside(folder: Path) -> tuple[Path, Path]:
 
 
 @HEADERS
-@pytest.mark.parametrize("where", ["../secret.raw", "{}", "below/secret.raw", "./../secret.raw", "LIST\n../secret.raw",
-                                   "LIST\n{}", "../secret%.0d.raw 0 0 1", "below/../../secret.raw", "a" * 5000])
+@pytest.mark.parametrize("where", ["../secret.raw", "{}", "below/../../secret.raw", "./../secret.raw",
+                                   "LIST\n../secret.raw", "LIST\n{}", "../secret%.0d.raw 0 0 1", "out/secret.raw",
+                                   "below/out.raw", "below/../below/secret.raw", "below", "a" * 5000])
 def test_voxels_lie_in_the_headers_own_folder(tmp_path: Path, ending: str, where: str) -> None:
     inside, secret = outside(tmp_path)
+    (inside / "out").symlink_to(tmp_path)
+    (inside / "below/out.raw").symlink_to(secret)
     path = detached(inside / f"v.{ending}", where.format(secret))
     assert "which is no file beside it" in refusal(lambda: read_volume(path))
+
+
+@HEADERS
+@pytest.mark.parametrize("where", ["below/secret.raw", "./below/secret.raw", "LIST\nbelow/secret.raw",
+                                   "below/secret%.0d.raw 0 0 1", "link/secret.raw"])
+def test_voxels_may_lie_in_a_folder_below(tmp_path: Path, ending: str, where: str) -> None:
+    inside, _ = outside(tmp_path)
+    (inside / "link").symlink_to("below")
+    (inside / "below/secret0.raw").write_bytes(VOXELS.tobytes())
+    assert np.array_equal(read_volume(detached(inside / f"v.{ending}", where)).array, VOXELS)
 
 
 @HEADERS
