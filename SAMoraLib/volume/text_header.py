@@ -30,9 +30,10 @@ ONCE = frozenset((  # what a header may not say twice, or one says what another 
     "headersize", "offset", "position", "origin", "transformmatrix", "rotation", "orientation", "elementspacing",
     "elementsize", "distanceunits", "binarydatabyteordermsb", "elementbyteordermsb"))
 WHOLE = re.compile(r"-?\d{1,9}")
-MICROMETRE = ("um", "micron", "micrometer", "μm", "µm", "\udcb5m")  # the last is Latin-1's
-UNITS = {"m": 1000.0, "meter": 1000.0, "metre": 1000.0, "cm": 10.0, "mm": 1.0, "millimeter": 1.0, "millimetre": 1.0,
-         "nm": 1e-6, "": 1.0, "?": 1.0, "???": 1.0} | dict.fromkeys(MICROMETRE, 1e-3)
+MICROMETRE = ("um", "micron", "micrometer", "micrometre", "μm", "µm", "\udcb5m")  # the last is Latin-1's
+UNITS = {"m": 1000.0, "meter": 1000.0, "metre": 1000.0, "cm": 10.0, "centimeter": 10.0, "centimetre": 10.0, "mm": 1.0,
+         "millimeter": 1.0, "millimetre": 1.0, "nm": 1e-6, "nanometer": 1e-6, "nanometre": 1e-6, "": 1.0,
+         "?": 1.0, "???": 1.0} | dict.fromkeys(MICROMETRE, 1e-3)
 PATIENT = re.compile(r"^(([rl]|left|right)-?([ap]|anterior|posterior)-?([si]|superior|inferior)(-time|t)?)$")
 
 
@@ -198,13 +199,17 @@ def millimetres(path: Path, tell: Callable[[str], None]) -> float:
 
 def _factor(name: str, stated: list[str]) -> float:
     units = {unit.strip().lower() for unit in stated} or {""}
-    if unknown := sorted(units - set(UNITS)):
+    if unknown := sorted(unit for unit in units if _singular(unit) not in UNITS):
         unit = one_line(unknown[0][:SHOWN])
         raise ValueError(f"'{name}' gives lengths in '{unit}', which is not known; export it in mm.")
-    factors = {UNITS[unit] for unit in units}
+    factors = {UNITS[_singular(unit)] for unit in units}
     if len(factors) > 1:
         raise ValueError(f"'{name}' gives lengths in several units ({', '.join(sorted(units))}); export it in mm.")
     return factors.pop()
+
+
+def _singular(unit: str) -> str:
+    return unit.removesuffix("s") if len(unit) > 2 else unit
 
 
 def _quoted(text: str) -> list[str]:

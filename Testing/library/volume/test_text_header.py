@@ -49,7 +49,8 @@ def test_a_plain_file_is_read_without_a_word(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("mm", 1), ("um", 0.001), ("cm", 10), ("m", 1000), ("micron", 0.001),
-                                              ("µm", 0.001), ("", 1), ("???", 1)])
+                                              ("µm", 0.001), ("Microns", 0.001), ("micrometres", 0.001),
+                                              ("millimeters", 1), ("", 1), ("???", 1)])
 def test_lengths_have_a_unit(tmp_path: Path, unit: str, factor: float) -> None:
     directions = " ".join(f"({','.join(map(repr, row))})" for row in (np.diag([2.0, 3, 5]) / factor).tolist())
     origin = f"({10 / factor!r},{20 / factor!r},{30 / factor!r})"
@@ -69,6 +70,7 @@ def test_a_unit_by_axis_counts_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("units", "message"), [('"furlong" "furlong" "furlong"', "'furlong', which is not known"),
+                                                ('"ms" "ms" "ms"', "'ms', which is not known"),
                                                 ('"mm" "mm" "um"', "several units (mm, um)")])
 def test_other_units_are_refused(tmp_path: Path, units: str, message: str) -> None:
     path = nrrd(tmp_path / "v.nrrd", space_units=units)
