@@ -67,7 +67,8 @@ def format_table(rows: Sequence[OrganRow]) -> str:
     """Organ, volume, mean intensity and confidence in columns."""
     lines = [f"  {'organ':16}{'volume (ml)':>12}{'mean':>10}{'confidence':>12}"]
     for row in rows:
-        found = f"{row.volume_ml:12.1f}{row.mean_intensity:10.1f}" if row.found else f"{'not found':>12}"
+        mean = f"{row.mean_intensity:10.1f}" if row.mean_intensity is not None else f"{'':10}"
+        found = f"{row.volume_ml:12.1f}{mean}" if row.found else f"{'not found':>12}"
         sure = f"{row.confidence:12.2f}" if row.confidence is not None else ""
         lines.append(f"  {one_line(row.title):16}{found}{sure}")
     return "\n".join(lines)

@@ -102,6 +102,11 @@ def test_the_bar_goes_with_the_fraction_and_ends_with_what_is_said(monkeypatch: 
     assert reporter.bar is None
 
 
+def test_a_mean_that_is_no_number_is_left_empty() -> None:
+    table = format_table([OrganRow("liver", "Liver", 1, 2.0, None, 0.5)]).splitlines()
+    assert table[1].split() == ["Liver", "2.0", "0.50"] and len(table[0]) == len(table[1])
+
+
 def test_a_table_has_a_line_per_organ_and_leaves_unknown_confidence_empty() -> None:
     table = format_table([OrganRow("liver", "Liver", 1, 2.0, -3.0), SPLEEN]).splitlines()
     assert [len(line) for line in table] == [52, 40, 30]
