@@ -29,6 +29,8 @@ def stated_shape(file: BinaryIO) -> tuple[int, int, int] | None:
         length = struct.unpack(">H", head[2:])[0]
         if head[1] in FRAMES:
             frame = file.read(6)
-            return (*struct.unpack(">HH", frame[1:5]), frame[5]) if len(frame) == 6 else None
+            if len(frame) < 6 or frame[1:3] == b"\0\0":  # the rows are counted behind the scan
+                return None
+            return (*struct.unpack(">HH", frame[1:5]), frame[5])
         file.seek(max(0, length - 2), 1)
     return None

@@ -25,8 +25,8 @@ from SAMoraLib.volume.dicom_nesting import require_shallow
 PIXELS = (0x7FE00010, 0x7FE00008, 0x7FE00009)  # integers, float, double
 ITEM, DELIMITER = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 UNDEFINED_LENGTH = 0xFFFFFFFF
-MOST_ELEMENTS, MOST_FRAMES = 10_000, 65_536  # of a file; more is damage, or meant to take for ever
-MOST_BESIDE = 1 << 26  # bytes of a file that are no pixels
+MOST_ELEMENTS, MOST_FRAMES = 100_000, 65_536  # of a file; more is damage, or meant to take for ever
+MOST_BESIDE = 1 << 28  # bytes of a file that are no pixels
 DEFLATED = b"1.2.840.10008.1.2.1.99"  # the transfer syntax; it stands before what is deflated
 META = 132  # where the first element stands, whose value is the length of the elements that are not deflated
 LARGE, PACKED = 1 << 24, 10_000  # bytes of a frame from which it cannot be packed smaller than by this

@@ -32,7 +32,7 @@ def test_a_frame_states_its_shape(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xd8", b"\xff\xd8\xff\xda\0\2" + bytes(50), b"\xff\x4f\xff\x51\0",
-                                  bytes(99), jpeg(7, 9)[:-8], b"\xff\xd8" + b"\xff" * 5000,
+                                  bytes(99), jpeg(7, 9)[:-8], jpeg(0, 9), b"\xff\xd8" + b"\xff" * 5000,
                                   b"\xff\xd8\xff\xe0\0\0" * 9])
 def test_where_it_states_none_there_is_none(data: bytes) -> None:
     assert stated_shape(io.BytesIO(data)) is None

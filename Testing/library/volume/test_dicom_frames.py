@@ -153,7 +153,8 @@ def damage(path: Path) -> str:
     return str(error.value)
 
 
-def test_elements_without_end_are_not_waited_for(tmp_path: Path) -> None:
+def test_elements_without_end_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicom_frames, "MOST_ELEMENTS", 10_000)
     tiny = b"".join(struct.pack("<HH", 0x7001, 0x1000 + number) + b"SS\2\0\0\0" for number in range(30_000))
     assert "more than 10000 elements" in damage(with_elements(tmp_path / "a.dcm", tiny))
     assert read_header(with_elements(tmp_path / "b.dcm", tiny[:10 * 3000])) is not None
@@ -177,7 +178,8 @@ def test_frames_without_end_or_pixels_are_damage(tmp_path: Path, name: str, valu
     assert "how many pixels it has" in (message := damage(tmp_path / "a.dcm")) or "are missing" in message
 
 
-def test_what_follows_the_pixels_has_a_limit(tmp_path: Path) -> None:
+def test_what_follows_the_pixels_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicom_frames, "MOST_BESIDE", 1 << 26)
     data = written(tmp_path / "a.dcm") + struct.pack("<HH", 0xFFFC, 0xFFFC) + b"OB\0\0" + struct.pack("<I", 1 << 27)
     with (tmp_path / "a.dcm").open("wb") as file:
         file.write(data)
