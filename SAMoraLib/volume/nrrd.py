@@ -10,7 +10,7 @@ import numpy as np
 
 from SAMoraLib.system.streams import one_line
 from SAMoraLib.volume.text_header import PATIENT, TextHeader, numbers, one_volume, read_header, refuse_value, whole
-from SAMoraLib.volume.voxel_data import AT_THE_END, BZIP2, DEFLATED, RAW, TEXT, Stored
+from SAMoraLib.volume.voxel_data import AT_THE_END, BZIP2, DEFLATED, HEX, RAW, TEXT, Stored
 
 TYPES = {
     "i1": ("signed char", "int8", "int8_t"), "u1": ("uchar", "unsigned char", "uint8", "uint8_t"),
@@ -23,7 +23,7 @@ TYPES = {
 }
 KINDS = {name: kind for kind, names in TYPES.items() for name in names}
 ENCODINGS = {"raw": RAW, "gzip": DEFLATED, "gz": DEFLATED, "bzip2": BZIP2, "bz2": BZIP2, "text": TEXT, "txt": TEXT,
-             "ascii": TEXT}
+             "ascii": TEXT, "hex": HEX}
 ORDERS = {"little": "<", "big": ">"}
 DOMAIN = ("domain", "space", "time", "none", "???", "unknown")  # kinds of axes along which voxels lie
 UNSAID = re.compile(r"^(scanner-xyz|3d-right-handed|3d-left-handed)(-time)?$")  # spaces that are not the patient's
@@ -52,7 +52,7 @@ def read_stored_as(path: Path) -> tuple[Stored, TextHeader]:
     if KINDS[kind][1] != "1" and ENCODINGS[encoding] != TEXT and order not in ORDERS:
         refuse_value(name, "endian", order)
     skip, lines = (_skip(name, fields, field) for field in ("byteskip", "lineskip"))
-    if lines < 0 or skip < AT_THE_END or (skip == AT_THE_END and ENCODINGS[encoding] != RAW):
+    if lines < 0 or skip < AT_THE_END or (skip == AT_THE_END and ENCODINGS[encoding] in (TEXT, HEX)):
         refuse_value(name, "skip", f"{skip} {lines}")
     attached = not fields.get("datafile")
     stored = Stored(sizes, np.dtype(ORDERS.get(order, "=") + KINDS[kind]), ENCODINGS[encoding],

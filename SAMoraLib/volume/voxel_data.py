@@ -21,7 +21,7 @@ from SAMoraLib.volume.text_header import voxel_files
 CHUNK, BLOCK = 1 << 18, 1 << 20  # of a packed file, and of what comes out of it
 GZIP_OR_ZLIB = 47  # for zlib: by its first bytes
 GZIP = b"\x1f\x8b"
-RAW, DEFLATED, BZIP2, TEXT = "raw", "deflated", "bzip2", "text"
+RAW, DEFLATED, BZIP2, TEXT, HEX = "raw", "deflated", "bzip2", "text", "hex"
 AT_THE_END = -1
 LONGEST_NUMBER = 40  # letters, in text
 LISTED = 120  # bytes that a number of a text takes at most, while it is read
@@ -35,9 +35,9 @@ class Stored:
     Attributes:
         sizes: of the axes, the fastest first.
         kind: of a voxel, with its byte order.
-        encoding: RAW, DEFLATED (gzip or zlib), BZIP2 or TEXT.
+        encoding: RAW, DEFLATED (gzip or zlib), BZIP2, TEXT or HEX.
         header_end: bytes that the header takes in its own file, which the voxels follow; None: they lie elsewhere.
-        skip: bytes to leave out before the voxels, unpacked; AT_THE_END: the voxels are the last of a file.
+        skip: bytes to leave out before the voxels, unpacked; AT_THE_END: the voxels are the last, unpacked.
         lines: to leave out before that, of the file as it is.
     """
 
@@ -104,7 +104,7 @@ def read_stored(path: Path, stored: Stored) -> np.ndarray:
         raise ValueError(f"The voxels of '{path.name}' cannot lie in {len(files)} files of one size; export it again.")
     if stored.encoding == RAW:
         _require_length(path.name, files, stored)
-    require_room(path.name, stored.count * LISTED if stored.encoding == TEXT else stored.nbytes)
+    require_room(path.name, _most_bytes(stored))
     array = np.empty(stored.count, stored.kind)
     for file, part in zip(files, array.reshape(len(files), -1), strict=True):
         try:
@@ -116,6 +116,14 @@ def read_stored(path: Path, stored: Stored) -> np.ndarray:
         if filled < part.nbytes:
             raise ValueError(_incomplete(path.name, filled, part.nbytes))
     return array.astype(stored.kind.newbyteorder("="), copy=False).reshape(tuple(stored.sizes)[::-1])
+
+
+def _most_bytes(stored: Stored) -> int:
+    """That are taken while it is read."""
+    if stored.encoding == TEXT:
+        return stored.count * LISTED
+    is_looked_for = stored.skip == AT_THE_END and stored.encoding != RAW
+    return stored.nbytes * (3 if is_looked_for else 1)
 
 
 def _incomplete(name: str, found: int, wanted: int) -> str:
@@ -135,16 +143,41 @@ def _fill(part: np.ndarray, file: BinaryIO, stored: Stored) -> int:
     for _ in range(stored.lines):
         while (line := file.readline(BLOCK)) and not line.endswith(b"\n"):
             pass
+    if stored.encoding in (TEXT, HEX):
+        file.seek(max(0, stored.skip), os.SEEK_CUR)
     if stored.encoding == TEXT:
-        text = file.read(part.size * LONGEST_NUMBER)
-        numbers = np.array(text.split(None, part.size)[:part.size]).astype(part.dtype)
-        part[:len(numbers)] = numbers
-        return numbers.nbytes
+        return _fill_from_text(part, file.read(part.size * LONGEST_NUMBER))
     view = part.view(np.uint8).data
+    if stored.encoding == HEX:
+        return _copy(view, _from_hex(file))
     if stored.encoding == RAW:
         file.seek(-part.nbytes, os.SEEK_END) if stored.skip == AT_THE_END else file.seek(stored.skip, os.SEEK_CUR)
         return file.readinto(view)  # type: ignore[attr-defined]
-    return _copy(view, _ahead(_after(stored.skip, _unpacked(file, stored.encoding))))
+    blocks = _unpacked(file, stored.encoding)
+    return _copy(view, _ahead(_last(len(view), blocks) if stored.skip == AT_THE_END else _after(stored.skip, blocks)))
+
+
+def _fill_from_text(part: np.ndarray, text: bytes) -> int:
+    """Bytes of the numbers between blanks or commas.
+
+    Raises:
+        ValueError: one is no number, or there are more than wanted, so that commas may be those of decimals.
+    """
+    words = text.replace(b",", b" ").split(None, part.size)
+    if b"," in text and len(words) > part.size:
+        raise ValueError("more numbers than voxels")
+    numbers = np.array(words[:part.size]).astype(part.dtype)
+    part[:len(numbers)] = numbers
+    return numbers.nbytes
+
+
+def _from_hex(file: BinaryIO) -> Iterator[bytes]:
+    digits = b""
+    while data := file.read(CHUNK):
+        digits += b"".join(data.split())
+        pairs = len(digits) // 2 * 2
+        yield bytes.fromhex(digits[:pairs].decode("ascii"))
+        digits = digits[pairs:]
 
 
 def _copy(view: memoryview, blocks: Iterator[bytes]) -> int:
@@ -171,6 +204,15 @@ def _after(skip: int, blocks: Iterable[bytes]) -> Iterator[bytes]:
     for block in blocks:
         yield block[skip:]
         skip = max(0, skip - len(block))
+
+
+def _last(count: int, blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The last bytes, of which alone are kept as many while the end is looked for."""
+    kept = bytearray()
+    for block in blocks:
+        kept += block
+        del kept[:-count]
+    yield bytes(kept)
 
 
 def _unpacked(file: BinaryIO, encoding: str) -> Iterator[bytes]:

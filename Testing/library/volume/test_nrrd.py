@@ -78,6 +78,13 @@ packed = partial(gzip.compress, mtime=0)  # tests run in two processes have the 
     (packed(VOXELS.tobytes()[:50]) + packed(VOXELS.tobytes()[50:]), {"encoding": "gzip"}),
     (packed(b"1234" + VOXELS.tobytes()), {"encoding": "gzip", "byte skip": "4"}),
     (b"12\n34\n" + packed(VOXELS.tobytes()), {"encoding": "gzip", "line skip": "2"}),
+    (packed(b"12345" + VOXELS.tobytes()), {"encoding": "gzip", "byte skip": "-1"}),
+    (packed(bytes(5 << 20) + VOXELS.tobytes()), {"encoding": "gzip", "byte skip": "-1"}),
+    (VOXELS.tobytes().hex().encode(), {"encoding": "hex"}),
+    (VOXELS.astype(">i2").tobytes().hex(" ", 3).upper().encode() + b"\n", {"encoding": "hex", "endian": "big"}),
+    (b"1234\n" + VOXELS.tobytes().hex("\n", 20).encode(), {"encoding": "hex", "line skip": "1"}),
+    (b"1234" + VOXELS.tobytes().hex().encode(), {"encoding": "hex", "byte skip": "4"}),
+    (TEXT.replace(b" ", b", "), {"encoding": "ascii"}), (b"123 " + TEXT, {"encoding": "ascii", "byte skip": "4"}),
     (TEXT, {"encoding": "ascii"}), (TEXT, {"encoding": "text", "type": "float"}),
     (VOXELS.astype(">i2").tobytes(), {"endian": "big"}), (b"1234" + VOXELS.tobytes(), {"byte skip": "4"}),
     (b"12345" + VOXELS.tobytes(), {"byte skip": "-1"}), (b"1\n2\n" + VOXELS.tobytes(), {"line skip": "2"}),
@@ -97,15 +104,25 @@ def test_voxels_beside_the_header_are_found_as_itk_finds_them(tmp_path: Path, wh
     same_as_itk(tmp_path / "v.nhdr")
 
 
-def test_bzip2_is_read(tmp_path: Path) -> None:
-    path = holding(tmp_path / "v.nrrd", bz2.compress(VOXELS.tobytes()), encoding="bzip2")
+def test_commas_alone_separate_and_are_no_decimals(tmp_path: Path) -> None:
+    path = holding(tmp_path / "v.nrrd", TEXT.replace(b" ", b","), encoding="ascii")
     assert np.array_equal(read_volume(path).array, VOXELS)
+    path = holding(tmp_path / "w.nrrd", TEXT.replace(b" ", b",5 "), encoding="ascii", type="float")
+    assert "damaged" in refusal(lambda: read_volume(path))
+
+
+def test_bzip2_is_read(tmp_path: Path) -> None:
+    for skip in "0", "-1":
+        data = bz2.compress(VOXELS.tobytes())
+        path = holding(tmp_path / f"v{skip}.nrrd", data, encoding="bzip2", **{"byte skip": skip})
+        assert np.array_equal(read_volume(path).array, VOXELS)
 
 
 @pytest.mark.parametrize("fields", [
     {"dimension": "-1"}, {"dimension": "17"}, {"dimension": "999999999999"}, {"dimension": "3 3"}, {"sizes": "5 4"},
     {"sizes": "5 4 -3"}, {"sizes": "0 4 3"}, {"sizes": "5 4 3 " * 9}, {"sizes": "nan 4 3"}, {"sizes": None},
-    {"encoding": "hex"}, {"encoding": None}, {"endian": None}, {"endian": "middle"}, {"space": "outer"},
+    {"encoding": "hex"}, {"encoding": "hex", "byte skip": "-1"}, {"encoding": "zrl"}, {"encoding": None},
+    {"endian": None}, {"endian": "middle"}, {"space": "outer"},
     {"kinds": "domain"}, {"space directions": "(2,0,0) (0,3,0)"}, {"space directions": "(2,0,0) (0,3,0) (0,5)"},
     {"space origin": "(1,2)"}, {"byte skip": "-2"}, {"byte skip": "x"}, {"line skip": "-1"},
     {"byte skip": "9" * 40}, {"sizes": "99999999 99999999 99999999"}, {"type": "block"}, {"type": "%s%n"},
