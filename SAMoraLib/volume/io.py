@@ -20,7 +20,7 @@ from SAMoraLib.volume import Volume, dicom, meta_image, nifti, nrrd
 from SAMoraLib.volume.dicom import read_series
 from SAMoraLib.volume.nifti import Tell, read_nifti, read_voxels
 from SAMoraLib.volume.right_angles import require_right_angles
-from SAMoraLib.volume.text_header import NRRD, millimetres
+from SAMoraLib.volume.text_header import NRRD, millimetres, read_header
 from SAMoraLib.volume.voxel_data import read_stored, require_beside
 from SAMoraLib.volume.voxel_size import require_voxel_size
 
@@ -72,7 +72,7 @@ def stored_bytes(path: Path) -> int:
             return dicom.stored_bytes(path)
         if path.name.lower().endswith(NIFTI):
             return nifti.stored_bytes(path)
-        return int(_text_format(path).read_stored_as(path)[0].nbytes)
+        return int(_text_format(path).stored_as(read_header(path)).nbytes)
     except (ValueError, OSError, RuntimeError):
         return 0
 
@@ -92,14 +92,15 @@ def _require_known(path: Path) -> None:
 
 def _read_text_headed(path: Path, tell: Tell) -> Volume:
     """NRRD and MetaImage."""
-    require_beside(path)
-    factor = millimetres(path, tell)
-    stored, header = _text_format(path).read_stored_as(path)
-    steps, origin, sizes = _text_format(path).grid(path.name, stored, header)
+    header = read_header(path)
+    require_beside(header)
+    factor = millimetres(header, tell)
+    stored = _text_format(path).stored_as(header)
+    steps, origin, sizes = _text_format(path).grid(stored, header)
     i, j, k = (np.linalg.norm(steps, axis=0) * factor).tolist()
     require_voxel_size((i, j, k), path.name)
     x, y, z = (origin * factor).tolist()
-    array = read_stored(path, stored).reshape(sizes[::-1])
+    array = read_stored(header, stored).reshape(sizes[::-1])
     return Volume(array, (i, j, k), (x, y, z), tuple((steps * factor / (i, j, k)).ravel().tolist()))
 
 
@@ -117,7 +118,8 @@ def read_stored_voxels(path: Path) -> np.ndarray:
     _require_plain_file(path)
     if path.name.lower().endswith(NIFTI):
         return read_voxels(path)
-    return read_stored(path, _text_format(path).read_stored_as(path)[0])
+    header = read_header(path)
+    return read_stored(header, _text_format(path).stored_as(header))
 
 
 def _check(volume: Volume, path: Path) -> None:

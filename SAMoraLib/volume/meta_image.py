@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from SAMoraLib.system.streams import one_line
-from SAMoraLib.volume.text_header import TextHeader, numbers, one_volume, read_header, refuse_value, whole
+from SAMoraLib.volume.text_header import TextHeader, numbers, one_volume, refuse_value, whole
 from SAMoraLib.volume.voxel_data import AT_THE_END, DEFLATED, RAW, TEXT, Stored
 
 KINDS = {"met_char": "i1", "met_uchar": "u1", "met_short": "i2", "met_ushort": "u2", "met_int": "i4", "met_uint": "u4",
@@ -19,14 +18,13 @@ ROTATIONS = ("transformmatrix", "rotation", "orientation")
 UNIT = 1e-2  # how far the length of an axis's direction may be from 1
 
 
-def read_stored_as(path: Path) -> tuple[Stored, TextHeader]:
+def stored_as(header: TextHeader) -> Stored:
     """How the voxels are stored.
 
     Raises:
         ValueError: it is no MetaImage, or the header says what cannot be, or is not read.
     """
-    header = read_header(path)
-    name, fields = path.name, header.fields
+    name, fields = header.path.name, header.fields
     if "ndims" not in fields or "elementdatafile" not in fields or fields.get("objecttype", "Image") != "Image":
         raise ValueError(f"'{name}' cannot be read; it is not a MetaImage file, so save it as one, or give it the "
                          "ending of its format.")
@@ -41,9 +39,8 @@ def read_stored_as(path: Path) -> tuple[Stored, TextHeader]:
     encoding = RAW if _is_true(fields, "binarydata", "True") else TEXT
     encoding = DEFLATED if encoding == RAW and _is_true(fields, "compresseddata") else encoding
     attached = fields["elementdatafile"].upper() == "LOCAL"
-    stored = Stored([*(channels if channels != [1] else []), *sizes], np.dtype(order + KINDS[kind]), encoding,
-                    header.end if attached else None, _skip(name, fields))
-    return stored, header
+    return Stored([*(channels if channels != [1] else []), *sizes], np.dtype(order + KINDS[kind]), encoding,
+                  header.end if attached else None, _skip(name, fields))
 
 
 def _is_true(fields: Mapping[str, str], field: str, default: str = "False") -> bool:
@@ -56,13 +53,13 @@ def _skip(name: str, fields: Mapping[str, str]) -> int:
     return whole(name, fields, "headersize", least=0)[0] if "headersize" in fields else 0
 
 
-def grid(name: str, stored: Stored, header: TextHeader) -> tuple[np.ndarray, np.ndarray, Sequence[int]]:
+def grid(stored: Stored, header: TextHeader) -> tuple[np.ndarray, np.ndarray, Sequence[int]]:
     """Steps of i, j, k as columns (3, 3), the first voxel's place (3,), LPS in the header's unit, and the three sizes.
 
     Raises:
         ValueError: several values a voxel, several time points, or an orientation that is none.
     """
-    fields = header.fields
+    name, fields = header.path.name, header.fields
     count = whole(name, fields, "ndims")[0]
     sizes = one_volume(name, stored.sizes[-count:], int(np.prod(stored.sizes[:-count], dtype=object)))
     spacing = numbers(fields.get("elementspacing") or fields.get("elementsize") or "")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from SAMoraLib.system.streams import one_line
-from SAMoraLib.volume.text_header import PATIENT, TextHeader, numbers, one_volume, read_header, refuse_value, whole
+from SAMoraLib.volume.text_header import PATIENT, TextHeader, numbers, one_volume, refuse_value, whole
 from SAMoraLib.volume.voxel_data import AT_THE_END, BZIP2, DEFLATED, HEX, RAW, TEXT, Stored
 
 TYPES = {
@@ -29,14 +28,13 @@ DOMAIN = ("domain", "space", "time", "none", "???", "unknown")  # kinds of axes 
 UNSAID = re.compile(r"^(scanner-xyz|3d-right-handed|3d-left-handed)(-time)?$")  # spaces that are not the patient's
 
 
-def read_stored_as(path: Path) -> tuple[Stored, TextHeader]:
+def stored_as(header: TextHeader) -> Stored:
     """How the voxels are stored.
 
     Raises:
         ValueError: it is no NRRD, or the header says what cannot be, or is not read.
     """
-    header = read_header(path)
-    name, fields = path.name, header.fields
+    name, fields = header.path.name, header.fields
     if not header.first.startswith("NRRD000"):
         raise ValueError(f"'{name}' cannot be read; it is not a NRRD file, so save it as one, or give it the ending of "
                          "its format.")
@@ -55,9 +53,8 @@ def read_stored_as(path: Path) -> tuple[Stored, TextHeader]:
     if lines < 0 or skip < AT_THE_END or (skip == AT_THE_END and ENCODINGS[encoding] in (TEXT, HEX)):
         refuse_value(name, "skip", f"{skip} {lines}")
     attached = not fields.get("datafile")
-    stored = Stored(sizes, np.dtype(ORDERS.get(order, "=") + KINDS[kind]), ENCODINGS[encoding],
-                    header.end if attached else None, skip, lines)
-    return stored, header
+    return Stored(sizes, np.dtype(ORDERS.get(order, "=") + KINDS[kind]), ENCODINGS[encoding],
+                  header.end if attached else None, skip, lines)
 
 
 def _skip(name: str, fields: Mapping[str, str], field: str) -> int:
@@ -67,13 +64,13 @@ def _skip(name: str, fields: Mapping[str, str], field: str) -> int:
     return int(text)
 
 
-def grid(name: str, stored: Stored, header: TextHeader) -> tuple[np.ndarray, np.ndarray, Sequence[int]]:
+def grid(stored: Stored, header: TextHeader) -> tuple[np.ndarray, np.ndarray, Sequence[int]]:
     """Steps of i, j, k as columns (3, 3), the first voxel's place (3,), LPS in the header's unit, and the three sizes.
 
     Raises:
         ValueError: several values a voxel, several time points, or a space that is not known.
     """
-    fields = header.fields
+    name, fields = header.path.name, header.fields
     kinds = fields.get("kinds", "").lower().split() or ["domain"] * len(stored.sizes)
     if len(kinds) != len(stored.sizes):
         refuse_value(name, "kinds", fields["kinds"])

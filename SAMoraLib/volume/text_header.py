@@ -42,14 +42,20 @@ class TextHeader:
     """What stands before the voxels.
 
     Attributes:
+        path: of its file.
         fields: by name, in lower case and without blanks.
         first: line.
         end: where the voxels begin, if they follow.
     """
 
+    path: Path
     fields: Mapping[str, str]
     first: str
     end: int
+
+    @property
+    def is_nrrd(self) -> bool:
+        return self.path.name.lower().endswith(NRRD)
 
 
 def read_fields(path: Path) -> Mapping[str, str]:
@@ -78,7 +84,7 @@ def read_header(path: Path) -> TextHeader:
                 refuse_value(path.name, name, f"{fields[name][:SHOWN]}' and '{value}")
         if not nrrd and name == "elementdatafile":
             break
-    return TextHeader(fields, first, end)
+    return TextHeader(path, fields, first, end)
 
 
 def refuse_value(name: str, field: str, value: str) -> NoReturn:
@@ -119,10 +125,15 @@ def one_volume(name: str, sizes: Sequence[int], components: int) -> list[int]:
 
 
 def voxel_files(path: Path) -> list[Path]:
+    """As ``named_files``, of the header in a file."""
+    return named_files(read_header(path))
+
+
+def named_files(header: TextHeader) -> list[Path]:
     """The files that hold a header's voxels, whether they are there or not; empty where it holds them itself, or is
     none.
     """
-    fields = read_fields(path)
+    path, fields = header.path, header.fields
     words = (fields.get("datafile") or fields.get("elementdatafile") or "").strip()
     first, *others = words.split() or [""]
     if first.upper() in ("", "LOCAL"):
@@ -131,7 +142,7 @@ def voxel_files(path: Path) -> list[Path]:
         return [path.parent / line.strip() for line in _lines_of_list(path)[:MOST_FILES] if line.strip()]
     if "%" in first and len(others) >= 2 and all(WHOLE.fullmatch(word) for word in others[:3]):
         low, high, step = (*map(int, others[:3]), 1)[:3]
-        down = step < 0 and path.name.lower().endswith(NRRD)
+        down = step < 0 and header.is_nrrd
         found = range(low, high - 1, step) if down else range(low, high + 1, max(1, abs(step)))
         return [path.parent / _numbered(first, number) for number in found[:MOST_FILES]]
     return [path.parent / words]
@@ -174,7 +185,7 @@ def _padded(number: int, zero: str, width: str, digits: str | None) -> str:
     return text.rjust(int(width or 0), "0" if zero and not digits else " ")
 
 
-def millimetres(path: Path, tell: Callable[[str], None]) -> float:
+def millimetres(header: TextHeader, tell: Callable[[str], None]) -> float:
     """What a length in the header of a NRRD or MetaImage file is to be multiplied by to be mm.
 
     Tells where the header does not say how the patient lies.
@@ -182,8 +193,7 @@ def millimetres(path: Path, tell: Callable[[str], None]) -> float:
     Raises:
         ValueError: the header gives no voxel size, or an unknown unit, or the image has no third axis.
     """
-    fields = read_fields(path)
-    nrrd = path.name.lower().endswith(NRRD)
+    path, fields, nrrd = header.path, header.fields, header.is_nrrd
     count = fields.get("dimension" if nrrd else "ndims", "")
     if count.isdigit() and int(count) < 3:
         raise ValueError(f"'{path.name}' is an image of {count} dimensions, and nothing says how thick it is; give a "

@@ -7,7 +7,7 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -16,7 +16,7 @@ import numpy as np
 
 from SAMoraLib.system.streams import one_line
 from SAMoraLib.volume.room import require_room
-from SAMoraLib.volume.text_header import voxel_files
+from SAMoraLib.volume.text_header import TextHeader, named_files
 
 CHUNK, BLOCK = 1 << 18, 1 << 20  # of a packed file, and of what comes out of it
 GZIP_OR_ZLIB = 47  # for zlib: by its first bytes
@@ -60,17 +60,17 @@ class Stored:
         return self.count * self.kind.itemsize
 
 
-def require_beside(path: Path) -> list[Path]:
+def require_beside(header: TextHeader) -> list[Path]:
     """The files that hold a header's voxels, none where it holds them itself; where the header is given by a link, also
     beside what it leads to.
 
     Raises:
         ValueError: one is no plain file in the header's own folder or below, or is a link that leads out of it.
     """
-    files = voxel_files(path)
+    path, files = header.path, named_files(header)
     if files and path.is_symlink() and not os.path.lexists(files[0]):
         path = path.resolve()
-        files = voxel_files(path)
+        files = named_files(replace(header, path=path))
     homes = {path.parent.resolve(), path.resolve().parent}
     for file in files:
         if not (_is_below(file, path.parent) and _is_file(file) and homes & {*file.resolve().parents}):
@@ -92,14 +92,15 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def read_stored(path: Path, stored: Stored) -> np.ndarray:
+def read_stored(header: TextHeader, stored: Stored) -> np.ndarray:
     """(..., k, j, i) in the machine's byte order.
 
     Raises:
         ValueError: the files are fewer or shorter than announced, damaged, or not beside the header; or memory is too
             small for what is announced.
     """
-    files = [path] if stored.header_end is not None else require_beside(path)
+    path = header.path
+    files = [path] if stored.header_end is not None else require_beside(header)
     if not files or stored.count % len(files):
         raise ValueError(f"The voxels of '{path.name}' cannot lie in {len(files)} files of one size; export it again.")
     if stored.encoding == RAW:

@@ -9,7 +9,7 @@ import pytest
 
 from SAMoraLib.volume import Volume, text_header
 from SAMoraLib.volume.io import read_volume
-from SAMoraLib.volume.text_header import millimetres, read_fields, voxel_files
+from SAMoraLib.volume.text_header import millimetres, read_fields, read_header, voxel_files
 from Testing.refusals import refusal
 
 VOXELS = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
@@ -83,7 +83,7 @@ def test_other_units_are_refused(tmp_path: Path, units: str, message: str) -> No
     {"space directions": "(2,0,0) none (0,0,5)"}, {"space directions": "(2,0,0) (0,nan,0) (0,0,5)"}])
 def test_a_nrrd_without_a_voxel_size_is_refused(tmp_path: Path, fields: dict[str, str | None]) -> None:
     path = nrrd(tmp_path / "v.nrrd", **fields)
-    assert "how large its voxels are" in refusal(lambda: millimetres(path, lambda _: None))
+    assert "how large its voxels are" in refusal(lambda: millimetres(read_header(path), lambda _: None))
 
 
 @pytest.mark.parametrize("spacing", [None, "2 3", "2 3 nan", "2 3 0", "a b c"])
@@ -188,3 +188,14 @@ def test_a_header_of_its_own_may_end_with_its_file(tmp_path: Path, monkeypatch: 
     path.write_text("NRRD0004\nsizes: 5 4 3\ndata file: a.raw", encoding="utf-8")
     monkeypatch.setattr(text_header, "LONGEST", path.stat().st_size)
     assert voxel_files(path) == [tmp_path / "a.raw"]
+
+
+def test_a_header_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was looked at is what is used."""
+    paths = nrrd(tmp_path / "v.nrrd"), meta(tmp_path / "v.mha")
+    read = []
+    lines = text_header._raw_lines
+    monkeypatch.setattr(text_header, "_raw_lines", lambda path: read.append(path) or lines(path))
+    for path in paths:
+        read_volume(path)
+    assert read == [*paths]
