@@ -60,6 +60,12 @@ def test_what_itk_misreads_is_read(tmp_path: Path, data: bytes, fields: dict[str
     assert np.array_equal(read_volume(path).array, VOXELS)
 
 
+def test_packed_voxels_may_be_the_last_of_what_is_unpacked(tmp_path: Path) -> None:
+    path = meta(tmp_path / "v.mha", BinaryData="True", CompressedData="True", HeaderSize="-1")
+    path.write_bytes(path.read_bytes()[:-VOXELS.nbytes] + zlib.compress(b"head" + VOXELS.tobytes()))
+    assert np.array_equal(read_volume(path).array, VOXELS)
+
+
 @pytest.mark.parametrize("sign", ["=", ": ", "  =  "])
 def test_every_sign_between_name_and_value_is_itks(tmp_path: Path, sign: str) -> None:
     path = meta(tmp_path / "v.mha")
