@@ -22,7 +22,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -80,21 +81,20 @@ def download(urls: Sequence[str], target: Path, size: int, sha256: str, progress
         OSError: the folder cannot be written to, or the disk is full.
     """
     part = target.with_name(target.name + PART)
+    if not urls:
+        raise ValueError(f"There is no address for '{target.name}'; install the model from a file.")
     _make_room(part, size)
-    problem: Exception | None = None
-    for url in urls:
-        try:
-            _fetch_checked(url, part, size, sha256, progress or (lambda there, total: None))
-            part.replace(target)
-            return target
-        except Unreachable as error:
-            problem = ConnectionError(str(error))
-        except ValueError as error:
-            part.unlink(missing_ok=True)
-            problem = error
-        except OSError as error:
-            raise _not_written(target, error) from error
-    raise problem or ValueError(f"There is no address for '{target.name}'; install the model from a file.")
+    try:
+        with _unfinished(part) as file:
+            problem = _fetch_from_one_of(urls, file, size, sha256, progress or (lambda there, total: None))
+            checked = os.fstat(file.fileno())
+        if problem is None:
+            _put_in_place(part, target, checked)
+    except OSError as error:
+        raise _not_written(target, error) from error
+    if problem is not None:
+        raise problem
+    return target
 
 
 def part_bytes(part: Path) -> int:
@@ -110,6 +110,24 @@ def _is_ours(facts: os.stat_result) -> bool:
     """Whether it is a plain file of this user with one name: what is written to it changes nothing else."""
     user = os.geteuid() if hasattr(os, "geteuid") else facts.st_uid
     return stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1 and facts.st_uid == user
+
+
+@contextmanager
+def _unfinished(part: Path) -> Iterator[BinaryIO]:
+    """The file to fetch into; none is left where nothing came.
+
+    What has come is asked of the open file: some network folders show every file as another user's.
+    """
+    there = 0
+    try:
+        with _open_part(part) as file:
+            try:
+                yield file
+            finally:
+                there = _length(file)
+    finally:
+        if not there:
+            part.unlink(missing_ok=True)
 
 
 def _open_part(part: Path) -> BinaryIO:
@@ -145,18 +163,28 @@ def _not_written(target: Path, error: OSError) -> OSError:
                    "the disk has room and that the folder may be written to, or choose another models folder.")
 
 
-def _fetch_checked(url: str, part: Path, size: int, sha256: str, progress: Progress) -> None:
-    """Bring ``part`` to ``size`` bytes and see that they are the right ones; none is left where none came."""
-    try:
-        with _open_part(part) as file:
-            _fetch(url, file, size, progress)
-            _check(file, size, sha256, url)
-            checked = os.fstat(file.fileno())
-    finally:
-        if not part_bytes(part):
-            part.unlink(missing_ok=True)
+def _put_in_place(part: Path, target: Path, checked: os.stat_result) -> None:
     if not os.path.samestat(part.lstat(), checked):
         raise OSError("another program has exchanged the unfinished file")
+    part.replace(target)
+
+
+def _fetch_from_one_of(urls: Sequence[str], file: BinaryIO, size: int, sha256: str,
+                       progress: Progress) -> Exception | None:
+    """Bring ``file`` to ``size`` bytes, the right ones, which gives None; else what is wrong with the last address."""
+    problem: Exception | None = None
+    for url in urls:
+        try:
+            _fetch(url, file, size, progress)
+            _check(file, size, sha256, url)
+            return None
+        except Unreachable as error:
+            problem = ConnectionError(str(error))
+        except ValueError as error:
+            file.seek(0)
+            file.truncate()
+            problem = error
+    return problem
 
 
 def _fetch(url: str, file: BinaryIO, size: int, progress: Progress) -> None:

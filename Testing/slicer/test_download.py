@@ -349,6 +349,26 @@ def test_a_part_of_another_user_is_not_gone_on_with(server: ModelServer, target:
     assert program.part_bytes(part_of(target)) == 0
 
 
+@pytest.mark.skipif(os.name == "nt", reason="POSIX users")
+def test_a_folder_whose_files_show_another_owner_serves(server: ModelServer, target: Path,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network folder may show every file as another user's, also those just made."""
+    monkeypatch.setattr(os, "geteuid", lambda: Path(__file__).stat().st_uid + 12345)
+    server.cut_after = 400_000
+    with serving(b"\0" * len(CONTENT)) as wrong:
+        assert fetch(server, target, urls=[wrong.url, server.url]).read_bytes() == CONTENT
+    target.unlink()
+    server.cut_after = 0
+    part_of(target).write_bytes(CONTENT[:1000])
+    with pytest.raises(ConnectionError, match="the connection was cut"):
+        fetch(server, target)
+    assert left(target) == [], "nothing came"
+    cut_in_turn(server, 300_000, *[0] * 10)
+    with pytest.raises(ConnectionError, match="the connection was cut"):
+        fetch(server, target)
+    assert part_of(target).stat().st_size == 300_000, "and what has come stays"
+
+
 def test_a_part_that_is_exchanged_while_it_is_checked_is_not_put_in_place(server: ModelServer, target: Path,
                                                                           monkeypatch: pytest.MonkeyPatch) -> None:
     check = program._check
