@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 
 import SAMoraLib
 from SAMoraLib.system.parent import VARIABLE as END_WITH_PARENT
+from SAMoraLib.system.streams import one_line
 from SAMoraSlicer.events import LONGEST_LINE, read_event
 from SAMoraSlicer.report import anonymous
 
@@ -136,13 +137,14 @@ class ChildProcess:
         Args:
             private: paths and names that must not be told, in whichever spelling (``report.anonymous``).
         """
-        private = list(private)
-        command = " ".join(anonymous(word, private) for word in self._command)
         facts = {"SAMora": SAMoraLib.__version__, "Python": platform.python_version(), "system": platform.platform(),
                  **facts}
-        told = anonymous("\n".join(f"{name}: {value}" for name, value in facts.items()), private)
-        return "\n".join([told, f"command: {command}", f"exit code: {self.poll()}", "log:",
-                          anonymous(self.log, private)])
+        words = [one_line(word) for word in self._command]
+        told = "\n".join(f"{name}: {value}" for name, value in facts.items())
+        # In one go, which takes a moment beside thousands of names. A path in a word never ends in the next one.
+        said = "\n".join([*words, told, f"exit code: {self.poll()}", "log:", self.log])
+        masked = anonymous(said, private).split("\n")
+        return "\n".join([f"command: {' '.join(masked[:len(words)])}", *masked[len(words):]])
 
     @property
     def _is_heard(self) -> bool:

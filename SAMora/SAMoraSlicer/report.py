@@ -3,6 +3,7 @@
 What is known to be private (paths, names of nodes) is masked however it is spelt: quoted, escaped, encoded for an
 address, in other capitals. Of every other path nothing stays but its number of parts and its ending, save the programs'
 own files, by which a fault is found. Where it cannot be told where a path ends, the rest of the line goes with it.
+Names of volumes and slices are masked wherever they stand, and what is quoted on one line with a masked folder.
 """
 
 from __future__ import annotations
@@ -26,14 +27,28 @@ from SAMoraLib.volume.io import READABLE
 
 NAME = "<name>"
 PROGRAMS = {"inside": "program", "package": "packages", "source": "path"}
-ENDINGS = (*READABLE, ".seg.nrrd", ".dcm", ".ima", ".dicom", ".json", ".safetensors", ".csv", ".raw", ".txt")
+VOLUMES = (*READABLE, ".seg.nrrd", ".dcm", ".ima", ".dicom")
+ENDINGS = tuple(sorted((*VOLUMES, ".json", ".safetensors", ".csv", ".raw", ".txt"), key=len, reverse=True))
 CODE = r"\.(?:py|pyc|so|pyd|dll|dylib|cxx|cpp|cc|c|cu|hxx|hpp|h)"
 SEPARATOR = r"(?:[\\/]+|%2F|%5C)"
-START = r"(?:/(?=[^\s/])|~[\\/]|[A-Za-z]:[\\/]|\\\\(?=[\w.?])|file:|%2F|[A-Za-z]%3A)"
-ALONE = r"(?<![\w<>/\\%])"  # before a path, and not in the middle of a word, an address or a mask
+START = r"(?:/(?=[^\s/>])|~[\\/]|[A-Za-z]:[\\/]|\\\\(?=[\w.?])|file:|%2F|[A-Za-z]%3A)"
+MASKS = "".join(f"(?<!<{word}>)" for word in ("name", *PROGRAMS.values()))
+# Before a path: not in the middle of a word, an address or a mask, and no closing tag; but behind an option's letter.
+ALONE = rf"(?:(?<![\w/\\%])|(?<=-[A-Za-z])(?<!\w-[A-Za-z])){MASKS}(?!(?<=<)/[\w.:\-]+>)"
 INSIDE = rf"(?:[\\/]+[\w.+\-]+)*{CODE}\b"
 PACKAGES = rf"{START}(?:[^\s'\"<>|]+[\\/])?(?:site|dist)-packages(?P<package>{INSIDE})"
-SOURCE = rf"{START}(?:[\w.+\-]+[\\/]+)*(?P<source>[\w.+\-]+{CODE})\b"
+SOURCE = rf"(?:{START}(?:[\w.+\-]+[\\/]+)*|(?:[\w.+\-]+[\\/]+){{2,}})(?P<source>[\w.+\-]+{CODE})\b"
+ENDING = "|".join(map(re.escape, ENDINGS))
+# As slices are called; an apostrophe in it is between letters.
+FILE = (rf"(?<!\w)(?P<mark>['\"`])(?!{START})(?P<file>(?:(?!(?P=mark))[^\n]|(?<=\w)(?P=mark)(?=\w))+?"
+        rf"(?:{ENDING}|\w\.\d+))(?P=mark)")
+BARE_FILE = rf"(?<![\w<>.^+\-])(?P<bare>\w[\w.^+\-]*(?:{'|'.join(map(re.escape, VOLUMES))}))(?!\.?\w)"
+LETTER = r"[^\s'\"<>|:;,()]"
+PART = r"[^\s'\"<>|:;,()\\/]"
+DEEP = re.compile(rf"(?<!{LETTER}){PART}+(?:[\\/]{PART}+){{2,}}")
+AROUND = re.compile(rf"(?<!{LETTER})(?:{LETTER}|{NAME})*{NAME}(?:{LETTER}|{NAME})*")  # a word with a name in it
+QUOTED = re.compile(r"(?<!\w)'((?:[^'\n]|(?<=\w)'(?=\w))+)'(?!\w)")
+BESIDE = re.compile(r"^[^\n]*'<(?:name|path of )[^\n]*$", re.MULTILINE)  # a line with a masked folder or file
 # Of folders and files everywhere: masked in paths, but no names.
 EVERYWHERE = frozenset({
     "home", "users", "root", "data", "temp", "var", "mnt", "media", "volumes", "private", "documents", "desktop",
@@ -42,12 +57,16 @@ EVERYWHERE = frozenset({
     "models", "python", "library", "slicer", "samora", "torch", "cuda", "memory", "error", "file", "files", "local",
     "appdata", "folders", "default", "scene", "camera", "slice", "view", "node", "region", "request", "statistics",
     "manifest", "none", "true", "false", "and", "for", "not", "the", "was", "with", "from", "new", "old", "cpu", "gpu",
-    "mri", "pet", "nii", "run", "out",
+    "mri", "pet", "nii", "run", "out", "a", "an", "as", "at", "be", "by", "do", "if", "in", "is", "it", "no", "of",
+    "on", "or", "so", "to", "up", "ct", "mr", "pt", "us", "batch", "case", "cases", "code", "command", "cannot",
+    "device", "done", "exit", "failed", "fraction", "line", "log", "name", "names", "path", "read", "said", "state",
+    "stage", "slices", "system", "version", "waiting", "while", "written",
     *(word for name in ORGANS for word in name.split("_"))})
 ASCII = re.compile("[A-Za-z0-9]+")
 PLAIN = re.compile(r"[A-Za-z0-9 ._-]+")  # is written in one way, but for blanks in an address
 ACCOUNT = ("USER", "LOGNAME", "USERNAME", "USERDOMAIN", "COMPUTERNAME", "HOSTNAME")
-PIECE = re.compile(r"[^\W\d_]{3,}|\d{6,}")  # of a name: a word, or a date or number of a patient
+PIECE = re.compile(r"[^\W\d_]{2,}|\d{6,}")  # of a name: a word, or a date or number of a patient
+SHORTEST_WORD, SHORTEST_NUMBER = 3, 6  # letters; a word of two is a name in scripts that write names so, and in DICOM's
 
 
 def anonymous(text: str, private: Iterable[str | Path] = ()) -> str:
@@ -56,11 +75,13 @@ def anonymous(text: str, private: Iterable[str | Path] = ()) -> str:
     Args:
         private: paths, of which every part is masked by itself too, and names; an account's own are known.
     """
-    private = [item for item in private if str(item)]
+    if not text:
+        return ""
+    private = {item for item in private if str(item)}
     paths = [item for item in private if isinstance(item, Path)]
-    given = [item for item in private if isinstance(item, str) and len(item) > 1]
-    parts = [part for path in paths for part in _parts(path)]
-    names = {*given, *_account()} | {name for part in (*given, *parts) for name in _names(part)}
+    given = {item for item in private if isinstance(item, str)}
+    parts = {part for path in paths for part in _parts(path)}
+    names = {*_account()} | {name for part in given | parts for name in _names(part)}
     folded = text.casefold()
     known = {spelling for name in names for spelling in _spellings_in(name, folded)}
     own = rf"(?:{'|'.join(map(_path_pattern, _program_folders()))})(?P<inside>{INSIDE})"
@@ -73,18 +94,39 @@ def anonymous(text: str, private: Iterable[str | Path] = ()) -> str:
         rf"(?P<quote>['\"`])(?!(?:{ends_here})(?P=quote))(?P<quoted>{START}[^\n]*)(?P=quote)",
         rf"{ALONE}(?P<plain>{START}[^\s'\"<>|:;,()]+)(?=: [^\n\\/]*$)",
         rf"{ALONE}(?P<rest>{START}[^\n]+)",
-        rf"(?P<relative>[^\s'\"<>]+{SEPARATOR}[^\s'\"<>]*(?:{'|'.join(map(re.escape, ENDINGS))}))(?!\w)",
+        rf"(?<![^\s'\"<>])(?P<relative>[^\s'\"<>]+{SEPARATOR}[^\s'\"<>\\/]*(?:{ENDING}))(?!\w)",
+        FILE, BARE_FILE,
         *map(_name_pattern, sorted(known, key=len, reverse=True))]
-    return re.sub("|".join(alternatives), _mask, text, flags=re.IGNORECASE | re.MULTILINE)
+    masked = re.sub("|".join(alternatives), _mask, text, flags=re.IGNORECASE | re.MULTILINE)
+    masked = AROUND.sub(_mask_around, DEEP.sub(lambda path: _summary(path[0]), masked))
+    return BESIDE.sub(lambda line: QUOTED.sub(_mask_beside, line[0]), masked)
 
 
 def _mask(found: re.Match[str]) -> str:
     groups = {name: value for name, value in found.groupdict().items() if value}
-    quote_mark = groups.pop("quote", "")
+    quote_mark = groups.pop("quote", "") or groups.pop("mark", "")
     name, value = next(iter(groups.items()), ("", ""))
+    if name in ("file", "bare"):
+        return f"{quote_mark}{_masked_file(value)}{quote_mark}"
     if name in PROGRAMS:
         return f"<{PROGRAMS[name]}>/{re.sub(SEPARATOR, '/', value).lstrip('/')}"
     return f"{quote_mark}{_summary(value)}{quote_mark}" if value else NAME
+
+
+def _masked_file(name: str) -> str:
+    ending = _ending(name)
+    return name if not _is_name(name[:len(name) - len(ending)]) else f"{NAME}{ending}"
+
+
+def _mask_around(found: re.Match[str]) -> str:
+    """What lies below a folder with a known name, or above one."""
+    return _summary(found[0]) if re.search(SEPARATOR, found[0], re.IGNORECASE) else found[0]
+
+
+def _mask_beside(found: re.Match[str]) -> str:
+    """What is quoted beside a masked folder: a file in it, mostly."""
+    is_word = found[1].lower() in EVERYWHERE or re.match(r"-|cuda|.*[<>]", found[1])
+    return found[0] if is_word else f"'{NAME}'"
 
 
 def _unnamed(pattern: str) -> str:
@@ -95,9 +137,12 @@ def _unnamed(pattern: str) -> str:
 def _summary(path: str) -> str:
     """How deep a path is and what it ends with."""
     parts = [part for part in re.split(SEPARATOR, path, flags=re.IGNORECASE) if part]
-    last = parts[-1].lower() if parts else ""
-    ending = max((ending for ending in ENDINGS if last.endswith(ending)), key=len, default="")
+    ending = _ending(parts[-1]) if parts else ""
     return f"<path of {len(parts)} parts{f', {ending}' if ending else ''}>"
+
+
+def _ending(name: str) -> str:
+    return next((ending for ending in ENDINGS if name.lower().endswith(ending)), "")
 
 
 def _account() -> Iterator[str]:
@@ -132,11 +177,15 @@ def _parts(path: Path) -> list[str]:
 
 def _names(part: str) -> Iterator[str]:
     """What of a folder's or file's name is a name: the whole, without its ending, and its words and numbers."""
-    ending = max((ending for ending in ENDINGS if part.lower().endswith(ending)), key=len, default="")
+    ending = _ending(part)
     stem = part[:len(part) - len(ending)]
-    for name in (part if not ending else "", stem, *PIECE.findall(stem)):
-        if len(name) > 1 and name.lower() not in EVERYWHERE:
-            yield name
+    words = [word for word in PIECE.findall(stem) if len(word) >= SHORTEST_WORD or not word.isascii() or "^" in stem]
+    yield from filter(_is_name, (part if not ending else "", stem, *words))
+
+
+def _is_name(text: str) -> bool:
+    """Whether it is masked where it stands alone: no word of everybody's, no small number."""
+    return len(text) >= (SHORTEST_NUMBER if text.isdecimal() else 2) and text.lower() not in EVERYWHERE
 
 
 def _spellings_in(name: str, folded: str) -> list[str]:

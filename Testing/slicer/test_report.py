@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import re
 import sys
 import time
 import unicodedata
@@ -107,7 +108,7 @@ def test_accounts_and_computers_are_masked(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_names_are_masked_where_they_are_no_part_of_a_word() -> None:
     assert anonymous("Ann, ANN_1 and annual", ["Ann"]) == "<name>, <name>_1 and annual"
-    assert anonymous("12 of 2512, 12.5", ["12"]) == "<name> of 2512, <name>.5"
+    assert anonymous("470012 of 2470012, 470012.5", ["470012"]) == "<name> of 2470012, <name>.5"
     assert anonymous("a name of one letter", ["a", ""]) == "a name of one letter"
     assert anonymous("<img src=x> (a)", ["<img src=x>", "(a)"]) == "<name> <name>"
 
@@ -115,6 +116,47 @@ def test_names_are_masked_where_they_are_no_part_of_a_word() -> None:
 def test_words_of_a_name_are_masked_too() -> None:
     said = anonymous("PatientName: SCHMIDT_EVA 19500131 in slice 3", ["Schmidt^Eva", "CT Thorax 19500131 slice"])
     assert said == "PatientName: <name>_<name> <name> in slice 3"
+
+
+@pytest.mark.parametrize("text", [
+    "samora: 'SCHMIDT_EVA.CT.ABDOMEN.0002.0000.2019.11.05.IMA' does not say where its slice lies",
+    "'Schmidt O'Hara.dcm', 'SCHMIDT.0001.Dcm' cannot be read", "'SCHMIDT_EVA.CT.12' is damaged", "Schmidt.nii.gz: bad",
+    "'Schmidt' in 'Klinik' does not say where its slice lies", "'Klinik' holds 'Schmidt' and 'SCHMIDT 2'",
+    "<file>/data/Schmidt/x</file>", "gcc -I/data/Schmidt/inc", "-o/data/Schmidt/a", "Schmidt_Eva/series1/IM0001",
+    "read Klinik/Schmidt", "read Schmidt/Klinik/x", r"Schmidt_Eva\series1\IM0001", "see Schmidt/Eva.nii.gz, bad"])
+def test_slices_and_relative_paths_are_masked_too(text: str) -> None:
+    said = anonymous(text, [Path("/srv/Klinik")])
+    assert not {"schmidt", "eva", "klinik"} & set(re.findall("[a-z]+", said.casefold()))
+    assert ".gz," not in said, "an ending is told whole"
+
+
+@pytest.mark.parametrize(("private", "text"), [
+    (Path("/srv/王伟/ct"), "of 王伟 here"), ("Ng^Wei", "of Ng, WEI here"), ("CT Ng^Wei", "of ng wei here"),
+    (Path("/srv/Øø/ct"), "of Øø here")])
+def test_short_names_are_masked(private: str | Path, text: str) -> None:
+    assert set(re.findall(r"[\w<>]+", anonymous(text, [private]))) == {"of", "<name>", "here"}
+
+
+@pytest.mark.parametrize("private", [
+    *map(Path, ("/srv/in/ct", "/srv/on/batch", "/srv/8/device", "/srv/2024/a.nii")), "8", "in", "Batch", "CT", "is"])
+def test_what_is_called_by_a_word_of_everybodys_masks_none(private: str | Path) -> None:
+    line = "device: cuda:0, 8 of 2024 slices in CT; a batch on no MR is done </b> <br /> image/jpeg"
+    assert anonymous(line, [private]) == line
+
+
+def test_the_programs_own_words_stay_in_quotes() -> None:
+    line = "'model' needs 'cuda:0'; 'manifest.json' and 'labels.nii.gz' in ../aten/src/ATen/native/Kernel.cu:94"
+    assert anonymous(line) == line.replace("../aten/src/ATen/native", "<path>")
+
+
+@pytest.mark.parametrize("text", ["a/", "a+", "'", "<name>", ".nii", "a.nii/", "/", "^", "a'"])
+def test_no_text_takes_long(text: str) -> None:
+    def seconds(count: int) -> float:
+        begun = time.perf_counter()
+        anonymous(text * count)
+        return time.perf_counter() - begun
+
+    assert seconds(8000) < 100 * max(0.001, min(seconds(1000) for _ in range(3))), "not with the cube"
 
 
 def test_a_masked_text_stays_as_it_is() -> None:

@@ -131,8 +131,8 @@ class RunSection:
         try:
             said = self._last.run.report() if self._last is not None else ChildProcess().report(private)
         except Exception:
-            said = traceback.format_exc()
-        return anonymous(f"{said}\n{self._trace}".rstrip(), private)
+            said = anonymous(traceback.format_exc(), private)
+        return f"{said}\n{anonymous(self._trace, private)}".rstrip()
 
     def tell(self, sentence: str) -> None:
         """Show a sentence until something else is chosen."""
