@@ -13,7 +13,7 @@ from pathlib import Path
 from SAMoraLib.card import MAX_HEADER_BYTES, METADATA_KEY, Card, read_card
 from SAMoraLib.system.untrusted_json import parse_json
 
-LISTED_BYTES = 1 << 15  # ours have 3,000
+LISTED_BYTES = 1 << 17  # ours have 3,000, and one of 255 labels 46,000
 LENGTH_BYTES = 8  # before a header, and say how long it is
 TEXT = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 METADATA = re.compile(rb'\s*\{\s*"__metadata__"\s*:\s*(\{\s*(?:%b\s*:\s*%b\s*(?:,\s*)?)*\})' % (TEXT, TEXT), re.DOTALL)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -73,7 +74,7 @@ class Manifest:
     def _read_journal(self) -> None:
         """Of a run that did not come to its end. A line that was cut short is of a case that has not ended."""
         try:
-            _require_plain(self.journal)
+            _require_file(self.journal)
             for entry in journal_entries(self.journal):
                 if "run" in entry:
                     self._require_same_run(entry["run"])
@@ -219,15 +220,23 @@ def _written(case: Case) -> list[int]:
     return [facts.st_size, facts.st_mtime_ns] if facts.st_size and case.output.is_file() else []
 
 
-def _require_plain(path: Path) -> None:
+def _require_file(path: Path) -> os.stat_result:
     """Refuse a link that somebody laid, whose target would be written to, and a pipe, which would be waited for.
 
     Raises:
-        OSError: it is no plain file with this name alone.
+        OSError: it is no plain file.
     """
     facts = path.lstat()
-    if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
+    if not stat.S_ISREG(facts.st_mode):
         raise OSError(errno.EEXIST, "it is a link, or no file")
+    return facts
+
+
+def _make_own(path: Path) -> None:
+    """A file with this name alone: a snapshot that shares it, or what else does, stays as it is."""
+    if _require_file(path).st_nlink != 1:
+        with atomic_write(path) as unfinished:
+            shutil.copyfile(path, unfinished)
 
 
 def _append(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
@@ -236,9 +245,10 @@ def _append(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(path):
-            _require_plain(path)
+            _make_own(path)
         with path.open("ab") as file:
-            _require_plain(path)
+            if _require_file(path).st_nlink != 1:
+                raise OSError(errno.EEXIST, "it has two names")
             file.write(text.encode(errors="backslashreplace"))  # JSON's own way to write what is no text
     except OSError as error:
         raise _unwritten(path, error) from error

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from pathlib import Path
 import SAMoraLib
 from SAMoraLib.card import Card, read_card
 from SAMoraLib.labels import ORGANS
-from SAMoraLib.system.streams import one_line
+from SAMoraLib.system.streams import is_shown, one_line
 from SAMoraSlicer.listed_card import listed_card
 from SAMoraSlicer.model_list import ENDING, LONGEST_TEXT, Model, from_entry, read_list, to_download
 
@@ -30,7 +29,6 @@ MOST_FILES = 1000  # that are looked at in the models folder
 BASE_ENDINGS = (ENDING, ".pth", ".pt")
 PARTS = ("base", "expert", "teacher")  # kinds of checkpoints that are no models, and nobody's fault
 LONGEST_PROBLEM = 600  # letters
-UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's categories of what steers a line or is no letter
 
 
 def models_folder() -> Path:
@@ -187,7 +185,7 @@ def _card_or_problem(path: Path) -> Card | str:
 
 
 def _name_problem(path: Path, taken: Collection[str]) -> str:
-    if any(unicodedata.category(letter) in UNSEEN for letter in path.name):
+    if not is_shown(path.name):
         return f"The name of '{path.name}' has letters that cannot be shown; rename the file."
     if path.stem.casefold() in taken:
         return f"'{path.name}' has the name of another model, which it does not replace; rename the file."

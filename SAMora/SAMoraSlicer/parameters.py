@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from SAMoraLib.system.streams import is_shown
+
 NODES = {"inputVolume": "vtkMRMLScalarVolumeNode", "region": "vtkMRMLMarkupsROINode",
          "outputSegmentation": "vtkMRMLSegmentationNode"}
 MODEL, ORGANS = "model", "skippedOrgans"
@@ -41,7 +43,7 @@ def _is_right_node(node: Any, name: str) -> bool:
 
 
 def _is_name(text: str) -> bool:
-    return len(text) <= LONGEST_NAME and (text.isprintable() or not text)
+    return len(text) <= LONGEST_NAME and (is_shown(text))
 
 
 def _is_list_of_names(node: Any) -> bool:

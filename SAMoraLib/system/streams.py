@@ -12,6 +12,7 @@ import errno
 import os
 import re
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, TextIO
 
 STANDARD = {"stdin": 0, "stdout": 1, "stderr": 2}
 LAYOUT = ("\n", "\t")
+UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # control, format, surrogate, private, unassigned, separators
 READER_LEFT = (errno.EPIPE, errno.EBADF)  # nobody wants the rest, and nobody needs to be told
 
 
@@ -116,6 +118,11 @@ def one_line(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def is_shown(text: str) -> bool:
+    """Whether a name has no letter that steers a line or is none; blanks of every width are letters of names."""
+    return not any(unicodedata.category(letter) in UNSEEN for letter in text)
 
 
 def shortened(text: str, most: int = 400) -> str:

@@ -39,9 +39,10 @@ def test_what_this_module_saves_is_right(module: Any, parameters: Any) -> None:
     from SAMoraSlicer.parameters import set_back
 
     wrapped = module.SAMoraParameterNode(parameters)
-    wrapped.model, wrapped.skippedOrgans = "ct abdomen-3.é", ["liver", "right_kidney"]
-    assert set_back(parameters) == []
-    assert (wrapped.model, wrapped.skippedOrgans) == ("ct abdomen-3.é", ["liver", "right_kidney"])
+    for name in ("ct abdomen-3.é", "腹部\u3000ct", "a\u00a0b\u202fc"):
+        wrapped.model, wrapped.skippedOrgans = name, ["liver", "right_kidney"]
+        assert set_back(parameters) == []
+        assert (wrapped.model, wrapped.skippedOrgans) == (name, ["liver", "right_kidney"])
 
 
 @pytest.mark.parametrize("what", HOSTILE)

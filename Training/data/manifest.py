@@ -14,7 +14,7 @@ import numpy as np
 from SAMoraLib.labels import LabelSet, get_label_set
 from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.system.files import file_sha256, write_json
-from SAMoraLib.system.streams import shortened
+from SAMoraLib.system.streams import is_shown, shortened
 from SAMoraLib.system.untrusted_json import read_json
 from Training.data.typed import fields, list_of, table_of, typed
 
@@ -153,7 +153,7 @@ def _check_case(case: Case) -> None:
 def _is_plain_name(name: str) -> bool:
     """One that is a file's everywhere and steers no terminal; with letters of any script, spaces, undecoded bytes."""
     decoded = "".join(letter for letter in name if not "\udc80" <= letter <= "\udcff")
-    return (0 < len(os.fsencode(name)) <= LONGEST_ID and decoded.isprintable() and not name.startswith(".")
+    return (0 < len(os.fsencode(name)) <= LONGEST_ID and is_shown(decoded) and not name.startswith(".")
             and not set(name) & set("/\\") and not PureWindowsPath(name).drive)
 
 

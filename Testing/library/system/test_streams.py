@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tqdm import tqdm
 
-from SAMoraLib.system.streams import UnfailingStream, lost_output, one_line, shortened, unfailing_streams
+from SAMoraLib.system.streams import UnfailingStream, is_shown, lost_output, one_line, shortened, unfailing_streams
 from Testing.folders import ROOT
 
 FULL = Path("/dev/full")
@@ -191,3 +191,10 @@ def test_a_long_text_keeps_its_ends() -> None:
     assert shortened("short\ntext") == r"short\ntext"
     assert shortened("a" * 300 + "b" * 300, 10) == "aaaaa ... bbbbb"
     assert len(shortened("\x1b" * 5000)) < 420
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("", True), ("Müller\u3000太郎", True), ("a\u00a0b\u202fc d", True), ("a\nb", False), ("a\x1bb", False),
+    ("a\u202eb", False), ("a\u2028b", False), ("\udc80", False), ("\ue000", False), ("\uffff", False)])
+def test_blanks_of_every_width_are_shown_and_what_steers_is_not(text: str, expected: bool) -> None:
+    assert is_shown(text) is expected

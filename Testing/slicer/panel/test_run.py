@@ -454,9 +454,13 @@ def test_a_report_that_cannot_be_made_is_one_all_the_same(widget: Any, work: Scr
 
 def test_a_report_of_a_folder_names_neither_folders_nor_files(widget: Any, work: ScriptedRun) -> None:
     work.private = [Path("/srv/Klinik/Müller Eva"), Path("/srv/Klinik/Müller Eva/IM0001")]
-    work.report = lambda: "m%C3%BCller%20eva, IM0001 in /srv/Klinik/Müller Eva/x"  # type: ignore[method-assign]
+
+    def fail() -> str:
+        raise ValueError("m%C3%BCller%20eva, IM0001 in /srv/Klinik/Müller Eva/x")
+
+    work.report = fail  # type: ignore[method-assign]
     end(widget, work, "failed", Leber="It is broken.")
-    assert copied(widget) == "<name>, <name> in <path of 4 parts>"
+    assert copied(widget).endswith("\nValueError: <name>, <name> in <path of 4 parts>")
 
 
 def test_the_stage_is_no_format_of_the_bar(widget: Any, work: ScriptedRun) -> None:
