@@ -1,7 +1,7 @@
 """What a list of models says, ``{"models": [{"id", "title", ...}]}``: the module's own, or anybody's (plain Python).
 
-Each field is taken as it should be or not at all: ids become file names, addresses a program's arguments, and texts are
-shown.
+Each field is taken as it should be or its entry not at all: ids become file names, addresses a program's arguments.
+Texts are only shown, and cut where they are long.
 """
 
 from __future__ import annotations
@@ -99,19 +99,34 @@ def to_download(entries: Sequence[Mapping[str, Any]], taken: Collection[str]) ->
     Args:
         taken: ids and titles of other models, in lower case.
 
-    Raises:
-        ValueError: an entry is not as it should be, or has another model's id or title; the text is the cause alone.
+    Returns:
+        One for each entry; of one that is not as it should be, or has another model's name, what is wrong with it.
     """
-    models = [from_entry(entry) for entry in entries]
-    seen = set(taken)
-    for model in models:
-        names = {model.id.casefold(), model.title.casefold()}
-        if found := names & seen:
-            raise ValueError(f"another model has the id or title '{min(found)}', too")
-        seen |= names
-        if not re.fullmatch("[0-9a-f]{64}", model.sha256) or model.size_bytes <= 0 or not model.urls:
-            raise ValueError(f"'{model.id}' lacks its urls, size_bytes or sha256")
+    models: list[Model] = []
+    names = set(taken)
+    for number, entry in enumerate(entries, 1):
+        try:
+            model = _to_download(entry, names, taken)
+            names.add(model.id.casefold())
+        except ValueError as error:
+            model = _unusable(number, error)
+        models.append(model)
     return models
+
+
+def _to_download(entry: Mapping[str, Any], names: Collection[str], taken: Collection[str]) -> Model:
+    model = from_entry(entry)
+    if model.id.casefold() in names or model.title.casefold() in taken:
+        raise ValueError(f"another model has the id or title '{model.id}', too")
+    if not re.fullmatch("[0-9a-f]{64}", model.sha256) or model.size_bytes <= 0 or not model.urls:
+        raise ValueError(f"'{model.id}' lacks its urls, size_bytes or sha256")
+    return model
+
+
+def _unusable(number: int, error: ValueError) -> Model:
+    name = f"Models.json, entry {number}"  # with a blank, as no id has one
+    return Model(name, name, problem=one_line(f"Entry {number} of the list of models cannot be used ({error}); correct "
+                                              "or delete it."))
 
 
 def from_entry(entry: Mapping[str, Any]) -> Model:
@@ -125,9 +140,9 @@ def from_entry(entry: Mapping[str, Any]) -> Model:
     if lacking := [name for name in ("id", "title") if not entry.get(name)]:
         raise ValueError(f"an entry has no {lacking[0]}")
     if not SAFE_ID.fullmatch(entry["id"]) or is_device(entry["id"]) or entry["id"].endswith(ENDING):
-        raise ValueError(f"'{entry['id']}' is not an id: letters, digits, dot, dash and underscore only, and no name "
-                         "that a system keeps for itself")
-    return Model(**{name: _value(value) for name, value in entry.items()})
+        raise ValueError(f"'{entry['id']:.80}' is not an id: letters, digits, dot, dash and underscore only, and no "
+                         "name that a system keeps for itself")
+    return Model(**{name: _value(name, value) for name, value in entry.items()})
 
 
 def _check_field(name: str, value: Any) -> None:
@@ -142,21 +157,23 @@ def _check_field(name: str, value: Any) -> None:
 
 def _is_within(name: str, value: Any) -> bool:
     """Whether a field's value is as long or as large as one can be."""
-    if name == "modality":
-        return value in ("", *Preprocessing.CHOICES["modality"])
     if isinstance(value, str):
-        return len(value) <= LONGEST.get(name, LONGEST_TEXT)
+        return True  # what is shown is cut
     if isinstance(value, list):
         return len(value) <= LONGEST[name] and (name == "urls" or all(map(_is_name, value)))
     return value is None or 0 <= value <= (MOST_BYTES if name == "size_bytes" else MOST_SECONDS)
 
 
 def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT
+    return isinstance(value, str) and bool(value)
 
 
-def _value(value: Any) -> Any:
-    """Of a field: lists cannot be changed any more, texts stay on their line."""
+def _value(name: str, value: Any) -> Any:
+    """Of a field: lists cannot be changed any more, texts stay on their line and are cut; unknown modalities go."""
+    if name == "modality":
+        return value if value in Preprocessing.CHOICES["modality"] else ""
     if isinstance(value, str):
-        return one_line(value)
-    return tuple(map(one_line, value)) if isinstance(value, list) else value
+        return one_line(value)[:LONGEST.get(name, LONGEST_TEXT)]
+    if name == "organs":
+        return tuple(one_line(organ)[:LONGEST_TEXT] for organ in value)
+    return tuple(value) if isinstance(value, list) else value
