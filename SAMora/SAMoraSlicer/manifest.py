@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +22,7 @@ from typing import Any
 
 from SAMoraLib.system.files import atomic_write
 from SAMoraLib.system.streams import one_line
-from SAMoraLib.system.untrusted_json import read_json
+from SAMoraLib.system.untrusted_json import parse_json
 from SAMoraLib.volume.label_file import is_label_volume
 from SAMoraSlicer.cases import Case
 from SAMoraSlicer.entries import JOURNAL, MANIFEST_BYTES, journal_entries
@@ -30,6 +31,7 @@ from SAMoraSlicer.results import DIGITS, Result, write_csv
 FORMAT_VERSION = 1
 DONE, FAILED = "done", "failed"
 NUMBER = (int, float, type(None))
+NO_NUMBER = re.compile(rb'^( *"mean_intensity": )(?:NaN|-?Infinity)\b', re.MULTILINE)  # a text has no line ends
 BEFORE_A_CHOICE = {"precision": "full", "skim": 1}  # as runs were before these could be chosen
 
 
@@ -60,7 +62,7 @@ class Manifest:
 
     def _read(self) -> dict[str, dict[str, Any]]:
         try:
-            content = read_json(self.path, MANIFEST_BYTES)
+            content = _content(self.path)
             damage = "" if _is_manifest(content) else "it is no manifest of a batch"
         except (OSError, ValueError) as error:
             damage = str(getattr(error, "strerror", None) or error)
@@ -174,6 +176,14 @@ class Manifest:
         """
         done = [(name, state) for name, state in sorted(self.cases.items()) if state["status"] == DONE]
         write_csv([Result(_as_text(name), "", "", "", tuple(state.get("organs", ()))) for name, state in done], path)
+
+
+def _content(path: Path) -> Any:
+    """What the file says. Of an organ without a mean, manifests of before say NaN, which is no JSON."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ValueError("it is not a regular file")
+    with path.open("rb") as file:
+        return parse_json(NO_NUMBER.sub(rb"\1null", file.read(MANIFEST_BYTES + 1)), MANIFEST_BYTES)
 
 
 def _is_manifest(content: Any) -> bool:

@@ -321,6 +321,17 @@ def test_no_line_is_written_through_a_link_and_no_pipe_waited_for(path: Path, ca
     assert diary.read_text(encoding="utf-8") == "keep" and not (tmp_path / "a").exists()
 
 
+@pytest.mark.parametrize("mean", ["NaN", "Infinity", "-Infinity"])
+def test_an_organ_without_a_mean_in_a_manifest_of_before_is_none(path: Path, case: Case, mean: str) -> None:
+    opened = Manifest(path, RUN)
+    opened.record(case, DONE, organs=[{"name": "liver", "mean_intensity": None}])
+    opened.write()
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"mean_intensity": null', f'"mean_intensity": {mean}'), encoding="utf-8")
+    assert mean in path.read_text(encoding="utf-8")
+    assert Manifest(path, RUN).cases[case.name]["organs"][0]["mean_intensity"] is None
+
+
 def test_a_journal_that_a_snapshot_shares_is_gone_on_with_in_a_copy(path: Path, case: Case, tmp_path: Path) -> None:
     Manifest(path, RUN).record(case, FAILED, message="m")
     snapshot = tmp_path / "snapshot"
