@@ -13,7 +13,6 @@ from slicer.i18n import tr as _
 from SAMoraLib.system.untrusted_json import parse_json
 from SAMoraSlicer import devices
 from SAMoraSlicer.devices import AUTOMATIC, CPU, known_devices
-from SAMoraSlicer.events import is_event
 from SAMoraSlicer.panel.settings import remembered
 from SAMoraSlicer.process import ChildProcess, child_environment, describe_exit, python_command
 
@@ -71,7 +70,7 @@ class DeviceChoice:
         if self._child is None:
             return
         code = self._child.poll()
-        for event in filter(is_event, self._child.events()):
+        for event in self._child.events():
             self._heard = True
             if event["event"] == "devices":
                 found = known_devices(event["devices"])

@@ -11,7 +11,6 @@ import slicer
 from slicer.i18n import tr as _
 
 from SAMoraSlicer import dependencies
-from SAMoraSlicer.events import is_event
 from SAMoraSlicer.model_files import deletable, delete, download_arguments, install_from_file, partial_bytes
 from SAMoraSlicer.models import ENDING, FOLDER_SETTING, Model, catalogue, models_folder
 from SAMoraSlicer.panel.hint import Hint, duration, megabytes, plain, short
@@ -134,7 +133,7 @@ class SetupSection:
         if self._download is None:
             return
         code = self._download.poll()  # before the events: once it has ended, none comes after them
-        for event in filter(is_event, self._download.events()):
+        for event in self._download.events():
             if event["event"] == "progress":
                 self.ui.downloadProgress.value = int(100 * event["fraction"])
             elif event["event"] == "error":
