@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from SAMoraLib.system.streams import shortened
 from Training.data.typed import fields, list_of, table_of
 from Training.settings.untrusted_yaml import read_yaml
 
