@@ -101,6 +101,8 @@ def _case(path: Path, folder: Path, output: Path, ending: str) -> Case | LeftOut
         return Case(name, path, result_path(output, name, ending), _fingerprint(path))
     except OSError as error:
         return LeftOut(path, f"'{path}' cannot be read ({error.strerror}).")
+    except ValueError as error:  # of a header: a sentence
+        return LeftOut(path, str(error))
 
 
 def _fingerprint(path: Path) -> Fingerprint:

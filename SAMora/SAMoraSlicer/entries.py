@@ -238,7 +238,7 @@ def _kind(path: Path) -> int:
 def _voxels(path: Path) -> list[Path]:
     try:
         return voxel_files(path) if path.name.lower().endswith((*NRRD, *META)) else []
-    except OSError:  # said where it is read
+    except (OSError, ValueError):  # said where it is read
         return []
 
 

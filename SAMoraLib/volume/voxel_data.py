@@ -138,12 +138,16 @@ def _require_length(name: str, files: Sequence[Path], stored: Stored) -> None:
         raise ValueError(_incomplete(name, found, stored.nbytes))
 
 
+def _skip_lines(file: BinaryIO, count: int) -> None:
+    """No more than there are, however many a header says, and however long one is."""
+    while count and (line := file.readline(BLOCK)):
+        count -= line.endswith(b"\n")
+
+
 def _fill(part: np.ndarray, file: BinaryIO, stored: Stored) -> int:
     """Bytes that were read."""
     file.seek(stored.header_end or 0)
-    for _ in range(stored.lines):
-        while (line := file.readline(BLOCK)) and not line.endswith(b"\n"):
-            pass
+    _skip_lines(file, stored.lines)
     if stored.encoding in (TEXT, HEX):
         file.seek(max(0, stored.skip), os.SEEK_CUR)
     if stored.encoding == TEXT:

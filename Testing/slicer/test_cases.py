@@ -40,6 +40,14 @@ def test_files_and_series_are_found_in_subfolders(tmp_path: Path) -> None:
     assert found[4].output == tmp_path / "out/p1/s1_segmentation.seg.nrrd"
 
 
+def test_a_header_that_says_two_things_is_left_out_with_its_sentence(tmp_path: Path) -> None:
+    make(tmp_path / "in", "a.nii.gz")
+    (tmp_path / "in/b.nhdr").write_text("NRRD0004\ndata file: b.raw\ndata file: c.raw\n", encoding="utf-8")
+    survey = find_cases(tmp_path / "in", tmp_path / "out")
+    assert [case.name for case in survey.cases] == ["a"]
+    assert [entry.path.name for entry in survey.left_out] == ["b.nhdr"] and "b.nhdr" in survey.left_out[0].reason
+
+
 def test_what_is_no_volume_is_left_out(tmp_path: Path) -> None:
     make(tmp_path / "in", "ct.nrrd", "old.seg.nrrd", "._ct.nrrd", ".cache/x.nii", "DICOMDIR")
     (tmp_path / "in/notes.txt").write_text("no volume", encoding="utf-8")

@@ -150,3 +150,9 @@ def test_keys_of_other_programs_mean_nothing(tmp_path: Path) -> None:
 def test_a_file_that_is_no_nrrd_is_refused(tmp_path: Path) -> None:
     (tmp_path / "v.nrrd").write_text("\n\nsizes: 1", encoding="utf-8")
     assert "not a NRRD file" in refusal(lambda: read_volume(tmp_path / "v.nrrd"))
+
+
+@pytest.mark.timeout(30)
+def test_lines_that_are_not_there_are_not_skipped_for_ever(tmp_path: Path) -> None:
+    path = holding(tmp_path / "v.nrrd", VOXELS.tobytes(), **{"line skip": "4294967295", "encoding": "gzip"})
+    assert "'v.nrrd'" in refusal(lambda: read_volume(path))
