@@ -19,6 +19,7 @@ from Testing.small import small_card, small_model
 STRAIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 WARM = 50  # volumes after which everything that is kept is there
+LAST = 10  # looks, of which the last may come when the work has ended
 GROWTH = 1.1
 LONG_MB_PER_GB = 4.0 * 1024  # resident, for each GB of 32-bit voxels
 
@@ -50,7 +51,7 @@ def many_volumes(folder: Path, count: int) -> Trial:
         for _ in _written(child):
             seen.append((resident_mb(child.pid), handles(child.pid)))
     there = len(list((folder / "out").glob("*.seg.nrrd")))
-    warm, last = seen[min(WARM, len(seen)) - 1], seen[-1]
+    warm, last = max(seen[:WARM][-LAST:]), max(seen[-LAST:])
     return Trial(there == count and child.returncode == 0 and last[0] <= GROWTH * warm[0] and last[1] <= warm[1],
                  {"volumes": there, "warm_mb": round(warm[0]), "last_mb": round(last[0]), "warm_handles": warm[1],
                   "last_handles": last[1]})
