@@ -356,9 +356,9 @@ def test_the_report_names_sizes_and_no_volume(bench: Bench) -> None:
     bench.say("error", 0, message="'volume-1.nrrd' is broken.")
     made.step()
     said = made.report().splitlines()
-    for line in ("model: model", "device: auto cpu", "volumes: 6 x 5 x 4, 9 x 8 x 7", "state: running, segmenting 25%",
-                 "said: 'volume-1.nrrd' is broken."):
+    for line in ("model: model", "device: auto cpu", "volumes: 6 x 5 x 4, 9 x 8 x 7", "state: running, segmenting 25%"):
         assert line in said
+    assert any(line.startswith("said: ") and line.endswith(" is broken.") for line in said)
     assert "Müller" not in made.report()
 
 
