@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from SAMoraLib.fields import NAME, Rule, check_fields, known_fields, line, optional, shown, table_of, tuple_of, whole
-from SAMoraLib.system.streams import shortened
 
 MAX_LABELS = 255  # label volumes have eight bits
 _ORGANS = Rule(f"a list of 1 to {MAX_LABELS} organs",
@@ -254,5 +253,5 @@ def get_label_set(name: str) -> LabelSet:
     """
     if name not in LABEL_SETS:
         likely = _did_you_mean(name, {_letters(known): known for known in LABEL_SETS})
-        raise ValueError(f"Unknown label set '{shortened(name)}'{likely}; choose from {', '.join(LABEL_SETS)}.")
+        raise ValueError(f"Unknown label set {shown(name)}{likely}; choose from {', '.join(LABEL_SETS)}.")
     return LABEL_SETS[name]
