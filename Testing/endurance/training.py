@@ -57,8 +57,9 @@ def full_disks(folder: Path, count: int) -> Trial:
         code = LIMITED.format(limit=1000 * 4**number, settings=settings)
         ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=_environment(), text=True,
                                capture_output=True)
-        last = ended.stderr.strip().splitlines()[-1] if ended.stderr.strip() else ""
-        sentences += ended.returncode == 0 or (str(folder / "killed") in last and ".samora_" not in last)
+        last = [line for line in ended.stderr.splitlines() if line.startswith("OSError: ")][-1:]
+        is_sentence = any(str(folder / "killed") in line and ".samora_" not in line for line in last)
+        sentences += ended.returncode == 0 or is_sentence
     small_run.finish(_start(folder / "killed", pause=0.0))
     equal = _equal(folder)
     return Trial(equal and sentences == count and not _hidden(folder / "killed"),
