@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socketserver import BaseRequestHandler, ThreadingTCPServer
+from socketserver import BaseRequestHandler, BaseServer, ThreadingTCPServer
 
 
 class ModelServer(ThreadingHTTPServer):
@@ -63,14 +63,18 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(content: bytes) -> Iterator[ModelServer]:
-    server = ModelServer(content)
+    with ModelServer(content) as server, _answering_in_a_thread(server):
+        yield server
+
+
+@contextmanager
+def _answering_in_a_thread(server: BaseServer) -> Iterator[None]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
-        yield server
+        yield
     finally:
         server.shutdown()
-        server.server_close()
         thread.join()
 
 
@@ -111,11 +115,5 @@ class RawServer(ThreadingTCPServer):
 
 @contextmanager
 def answering(*answers: bytes | Iterable[bytes]) -> Iterator[RawServer]:
-    with RawServer(answers) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with RawServer(answers) as server, _answering_in_a_thread(server):
+        yield server
