@@ -26,7 +26,6 @@ from SAMoraLib.system.streams import unfailing_streams
 
 START = "fork" if sys.platform == "linux" else "spawn"  # macOS's own libraries do not work in a copy
 RAISED: dict[str, type[Exception]] = {"ValueError": ValueError, "OSError": OSError, "MemoryError": MemoryError}
-FAILED = 1
 ASKED_AGAIN_SECONDS = 2 * TIDYING_SECONDS
 ASKED = 3  # times: what is busy outside of Python hears nothing
 

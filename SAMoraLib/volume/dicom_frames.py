@@ -103,7 +103,7 @@ class AsFarAsItGoes(io.BufferedReader):
     """
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or size < 0:
+        if size is None or size <= io.DEFAULT_BUFFER_SIZE:  # nearly always: not worth a look at the file's length
             return super().read(size)
         return super().read(min(size, max(0, os.fstat(self.fileno()).st_size - self.tell())))
 
