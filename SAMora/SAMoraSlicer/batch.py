@@ -15,11 +15,12 @@ from SAMoraLib.request import DEFAULTS, Job, Options, Request, check_outputs
 from SAMoraLib.system.files import file_sha256
 from SAMoraLib.system.folder_lock import FolderLock
 from SAMoraLib.system.places import identity
+from SAMoraLib.system.signals import describe_exit
 from SAMoraLib.system.streams import one_line
 from SAMoraSlicer.cases import Case, find_cases
 from SAMoraSlicer.entries import MANIFEST, SEGMENTATION
 from SAMoraSlicer.manifest import DONE, FAILED, Manifest
-from SAMoraSlicer.process import ChildProcess, child_environment, describe_exit, python_command
+from SAMoraSlicer.process import ChildProcess, child_environment, python_command
 from SAMoraSlicer.run import POLL_SECONDS, seconds_left, unforeseen
 from SAMoraSlicer.temporary import PrivateFolder
 

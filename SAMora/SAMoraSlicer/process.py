@@ -156,13 +156,6 @@ class ChildProcess:
             reader.join(max(0.0, end - time.monotonic()))
 
 
-def describe_exit(code: int) -> str:
-    """In words how a program ended that should not have ended yet."""
-    if code in (-9, 137):  # by itself, or as a launcher passes it on
-        return "was ended by the system (signal 9), most often because memory ran out"
-    return f"ended by itself (signal {-code})" if code < 0 else f"ended by itself (exit code {code})"
-
-
 def _read_events(stream: BinaryIO, events: queue.SimpleQueue[dict[str, Any]], lines: deque[str]) -> None:
     for line in _lines_of(stream):
         event = read_event(line)

@@ -18,10 +18,11 @@ import slicer
 from SAMoraLib.card import read_card
 from SAMoraLib.labels import LabelSet
 from SAMoraLib.request import DEFAULTS, Job, Options, Request
+from SAMoraLib.system.signals import describe_exit
 from SAMoraLib.system.streams import one_line
 from SAMoraLib.volume import Region
 from SAMoraSlicer.nodes import check_volume, geometry_of, import_labels, private_in_scene, region_of, write_volume
-from SAMoraSlicer.process import ChildProcess, child_environment, describe_exit, python_command
+from SAMoraSlicer.process import ChildProcess, child_environment, python_command
 from SAMoraSlicer.run import POLL_SECONDS, seconds_left, unforeseen
 from SAMoraSlicer.temporary import PrivateFolder
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from SAMoraLib.inference.reporter import Reporter
 from SAMoraLib.request import Job, Request
-from SAMoraLib.system.child import START, ChildDied, how_it_ended, run_in_child
+from SAMoraLib.system.child import START, ChildDied, run_in_child
+from SAMoraLib.system.signals import describe_exit
 
 READING, SEGMENTING, DONE, REFUSED = "reading", "segmenting", "done", "refused"
 
@@ -59,7 +60,7 @@ def predict_and_restart(predict: Predict, request: Request, as_json: bool, start
             return refused + int(returned)
         except ChildDied as death:
             if course.number < 0:
-                raise OSError(f"The process that segments {how_it_ended(death.code)} before its first volume; close "
+                raise OSError(f"The process that segments {describe_exit(death.code)} before its first volume; close "
                               "other programs and try again, or install SAMora's packages again.") from death
             refused += course.refused
             if course.stage in (READING, SEGMENTING):
@@ -72,7 +73,7 @@ def predict_and_restart(predict: Predict, request: Request, as_json: bool, start
 
 def sentence(job: Job, stage: str, code: int) -> str:
     """Which volume ended a process, and what to do about it."""
-    name, how = job.input.name, how_it_ended(code)
+    name, how = job.input.name, describe_exit(code)
     if code == -9:
         return (f"'{name}' could not be segmented: the process {how} while {stage} it; close other programs, or crop "
                 "or resample it.")

@@ -21,7 +21,15 @@ from typing import Any
 
 from SAMoraLib.system.out_of_memory import is_out_of_memory
 from SAMoraLib.system.parent import GRACE_SECONDS, INTERRUPTED
-from SAMoraLib.system.signals import SIGNALS, STOPPED, TIDYING_SECONDS, exit_code, stop_at_signals, stop_by
+from SAMoraLib.system.signals import (
+    SIGNALS,
+    STOPPED,
+    TIDYING_SECONDS,
+    describe_exit,
+    exit_code,
+    stop_at_signals,
+    stop_by,
+)
 from SAMoraLib.system.streams import unfailing_streams
 
 START = "fork" if sys.platform == "linux" else "spawn"  # macOS's own libraries do not work in a copy
@@ -41,7 +49,7 @@ class ChildDied(Exception):
     """
 
     def __init__(self, code: int) -> None:
-        super().__init__(how_it_ended(code))
+        super().__init__(describe_exit(code))
         self.code = code
 
 
@@ -70,15 +78,6 @@ def run_in_child(work: Work, hear: Tell, start: str = START) -> Any:
     finally:
         reader.close()
     return _result(last, child.exitcode)
-
-
-def how_it_ended(code: int) -> str:
-    """In words, of a process that should not have ended yet."""
-    if code == -9:
-        return "was ended by the system (signal 9), most often because memory ran out"
-    if code < 0:
-        return f"was ended by signal {-code} ({signal.strsignal(-code)})"
-    return f"ended by itself (exit code {code})"
 
 
 def _listen(reader: Connection, hear: Tell) -> Any:

@@ -65,3 +65,13 @@ def stop_at_signals() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, stop)
+
+
+def describe_exit(code: int) -> str:
+    """In words how a program ended that should not have ended yet."""
+    if code in (-9, STOPPED + 9):  # or as a launcher passes it on
+        return "was ended by the system (signal 9), most often because memory ran out"
+    if code >= 0:
+        return f"ended by itself (exit code {code})"
+    name = signal.strsignal(-code) if -code in signal.valid_signals() else None
+    return f"was ended by signal {-code}" + (f" ({name})" if name else "")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from SAMoraLib.system.signals import describe_exit
 from SAMoraSlicer import process
 from SAMoraSlicer.process import (
     LIBRARY,
@@ -21,7 +22,6 @@ from SAMoraSlicer.process import (
     MODULE,
     ChildProcess,
     child_environment,
-    describe_exit,
     python_command,
 )
 
@@ -247,16 +247,6 @@ def test_a_child_does_all_its_volumes_inside_a_job(monkeypatch: pytest.MonkeyPat
     for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"):
         monkeypatch.setenv(name, "1")
     assert not {"RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"} & set(child_environment())
-
-
-@pytest.mark.parametrize(("code", "said"), [
-    (0, "ended by itself (exit code 0)"), (1, "ended by itself (exit code 1)"),
-    (136, "ended by itself (exit code 136)"), (138, "ended by itself (exit code 138)"),
-    (-1, "ended by itself (signal 1)"), (-10, "ended by itself (signal 10)"),
-    (-9, "was ended by the system (signal 9), most often because memory ran out"),
-    (137, "was ended by the system (signal 9), most often because memory ran out")])
-def test_an_end_is_told_in_words(code: int, said: str) -> None:
-    assert describe_exit(code) == said
 
 
 def test_what_was_never_started_says_nothing_and_is_ended_by_nobody() -> None:

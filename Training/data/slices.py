@@ -24,11 +24,12 @@ from SAMoraLib.preprocessing.grid import grid_labels, grid_shape, grid_slices
 from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.preprocessing.slices import prepare_volume, resample_labels, with_neighbours
 from SAMoraLib.system.files import unwritten
+from SAMoraLib.system.leftovers import PREFIX
 from SAMoraLib.volume.io import read_volume
 from Training.data.augment import POLICIES, AugmentPolicy, View, augment
 from Training.data.checksums import are_unchanged, write_checksums
 from Training.data.manifest import Case, Manifest, check_unchanged, relabel
-from Training.data.unfinished import HIDDEN, remove, sweep
+from Training.data.unfinished import remove, sweep
 
 IGNORED = -100  # a label nobody gave (MA-SAM); torch's cross-entropy leaves out the same number
 CACHE_VERSION = 3  # raise it when preprocessing changes what it computes from the same settings
@@ -123,7 +124,7 @@ def _write_entry(manifest: Manifest, case: Case, preprocessing: Preprocessing, e
     check_unchanged(manifest, case)
     arrays = slice_case(manifest, case, preprocessing)
     try:
-        beside = Path(tempfile.mkdtemp(prefix=HIDDEN, dir=entry.parent))
+        beside = Path(tempfile.mkdtemp(prefix=PREFIX, dir=entry.parent))
     except OSError as error:
         raise OSError(unwritten(entry, error.strerror)) from error
     damaged = beside.with_name(f"{beside.name}_damaged")

@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from SAMoraLib.system.files import unwritten
+from SAMoraLib.system.leftovers import PREFIX
 
-HIDDEN = ".samora_"  # as SAMoraLib.system.files names them
 DAY = 24 * 3600.0  # nothing is written for so long
 
 
@@ -22,7 +22,7 @@ def sweep(folder: Path, seconds: float = DAY) -> None:
     Args:
         seconds: 0 where nobody else can be writing there.
     """
-    for path in folder.glob(f"{HIDDEN}*"):
+    for path in folder.glob(f"{PREFIX}*"):
         with suppress(OSError):  # gone meanwhile
             if time.time() - path.lstat().st_mtime >= seconds:
                 remove(path)

@@ -10,11 +10,12 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from SAMoraLib.system.signals import describe_exit
 from SAMoraLib.system.untrusted_json import parse_json
 from SAMoraSlicer import devices
 from SAMoraSlicer.devices import AUTOMATIC, CPU, known_devices
 from SAMoraSlicer.panel.settings import remembered
-from SAMoraSlicer.process import ChildProcess, child_environment, describe_exit, python_command
+from SAMoraSlicer.process import ChildProcess, child_environment, python_command
 
 DEVICE_SETTING, KNOWN_SETTING = "SAMora/Device", "SAMora/KnownDevices"
 

@@ -10,11 +10,12 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from SAMoraLib.system.signals import describe_exit
 from SAMoraSlicer import dependencies
 from SAMoraSlicer.model_files import deletable, delete, download_arguments, install_from_file, partial_bytes
 from SAMoraSlicer.models import ENDING, FOLDER_SETTING, Model, catalogue, models_folder
 from SAMoraSlicer.panel.hint import Hint, duration, megabytes, plain, short
-from SAMoraSlicer.process import ChildProcess, child_environment, describe_exit, python_command
+from SAMoraSlicer.process import ChildProcess, child_environment, python_command
 from SAMoraSlicer.run import unforeseen
 
 PACKAGES = " packages"  # no id of a model begins with a space

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from SAMoraLib.system.child import START, ChildDied, how_it_ended, run_in_child
+from SAMoraLib.system.child import START, ChildDied, run_in_child
 from Testing.folders import ROOT
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
@@ -67,12 +67,6 @@ def test_a_refusal_arrives(error: Exception) -> None:
     with pytest.raises((ValueError, OSError, ImportError)) as found:
         run_in_child(partial(fail, error), print)
     assert str(found.value) == str(error) and getattr(found.value, "name", None) == getattr(error, "name", None)
-
-
-def test_how_a_process_ended_is_said_in_words() -> None:
-    assert "memory ran out" in how_it_ended(-9)
-    assert how_it_ended(-11) == "was ended by signal 11 (Segmentation fault)"
-    assert how_it_ended(3) == "ended by itself (exit code 3)"
 
 
 PROGRAM = """

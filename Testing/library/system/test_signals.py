@@ -12,7 +12,7 @@ import time
 import pytest
 
 from SAMoraLib.system import signals
-from SAMoraLib.system.signals import Stopped, exit_code, stopping_at_signals
+from SAMoraLib.system.signals import Stopped, describe_exit, exit_code, stopping_at_signals
 from Testing.folders import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
@@ -70,3 +70,13 @@ def test_in_another_thread_nothing_is_changed() -> None:
     thread.start()
     thread.join()
     assert seen == [signal.getsignal(signal.SIGTERM)]
+
+
+@pytest.mark.parametrize(("code", "said"), [
+    (0, "ended by itself (exit code 0)"), (1, "ended by itself (exit code 1)"),
+    (136, "ended by itself (exit code 136)"), (138, "ended by itself (exit code 138)"),
+    (-11, f"was ended by signal 11 ({signal.strsignal(11)})"), (-1000, "was ended by signal 1000"),
+    (-9, "was ended by the system (signal 9), most often because memory ran out"),
+    (137, "was ended by the system (signal 9), most often because memory ran out")])
+def test_an_end_is_told_in_words(code: int, said: str) -> None:
+    assert describe_exit(code) == said
