@@ -161,8 +161,8 @@ def test_a_child_that_dies_without_a_word_is_said(made: Choice) -> None:
     made.choice.ask()
     made.children[0].end(-11)
     made.choice.step()
-    assert made.broken == ["PyTorch does not start: its test was ended by signal 11 (Segmentation fault); press Install "
-                           "to install it again."]
+    assert made.broken == ["PyTorch does not start: its test was ended by signal 11 (Segmentation fault); press "
+                           "Install to install it again."]
     assert not made.choice.busy and made.ui.refreshDevicesButton.enabled
 
 
