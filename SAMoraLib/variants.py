@@ -182,7 +182,14 @@ class Fusion:
         inputs: "difference" shows the fusion E_i - F, "stream" shows it E_i itself (eq. 6 to the letter).
         add_query: adds the query back after each cross-attention (released code; absent in eq. 8).
         order: the level at which (image, patch, pixel) enter: "2-1-1", "1-1-2" or "1-2-1" (supplement, table 11).
-        width: d_k of eq. 8; 128 is the width that gives the papers' parameter count.
+        width: d_k of eq. 8, of all heads together; 128 is the width that gives the papers' parameter count.
+        heads: of HL-Attn's attentions.
+        norm: normalises what HL-Attn's attentions see, per token and without weights: the projections that follow can
+            scale, and a shift of all keys changes no softmax.
+        self_attention: the query of each step first attends to itself, both attentions at half the width (figure 3
+            speaks of a self-attention that it leaves out).
+        gain: a gain per channel, zero at the start, multiplies E_Omega, in the place of a last projection of zeros:
+            with ``add_query``, too, stage 2 then starts exactly at the pretrained encoder.
     """
 
     scope: str = "block"
@@ -191,15 +198,34 @@ class Fusion:
     order: str = "2-1-1"
     width: int = 128
     kind: str = "hl_attn"
+    heads: int = 1
+    norm: bool = False
+    self_attention: bool = False
+    gain: bool = False
 
+    # Fields that versions before did not know, as what they made has them.
+    LATER: ClassVar[Mapping[str, Any]] = {"heads": 1, "norm": False, "self_attention": False, "gain": False}
     CHOICES = {"kind": FUSIONS, "scope": ("block", "attention"), "inputs": ("difference", "stream"),
                "order": ("2-1-1", "1-1-2", "1-2-1")}
-    RULES: ClassVar[Mapping[str, Rule]] = {"add_query": FLAG, "width": _WIDTH}
+    RULES: ClassVar[Mapping[str, Rule]] = {"add_query": FLAG, "width": _WIDTH, "heads": whole(1, MAX_WIDTH),
+                                          "norm": FLAG, "self_attention": FLAG, "gain": FLAG}
 
     def __post_init__(self) -> None:
         check_fields("fusion", vars(self), self.RULES)
         for name, choices in self.CHOICES.items():
             _require(f"fusion {name}", getattr(self, name), choices)
+        others = [name for name, value in self.LATER.items() if getattr(self, name) != value]
+        if others and self.kind != "hl_attn":
+            raise ValueError(f"A fusion's {', '.join(others)} can be chosen of hl_attn alone, and this one is "
+                             f"{self.kind}; leave it out, or choose hl_attn.")
+        attentions = 1 + self.self_attention
+        if self.kind == "hl_attn" and self.width % (attentions * self.heads):
+            raise ValueError(f"The fusion's width {self.width} cannot be divided into {attentions * self.heads} equal "
+                             "heads; choose a multiple.")
+
+    def to_json(self) -> dict[str, Any]:
+        """For a card, as ``Variant.to_json``."""
+        return _without_defaults(asdict(self), self.LATER)
 
 
 @dataclass(frozen=True)
@@ -252,6 +278,7 @@ class Variant:
     paper: str = ""
     encoder_size: EncoderSize | HieraSize | None = field(default=None)  # overrides the named size, e.g. in parity tests
 
+    LATER: ClassVar[Mapping[str, Any]] = {"low_rank_scale": 1.0, "cm_widths": (0, 0)}  # as Fusion's
     RULES: ClassVar[Mapping[str, Rule]] = {
         "name": NAME, "encoder": NAME, "adapters": tuple_of(one_of(ADAPTERS), 0, len(ADAPTERS)),
         "rank": whole(1, MAX_RANK),
@@ -314,8 +341,8 @@ class Variant:
 
     def to_json(self) -> dict[str, Any]:
         """For a card: without the fields that versions before did not know, where they are as they were then."""
-        unchanged = {name for name, value in _LATER.items() if getattr(self, name) == value}
-        return {name: value for name, value in asdict(self).items() if name not in unchanged}
+        fusion = self.fusion and self.fusion.to_json()
+        return _without_defaults(asdict(self), self.LATER) | {"fusion": fusion}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Variant:
@@ -333,7 +360,8 @@ class Variant:
         return cls(**values)
 
 
-_LATER = {"low_rank_scale": 1.0, "cm_widths": (0, 0)}
+def _without_defaults(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in defaults or value != defaults[name]}
 
 
 def sizes_for(decoder: str) -> Sizes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from SAMoraLib.kernels.attention import attention
@@ -17,37 +19,65 @@ STEPS = {
 
 
 class CrossAttention(nn.Module):
-    """Eq. 8: softmax(Q_H K_L^T / sqrt(d_k)) V_L, bias-free, one head of width d_k, projected back to d."""
+    """Eq. 8: softmax(Q_H K_L^T / sqrt(d_k)) V_L, bias-free, of heads that are ``width`` wide together, back to d."""
 
-    def __init__(self, dim: int, width: int) -> None:
+    def __init__(self, dim: int, width: int, heads: int = 1) -> None:
         super().__init__()
+        self.heads = heads
         self.q, self.k, self.v = (nn.Linear(dim, width, bias=False) for _ in range(3))
         self.o = nn.Linear(width, dim, bias=False)
 
     def forward(self, high: Tensor, low: Tensor) -> Tensor:
         """Query ``high`` (B, N, d) attends to ``low`` (B, N, d)."""
-        q, k, v = (project(x).unsqueeze(2) for project, x in ((self.q, high), (self.k, low), (self.v, low)))
-        return self.o(attention(q, k, v).squeeze(2))
+        q, k, v = (project(x).unflatten(-1, (self.heads, -1))
+                   for project, x in ((self.q, high), (self.k, low), (self.v, low)))
+        return self.o(attention(q, k, v).flatten(2))
+
+
+class FusionStep(CrossAttention):
+    """One step of figure 3: the query attends to itself, where the reading has that, and then to the level below.
+
+    Pre-norm, as in a transformer's decoder: what is normalised is what the attentions see, not what goes round them.
+    """
+
+    def __init__(self, dim: int, fusion: Fusion) -> None:
+        width = fusion.width // (1 + fusion.self_attention)
+        super().__init__(dim, width, fusion.heads)
+        self.add_query = fusion.add_query
+        self.norm = _normalised if fusion.norm else nn.Identity()
+        self.itself = CrossAttention(dim, width, fusion.heads) if fusion.self_attention else None
+
+    def forward(self, high: Tensor, low: Tensor) -> Tensor:
+        """Query ``high`` (B, N, d) takes from ``low`` (B, N, d)."""
+        if self.itself is not None:
+            seen = self.norm(high)
+            high = high + self.itself(seen, seen)
+        taken = super().forward(self.norm(high), self.norm(low))
+        return high + taken if self.add_query else taken
 
 
 class HLAttention(nn.Module):
     """Two cross-attention steps over the experts' streams (eq. 6).
 
-    The last projection starts at zero: stage 2 starts exactly at the pretrained encoder (eq. 7 with E_Omega = 0).
+    The last projection or, with ``fusion.gain``, a gain per channel starts at zero: stage 2 starts exactly at the
+    pretrained encoder (eq. 7 with E_Omega = 0). Only with ``add_query`` and no gain it starts at F + query.
     """
 
     def __init__(self, dim: int, fusion: Fusion) -> None:
         super().__init__()
         self.steps = STEPS[fusion.order]
-        self.add_query = fusion.add_query
-        self.low = CrossAttention(dim, fusion.width)
-        self.high = CrossAttention(dim, fusion.width)
-        nn.init.zeros_(self.high.o.weight)
+        self.low, self.high = FusionStep(dim, fusion), FusionStep(dim, fusion)
+        self.gain = nn.Parameter(torch.zeros(dim)) if fusion.gain else None
+        if self.gain is None:
+            nn.init.zeros_(self.high.o.weight)
 
     def forward(self, streams: dict[str, Tensor]) -> Tensor:
         """Fuse the experts' tokens "image", "patch" and "pixel" (B, N, d), one window each: E_Omega (B, N, d)."""
         streams = dict(streams)
         for step, (query, key) in zip((self.low, self.high), self.steps, strict=True):
-            fused = step(streams[query], streams[key])
-            streams["fused"] = streams[query] + fused if self.add_query else fused
-        return streams["fused"]
+            streams["fused"] = step(streams[query], streams[key])
+        return streams["fused"] if self.gain is None else self.gain * streams["fused"]
+
+
+def _normalised(tokens: Tensor) -> Tensor:
+    return F.layer_norm(tokens, tokens.shape[-1:])

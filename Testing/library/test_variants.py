@@ -66,6 +66,12 @@ def test_an_own_size_takes_the_place_of_the_named_one() -> None:
      "Unknown encoder 'tiny'; choose from hiera_b+, hiera_t, hiera_s, hiera_l, hiera_nano."),
     (lambda: Fusion(scope="window"), "Unknown fusion scope 'window'; choose from block, attention."),
     (lambda: Fusion(inputs="sum"), "Unknown fusion inputs 'sum'; choose from difference, stream."),
+    (lambda: Fusion(kind="hcat", norm=True, heads=8),
+     "A fusion's heads, norm can be chosen of hl_attn alone, and this one is hcat; leave it out, or choose hl_attn."),
+    (lambda: Fusion(width=100, heads=8),
+     "The fusion's width 100 cannot be divided into 8 equal heads; choose a multiple."),
+    (lambda: Fusion(width=8, heads=8, self_attention=True),
+     "The fusion's width 8 cannot be divided into 16 equal heads; choose a multiple."),
     (lambda: Fusion(order="1-1-1"), "Unknown fusion order '1-1-1'; choose from 2-1-1, 1-1-2, 1-2-1."),
     (lambda: EncoderSize(32, 2, 5, (1,)), "5 heads do not divide the encoder's width 32; choose a divisor."),
     (lambda: EncoderSize(32, 2, 4, (1,), decoder_heads=0),
@@ -107,3 +113,16 @@ def test_widths_of_the_class_attention_go_through_the_card() -> None:
     for widths in ((1,), (-1, 2), (1.5, 2)):
         with pytest.raises(ValueError, match="are not two whole numbers from 0"):
             get_variant("h_sam", cm_widths=widths)
+
+
+READING = {"heads": 8, "norm": True, "self_attention": True, "gain": True}
+
+
+@pytest.mark.parametrize("chosen", [{}, *({name: value} for name, value in READING.items()), READING],
+                         ids=lambda chosen: "+".join(chosen) or "none")
+def test_the_reading_of_hl_attn_goes_through_the_card(chosen: dict[str, object]) -> None:
+    """And a card says nothing of what versions before did not know, where it is as they had it."""
+    variant = get_variant("samora", fusion=Fusion(**chosen))
+    data = json.loads(json.dumps(variant.to_json()))
+    assert Variant.from_json(data) == variant
+    assert set(data["fusion"]) & set(READING) == set(chosen)

@@ -145,6 +145,18 @@ def test_it_starts_at_the_base_stream(fusion: Fusion, window: int) -> None:
     assert_close(block(tokens()), plain_block(block, None)(tokens()))
 
 
+@pytest.mark.parametrize("fusion", FUSIONS, ids=lambda f: f"{f.scope}-{f.inputs}-{f.add_query}-{f.order}")
+@WINDOWS
+@torch.no_grad()
+def test_with_a_gain_every_reading_starts_at_the_base_stream(fusion: Fusion, window: int) -> None:
+    full = replace(fusion, heads=2, norm=True, self_attention=True, gain=True)
+    block = experts_encoder(sized(window), full).blocks[0]
+    plain = plain_block(block, None)(tokens())
+    assert not torch.allclose(block(tokens()), plain, atol=0.05), "the fusion does something"
+    block.hl_attn.gain.zero_()
+    assert_close(block(tokens()), plain)
+
+
 @torch.no_grad()
 def test_new_experts_leave_nothing_to_fuse() -> None:
     """B = 0: the differences vanish, whatever HL-Attn has learnt."""
