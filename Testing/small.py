@@ -39,17 +39,17 @@ def is_sam2(name: str) -> bool:
     return VARIANTS[name].decoder == "high_res"
 
 
-def small_variant(name: str, size: EncoderSize | HieraSize | None = None) -> Variant:
+def small_variant(name: str, size: EncoderSize | HieraSize | None = None, fusion: Fusion = FUSION) -> Variant:
     size = size or (HIERA if is_sam2(name) else SIZE)
     variant = get_variant(name, encoder_size=size)
-    return variant if variant.fusion is None else get_variant(name, encoder_size=size, fusion=FUSION)
+    return variant if variant.fusion is None else get_variant(name, encoder_size=size, fusion=fusion)
 
 
 def small_model(name: str, num_classes: int = 4, image_size: int = IMAGE_SIZE, seed: int = 0,
-                size: EncoderSize | HieraSize | None = None) -> SegmentationModel:
+                size: EncoderSize | HieraSize | None = None, fusion: Fusion = FUSION) -> SegmentationModel:
     """A variant with random weights throughout."""
     torch.manual_seed(seed)
-    model = build_model(small_variant(name, size), num_classes, image_size).eval()
+    model = build_model(small_variant(name, size, fusion), num_classes, image_size).eval()
     randomise(model, seed)
     return model
 

@@ -1,97 +1,77 @@
-"""What HL-Attn adds in each block of a trained model: how much, and whether tokens of a window get different things.
+"""Whether a trained model uses its experts: what changes without each, and what their fusion adds by block.
 
-    python -m Training.fusion_report --manifest manifest.json --checkpoint C.safetensors [--base B.safetensors]
+    python -m Training.fusion_report CHECKPOINT [VOLUME...] [--base BASE] [--picture PNG] [--json]
 
-Softmax attention with nearly equal weights returns the mean over its window, the same for every token. The window's
-share says how near the fusion is to that: 1 means that it shifts all tokens of a window alike.
+Without a volume the demonstration's phantom of seed 1, a CT, is looked at. What the figures mean stands in
+``Training.reports.expert_removal`` and ``Training.reports.fusion_blocks``.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import json
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from statistics import median
+from typing import Any
 
-import torch
-from torch import Tensor
-
-from SAMoraLib.adapters.experts import ExpertStreams
 from SAMoraLib.checkpoint import load_model
-from SAMoraLib.model import SegmentationModel
-from Training.data.manifest import read_manifest
-from Training.data.slices import SliceDataset, build_cache
+from SAMoraLib.demo.phantom import make_phantom
+from SAMoraLib.inference.predictor import Predictor
+from SAMoraLib.volume.io import read_volume
+from Training.reports.expert_removal import measure_removals
+from Training.reports.fusion_blocks import watched_blocks
+from Training.reports.fusion_picture import draw_fusion
 from Training.settings.program import program
 
-
-@torch.inference_mode()
-def fusion_shares(model: SegmentationModel, image: Tensor) -> list[tuple[float, float]]:
-    """(size, window's share) of E_Omega (eq. 7) in each block.
-
-    Args:
-        image: (B, C, D, S, S) in [0, 1].
-
-    Returns:
-        For each block the root mean square of E_Omega over that of the block's output, and the part of E_Omega's mean
-        square that is the window's mean.
-
-    Raises:
-        ValueError: the model has no fusion.
-    """
-    if model.variant.fusion is None or model.variant.fusion.kind != "hl_attn":
-        raise ValueError(f"'{model.variant.name}' has no HL-Attn; give a checkpoint of samora.")
-    fused: list[list[Tensor]] = []  # of each block the windows of every shape
-    outputs: list[Tensor] = []
-    handles = []
-    for block in cast("Sequence[ExpertStreams]", model.image_encoder.blocks):
-        fused.append([])
-        handles += [block.fusion.register_forward_hook(_keep(fused[-1])), block.register_forward_hook(_keep(outputs))]
-    try:
-        model.eval()(image)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return [_shares(windows, output) for windows, output in zip(fused, outputs, strict=True)]
-
-
-def _shares(fused: list[Tensor], output: Tensor) -> tuple[float, float]:
-    """Of one block, from its windows of every shape."""
-    means = [windows.mean(dim=1, keepdim=True).expand_as(windows) for windows in fused]
-    power = _power(*fused)
-    return (power / _power(output)) ** 0.5, _power(*means) / max(power, 1e-30)
-
-
-def _keep(outputs: list[Tensor]) -> Any:
-    return lambda module, inputs, output: outputs.append(output)
-
-
-def _power(*tensors: Tensor) -> float:
-    """Mean square of all together."""
-    total = sum(x.square().sum().item() for x in tensors)
-    return total / sum(x.numel() for x in tensors)
+PHANTOM = 1
 
 
 @program(printing_is_all=True)
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m Training.fusion_report", description="What HL-Attn adds.")
-    parser.add_argument("--manifest", type=Path, required=True)
-    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser = argparse.ArgumentParser(prog="python -m Training.fusion_report",
+                                     description="What a model loses without each of its experts.")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("volumes", type=Path, nargs="*", metavar="VOLUME",
+                        help="any that samora predict reads (default: a phantom CT)")
     parser.add_argument("--base", type=Path, help="base weights, if the checkpoint leaves them out")
-    parser.add_argument("--cache", type=Path, default=Path("runs/cache/slices"), help="(default: %(default)s)")
-    parser.add_argument("--slices", type=int, default=16, help="of the validation cases (default: %(default)s)")
+    parser.add_argument("--picture", type=Path, help="a PNG to draw the figures into")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON instead of tables")
     options = parser.parse_args(arguments)
     model, card = load_model(options.checkpoint, base=options.base)
-    assert card.preprocessing is not None  # load_model takes models alone, which have one
-    manifest = read_manifest(options.manifest)
-    slices = SliceDataset(build_cache(manifest, manifest.of("validation"), card.preprocessing, options.cache))
-    chosen = torch.linspace(0, len(slices) - 1, min(options.slices, len(slices))).long().tolist()
-    try:
-        shares = fusion_shares(model, torch.stack([slices[0, index][0] for index in chosen]))
-    except ValueError as error:
-        parser.error(str(error))
-    print("| block | size | window's share |\n|---|---|---|")
-    for number, (size, share) in enumerate(shares):
-        print(f"| {number} | {size:.3f} | {share:.2f} |")
+    predictor = Predictor(model, card)
+    volumes = [read_volume(path) for path in options.volumes] or [make_phantom(PHANTOM).ct]
+    report: dict[str, Any] = {"checkpoint": str(options.checkpoint),
+                              "volumes": [str(path) for path in options.volumes] or [f"phantom {PHANTOM}"]}
+    removed = measure_removals(predictor, volumes, lambda name: print(f"without {name} ...", file=sys.stderr))
+    report["removed"] = {name: {"foreground": change.foreground, "logits": change.logits}
+                         for name, change in removed.items()}
+    if model.variant.fusion is not None and model.variant.fusion.kind == "hl_attn":
+        report |= _blocks(predictor, volumes)
+    if options.picture:
+        draw_fusion(options.picture, report)
+    print(json.dumps(report) if options.json else _tables(report))
+
+
+def _blocks(predictor: Predictor, volumes: Sequence[Any]) -> dict[str, Any]:
+    with watched_blocks(predictor.model) as seen:
+        for volume in volumes:
+            predictor.predict(volume)
+    blocks = [{"size": block.size, "window_share": block.window_share, "effective_keys": block.effective_keys}
+              for block in seen]
+    return {"blocks": blocks, "median_window_share": median(block["window_share"] for block in blocks)}
+
+
+def _tables(report: Mapping[str, Any]) -> str:
+    lines = ["| without | foreground changed | logits changed |", "|---|---|---|"]
+    lines += [f"| {name} | {change['foreground']:.2%} | {change['logits']:.3f} |"
+              for name, change in report["removed"].items()]
+    if "blocks" in report:
+        lines += ["", "| block | size | window's share | effective keys |", "|---|---|---|---|"]
+        lines += [f"| {number} | {block['size']:.3f} | {block['window_share']:.3f} | {block['effective_keys']:.4f} |"
+                  for number, block in enumerate(report["blocks"])]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

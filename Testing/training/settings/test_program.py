@@ -108,7 +108,7 @@ def test_every_command_refuses_a_file_that_is_none_in_a_sentence(tmp_path: Path,
     manifest, output = f"--manifest={tmp_path / 'manifest.json'}", f"--output={tmp_path / 'output'}"
     weights = f"={tmp_path / 'none.safetensors'}"
     arguments = {"evaluate": [manifest, output, f"--checkpoint{weights}"], "step_time": [manifest],
-                 "fusion_report": [manifest, f"--checkpoint{weights}"], "sample_unlabelled": [manifest, output],
+                 "fusion_report": [weights[1:]], "sample_unlabelled": [manifest, output],
                  "probe": [manifest, output, f"--base{weights}", f"--experts{weights}"], "compare": [str(tmp_path)]}
     with pytest.raises(SystemExit) as stop:
         importlib.import_module(f"Training.{name}").main(arguments[name])
