@@ -30,6 +30,7 @@ class AugmentPolicy:
         rotation: largest rotation, degrees to either side.
         scale: smallest and largest magnification.
         translation: largest shift along each axis, as a fraction of the side.
+        flip: probability of a flip along each axis by itself, beside the affine map.
         mirror: probability of a left-right mirror image; keep it 0 where left and right organs are told apart.
         elastic: probability of a smooth random deformation.
         elastic_size: standard deviation of the deformation at its nodes, as a fraction of the side.
@@ -48,6 +49,7 @@ class AugmentPolicy:
     rotation: float = 20.0
     scale: tuple[float, float] = (0.85, 1.15)
     translation: float = 0.05
+    flip: float = 0.0
     mirror: float = 0.0
     elastic: float = 0.3
     elastic_size: float = 0.015
@@ -61,7 +63,7 @@ class AugmentPolicy:
     noise: float = 0.05
 
     def __post_init__(self) -> None:
-        for name in ("turn_and_flip", "affine", "mirror", "elastic", "intensity"):
+        for name in ("turn_and_flip", "affine", "flip", "mirror", "elastic", "intensity"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"The augmentation's {name} is {getattr(self, name)}; give a probability, 0 to 1.")
         for name in ("scale", "gamma", "contrast", "blur"):
@@ -148,11 +150,12 @@ def _random_matrix(rng: np.random.Generator, policy: AugmentPolicy) -> np.ndarra
     if rng.random() < policy.turn_and_flip:
         return _turn_and_flip(rng)
     moved, mirrored = rng.random() < policy.affine, rng.random() < policy.mirror
-    if not moved and not mirrored:
+    flipped = rng.random(2) < policy.flip if policy.flip else np.zeros(2, bool)  # no draw, none before this was here
+    flipped[0] ^= mirrored
+    if not moved and not flipped.any():
         return None
     matrix = _affine(rng, policy) if moved else _IDENTITY.copy()
-    if mirrored:
-        matrix[:, 0] *= -1
+    matrix[:, :2] *= np.where(flipped, -1, 1).astype(np.float32)
     return matrix
 
 

@@ -43,7 +43,8 @@ def _samed(step: int, total: int, schedule: Schedule) -> float:
 
 
 def _samora(step: int, total: int, schedule: Schedule) -> float:
-    remaining = 1 - (step - schedule.warmup) / max(total - schedule.warmup, 1)
+    # Eq. 1 of the supplement divides by MI, all iterations, so that it ends above zero; the released code by MI - WP.
+    remaining = 1 - (step - schedule.warmup) / total
     return schedule.base_lr * max(remaining, 0.0) ** schedule.power
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from Testing.closeness import assert_close
-from Training.data.augment import DEFAULT, POLICIES, augment, noisy_and_clean, two_views
+from Training.data.augment import DEFAULT, POLICIES, augment, noisy_and_clean, sampling_grid, two_views
 
 SIDE = 48
 SPATIAL = replace(DEFAULT, intensity=0.0)
@@ -109,6 +109,29 @@ def test_mirror_swaps_left_and_right_exactly():
     mirrored, mirrored_label = augment(image, label, _rng(), replace(NOTHING, mirror=1.0))
     assert_close(mirrored, image.flip(-1))
     assert torch.equal(mirrored_label, label.flip(-1))
+
+
+def test_a_flip_along_each_axis_by_itself():
+    image, label = _slice()
+    seen = set()
+    for seed in range(40):
+        moved, moved_label = augment(image, label, _rng(seed), replace(NOTHING, flip=0.5))
+        axes = next(axes for axes in ([], [-1], [-2], [-2, -1]) if torch.equal(moved_label, label.flip(axes)))
+        assert_close(moved, image.flip(axes))
+        seen.add(tuple(axes))
+    assert len(seen) == 4
+
+
+def test_a_flip_comes_beside_the_affine_map_and_nothing_is_drawn_without_it():
+    image, label = _slice()
+    both = replace(NOTHING, affine=1.0, rotation=15.0)
+    turned, _ = augment(image, label, _rng(1), both)
+    flipped, _ = augment(image, label, _rng(1), replace(both, flip=1.0))
+    assert not torch.allclose(flipped, turned, atol=0.05)
+    seen, expected = _rng(1), _rng(1)
+    sampling_grid(8, seen, both)
+    expected.random(8)  # how it comes out: 3; angle, scale and shifts; elastic
+    assert seen.random() == expected.random()
 
 
 def test_quarter_turns_and_flips_are_exact():

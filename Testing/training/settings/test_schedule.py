@@ -18,11 +18,12 @@ def test_agrees_with_the_published_loops(golden, name, schedule, total):
         assert lr_at(step + 1, total, schedule) == pytest.approx(expected, rel=1e-9)
 
 
-def test_samora_decays_over_what_the_warm_up_leaves():
-    schedule = Schedule("samora", 0.005, 25, 0.9)
+def test_samora_is_equation_1_of_the_supplement():
+    schedule = Schedule("samora", 0.005, 25, 1.0)
+    assert lr_at(20, 1400, schedule) == pytest.approx(0.005 * 20 / 25)
     assert lr_at(25, 1400, schedule) == pytest.approx(0.005)
-    assert lr_at(700, 1400, schedule) == pytest.approx(0.005 * (1 - 675 / 1375) ** 0.9)
-    assert 0 < lr_at(1399, 1400, schedule) < 1e-5
+    assert lr_at(700, 1400, schedule) == pytest.approx(0.005 * (1 - 675 / 1400))
+    assert lr_at(139, 140, schedule) == pytest.approx(9.29e-4, rel=1e-3)
 
 
 def test_cosine_ends_at_its_final_rate():
@@ -73,7 +74,7 @@ def test_samed_by_hand() -> None:
     assert [lr_at(step, 10, schedule) for step in (3, 4, 8)] == pytest.approx([0.5, 0.5 * 0.9**2, 0.5 * 0.5**2])
 
 
-@pytest.mark.parametrize(("form", "final"), [("samora", 0.0), ("cosine", 0.001)])
+@pytest.mark.parametrize(("form", "final"), [("samora", 0.01 * 5 / 6), ("cosine", 0.001)])
 def test_a_decay_of_a_single_step_ends_with_it(form: str, final: float) -> None:
     schedule = Schedule(form, 0.01, warmup=5, power=1, final_lr=final)
     assert [lr_at(step, 6, schedule) for step in (5, 6)] == pytest.approx([0.01, final])
