@@ -34,13 +34,14 @@ def pretrain_base(config: PretrainBase) -> None:
     variant = get_variant(row_on(config.encoder, "sam"), config.encoder)
     model = build_model(variant, len(STRUCTURES) - 1, config.image_size)
     train_only(model, own_keys(model, variant.trained))
-    slices = PaintedSlices(phantoms, preprocessing, config.ct, config.optimisation.seed, config.augment)
+    slices = PaintedSlices(phantoms, preprocessing, config.ct, config.optimisation.seed, config.augment,
+                           config.untold)
     # From scratch and with many rare tissues, Dice alone starts too slowly: equal weights here.
     objective = SegmentationObjective(model, ce_weight=1.0, dice_weight=1.0)
     card = Card(kind="base", name=f"{config.encoder}-base", variant=variant, image_size=config.image_size,
                 training={"script": "pretrain_base", "steps": config.optimisation.steps,
                           "batch_size": config.optimisation.batch_size, "phantoms": config.phantoms,
-                          "classes": STRUCTURES},
+                          "classes": STRUCTURES, **({"untold": config.untold} if config.untold else {})},
                 licence="Apache-2.0", description="Trained whole on painted phantom abdomens; no real volume was seen.")
     card.check()  # before days of training
     fit(fabric, objective, slices, config.optimisation, run)

@@ -15,6 +15,7 @@ from torch import nn
 from SAMoraLib.card import read_card
 from SAMoraLib.demo.phantom import STRUCTURES
 from SAMoraLib.preprocessing.settings import Preprocessing
+from Testing.refusals import refusal
 from Testing.training.small_run import log_of
 from Training import pretrain_base
 from Training.objectives.segmentation import SegmentationObjective
@@ -92,3 +93,9 @@ def test_one_process_of_several_writes_the_file(tmp_path: Path, asked: list[Any]
     monkeypatch.setattr(pretrain_base, "fit", lambda *_: None)
     pretrain_base.pretrain_base(config(tmp_path))
     assert not (tmp_path / "run" / "base.safetensors").exists()
+
+
+def test_a_base_is_told_nothing_of_some_organs(tmp_path: Path, asked: list[Any]) -> None:
+    pretrain_base.pretrain_base(config(tmp_path, untold=("liver",)))
+    assert read_card(tmp_path / "run" / "base.safetensors").training["untold"] == ["liver"]
+    assert "heart" in refusal(lambda: config(tmp_path, untold=("heart",)))

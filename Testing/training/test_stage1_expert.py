@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -28,6 +29,7 @@ from Training.objectives.contrastive import ContrastiveObjective
 from Training.objectives.denoising import DenoisingObjective
 from Training.objectives.distillation import ImageDistillation, PatchDistillation
 from Training.objectives.masked import MaskedObjective
+from Training.objectives.segmentation import SegmentationObjective
 from Training.settings.optimisation import Optimisation
 from Training.settings.stages import Stage1Expert
 from Training.stage1_expert import find_teacher, make_objective, make_view, teacher_reference, train_expert
@@ -221,3 +223,34 @@ def test_a_card_names_the_teacher_if_there_is_one(tmp_path: Path) -> None:
         {"name": "timm:vit.mae", "sha256": ""},)
     assert teacher_reference(config("image", supervision="teacher")) == (
         {"name": "weights/r50_2x_sk1.pth", "sha256": ""},)
+
+
+def test_an_expert_taught_with_labels_keeps_its_pairs_alone(data: Path) -> None:
+    """The positive control: its decoder learns beside it, and is thrown away."""
+    organs = ("liver", "spleen")
+    train_expert(config("image", data, supervision="labels", organs=organs, optimisation=replace(QUICK, steps=2)))
+    saved, card = (read(data / "run" / "expert.safetensors") for read in (load_file, read_card))
+    assert saved and all(".lora.image." in key for key in saved)
+    assert all(value.any() for key, value in saved.items() if key.endswith(".b")), "they have learnt"
+    assert (card.name, card.parents, card.training["organs"]) == ("image", (), list(organs))
+    assert card.training["supervision"] == "labels"
+
+
+def test_labels_teach_the_expert_and_a_decoder_of_its_organs(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[Any, Any]] = []
+    monkeypatch.setattr(stage1_expert, "fit", lambda fabric, objective, samples, *_: seen.append((objective, samples)))
+    train_expert(config("patch", data, supervision="labels", organs=("liver", "spleen", "left_kidney")))
+    [(objective, samples)] = seen
+    assert type(objective) is SegmentationObjective and objective.resolution == "full" and len(samples) == 6
+    assert {int(value) for index in range(6) for value in samples[0, index][1].unique()} == {0, 1, 2, 3}
+    assert objective.model.num_classes == 3
+    trained = {name for name, parameter in objective.model.named_parameters() if parameter.requires_grad}
+    assert any(".lora.patch." in name for name in trained)
+    assert {name.split(".")[0] for name in trained} == {"image_encoder", "mask_decoder"}
+    assert all(".lora.patch." in name for name in trained if name.startswith("image_encoder"))
+
+
+def test_an_organ_that_nobody_labelled_leaves_no_folder(data: Path) -> None:
+    assert "pancreas" in refusal(lambda: train_expert(config("image", data, supervision="labels",
+                                                             organs=("pancreas",))))
+    assert not (data / "run").exists()

@@ -12,11 +12,13 @@ from torch.utils.data import Dataset
 
 from SAMoraLib.demo.painting import paint_ct, paint_random
 from SAMoraLib.demo.phantom import make_phantom
+from SAMoraLib.demo.tissues import TISSUES
 from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.preprocessing.slices import normalise, prepare_volume, resample_labels, with_neighbours
 from SAMoraLib.system.files import atomic_write
 from Training.data.augment import AugmentPolicy, augment
 from Training.data.checksums import ARCHIVE_FAULTS
+from Training.data.slices import IGNORED
 from Training.data.unfinished import sweep
 from Training.data.workers import do_all
 
@@ -33,12 +35,15 @@ class PaintedSlices(Dataset[tuple[Tensor, Tensor]]):
         phantoms: structure maps (N, S, S) uint8 of each phantom.
         preprocessing: its ``neighbours`` says whether the adjacent slices are shown too, its window how a CT looks.
         ct: probability that a slice is painted in HU, as the phantoms' own CTs are, instead of in a random contrast.
+        untold: organs of the Synapse labels whose structures are painted, but ``IGNORED`` in the labels.
     """
 
     def __init__(self, phantoms: Sequence[np.ndarray], preprocessing: Preprocessing, ct: float, seed: int,
-                 policy: AugmentPolicy) -> None:
+                 policy: AugmentPolicy, untold: Sequence[str] = ()) -> None:
         self.phantoms, self.preprocessing = phantoms, preprocessing
         self.ct, self.seed, self.policy = ct, seed, policy
+        self.labels = torch.tensor([IGNORED if tissue.organ in untold else number
+                                    for number, tissue in enumerate(TISSUES)])
         self.places = [(phantom, number) for phantom, maps in enumerate(phantoms) for number in range(len(maps))]
 
     def __len__(self) -> int:
@@ -55,7 +60,7 @@ class PaintedSlices(Dataset[tuple[Tensor, Tensor]]):
                                self.policy)
         assert moved is not None
         middle = len(offsets) // 2
-        return image[:, None], moved[middle:middle + 1].long()
+        return image[:, None], self.labels[moved[middle:middle + 1].long()]
 
     def _paint(self, structures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if not self.ct or rng.random() >= self.ct:

@@ -8,12 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from SAMoraLib.labels import LABEL_SETS
 from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.system.overwriting import refuse_overwriting
 from SAMoraLib.variants import EXPERTS, Fusion
 from Training.data.augment import AugmentPolicy
 from Training.settings.deep_supervision import DeepSupervision
 from Training.settings.optimisation import MOST_PROCESSES, Optimisation
+
+SUPERVISIONS = ("scratch", "teacher", "labels")
 
 # SAMed's protocol: clip to [-125, 275] HU and stretch the whole slice.
 SAMED_CT = Preprocessing("CT", "hu_window", -125.0, 275.0, "none", 224)
@@ -50,6 +53,7 @@ class PretrainBase:
         ct: probability that a slice looks like a CT; the others get a random contrast.
         window: HU that become 0 and 1 in those.
         neighbours: shows the adjacent slices in the first and third channel, if not 0; as on the checkpoint's card.
+        untold: organs of which the base is told nothing, so that experts have something to add.
         cache: folder for the phantoms, made once.
         optimisation: steps, batch, learning rate, seed, devices.
         augment: what is done to each painted slice.
@@ -64,11 +68,14 @@ class PretrainBase:
     ct: float = 0.0
     window: tuple[float, float] = (-125.0, 275.0)
     neighbours: float = 0.0
+    untold: tuple[str, ...] = ()
     cache: Path = Path("runs/cache")
     optimisation: Optimisation = field(default_factory=Optimisation)
     augment: AugmentPolicy = field(default_factory=AugmentPolicy)
 
     def __post_init__(self) -> None:
+        for organ in self.untold:
+            LABEL_SETS["synapse"].by_name(organ)
         if not 0 < self.workers <= MOST_PROCESSES:
             raise ValueError(f"workers is {self.workers}; it must be 1 to {MOST_PROCESSES}.")
 
@@ -116,10 +123,12 @@ class Stage1Expert:
 
     Attributes:
         output: folder of the run.
-        manifest: cases as Training.prepare wrote them; their label files are not read.
+        manifest: cases as Training.prepare wrote them; their label files are not read but for "labels".
         base: base weights, Meta's .pth or our .safetensors.
         level: "image" (contrastive), "patch" (masked autoencoding) or "pixel" (denoising).
-        supervision: "scratch", or "teacher" to distil from a frozen one (levels image and patch; table 5's T-S).
+        supervision: "scratch", or "teacher" to distil from a frozen one (levels image and patch; table 5's T-S), or
+            "labels": no part of the method but its positive control, an expert that is known to know something.
+        organs: with "labels", those that the expert is taught; the others are background to it.
         teacher: its file: one of Training.stage1_teacher (with CPT), a published one or timm:NAME (without); empty
             takes the level's published file in weights/.
         hidden: width of the projector between student and teacher.
@@ -139,6 +148,7 @@ class Stage1Expert:
     base: Path
     level: str
     supervision: str = "scratch"
+    organs: tuple[str, ...] = ()
     teacher: str = ""
     hidden: int = 2048
     mask_ratio: float = 0.75
@@ -158,8 +168,11 @@ class Stage1Expert:
         _refuse_grid(self.preprocessing)
         for name in ("mask_ratio", "dice_weight"):
             _require_share(name, getattr(self, name))
-        if self.supervision not in ("scratch", "teacher"):
-            raise ValueError(f"Unknown supervision '{self.supervision}'; choose from scratch, teacher.")
+        if self.supervision not in SUPERVISIONS:
+            raise ValueError(f"Unknown supervision '{self.supervision}'; choose from {', '.join(SUPERVISIONS)}.")
+        if (self.supervision == "labels") != bool(self.organs):
+            raise ValueError(f"supervision is {self.supervision} and organs are {', '.join(self.organs) or 'none'}; "
+                             "name organs with labels, and with labels alone.")
         if self.supervision == "teacher" and self.level == "pixel":
             raise ValueError("The pixel level has no teacher (table 5); set supervision to scratch.")
         refuse_overwriting(self.output / "expert.safetensors", [self.base, self.teacher])

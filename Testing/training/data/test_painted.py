@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from SAMoraLib.demo.phantom import STRUCTURES, Phantom, make_phantom
+from SAMoraLib.demo.tissues import LABEL_OF_STRUCTURE
+from SAMoraLib.labels import LABEL_SETS
 from SAMoraLib.preprocessing.settings import Preprocessing
 from Testing.training.in_process import InProcess
 from Training.data import painted, workers
 from Training.data.augment import POLICIES
 from Training.data.painted import PaintedSlices, phantom_structures
+from Training.data.slices import IGNORED
 
 ALONE = Preprocessing("CT", "hu_window", -160, 240, "body", 64)
 BESIDE = Preprocessing("CT", "hu_window", -160, 240, "body", 64, neighbours=5.0)
@@ -120,3 +123,15 @@ def test_damaged_phantoms_are_made_anew(tmp_path: Path, content: bytes | str, mo
         changed = {"cut": whole[:-50], "flipped": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1:]}
         path.write_bytes(changed[content] if isinstance(content, str) else content)
     assert np.array_equal(phantom_structures(range(7, 8), ALONE, tmp_path, workers=1)[0], first[0])
+
+
+def test_untold_organs_are_painted_and_not_labelled(phantoms: list[np.ndarray]) -> None:
+    told = PaintedSlices(phantoms, ALONE, 0.0, 3, POLICIES["none"])
+    untold = PaintedSlices(phantoms, ALONE, 0.0, 3, POLICIES["none"], ["right_kidney", "liver"])
+    for number in range(len(phantoms[0])):
+        image, label = untold[0, number]
+        plain_image, plain = told[0, number]
+        hidden = np.isin(LABEL_OF_STRUCTURE[plain], [LABEL_SETS["synapse"].by_name(organ).value for organ in
+                                                     ("right_kidney", "liver")])
+        assert np.array_equal(image, plain_image)
+        assert np.array_equal(label, np.where(hidden, IGNORED, plain))

@@ -42,7 +42,9 @@ def test_test_cases_are_refused_in_stage_1() -> None:
 
 
 @pytest.mark.parametrize(("fields", "message"), [
-    ({"supervision": "student"}, "Unknown supervision 'student'; choose from scratch, teacher"),
+    ({"supervision": "student"}, "Unknown supervision 'student'; choose from scratch, teacher, labels"),
+    ({"supervision": "labels"}, "supervision is labels and organs are none; name organs with labels"),
+    ({"organs": ("liver",)}, "supervision is scratch and organs are liver; name organs with labels, and with"),
     ({"level": "pixel", "supervision": "teacher"}, "pixel level has no teacher"),
     ({"dice_weight": 1.5}, "dice_weight is 1.5"),
 ])
