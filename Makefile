@@ -6,7 +6,7 @@ SEED ?= 7
 AUDIT_VENV ?= .audit-venv
 PICTURES ?= docs/pictures/slicer
 
-.PHONY: audit bench demo endurance fuzz mutants panel test test-processors test-slow lint types clean
+.PHONY: audit bench control demo endurance fuzz mutants panel test test-processors test-slow lint types clean
 
 # torch comes first and pinned, so that nothing after it drags in another build (an unpinned torchvision would).
 $(VENV)/.torch: constraints.txt
@@ -46,6 +46,10 @@ panel: $(VENV)/.slicer
 # Ratios to the package and to the processor's limit; ARGS="--quick --json" for the small set.
 bench: $(VENV)/.test
 	$(BIN)/python -m Testing.benchmarks $(ARGS)
+
+# Whether each fusion uses experts that know something: minutes, or with ARGS="--full" hours; ARGS="--json" for programs.
+control: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m Training.control $(ARGS)
 
 # The numeric tests as other instruction sets and thread counts compute them, with a tenth of every tolerance.
 test-processors: $(VENV)/.test
