@@ -68,7 +68,7 @@ def evaluate_cases(
     Raises:
         ValueError: no organ in common, an empty split, or a volume that has changed or cannot be read.
     """
-    organs = _common_organs(manifest, predicted or manifest.labels)
+    organs = common_organs(manifest, predicted or manifest.labels)
     cases = manifest.of(split)
     files = {case.id: Path(folder) / f"{case.id}.json" if folder else None for case in cases}
     if folder:
@@ -91,7 +91,7 @@ def evaluate_cases(
     return [result for result in whole if result is not None]
 
 
-def _common_organs(manifest: Manifest, predicted: LabelSet) -> dict[str, tuple[int, int]]:
+def common_organs(manifest: Manifest, predicted: LabelSet) -> dict[str, tuple[int, int]]:
     """Organ -> its number in the prediction and in the reference."""
     labelled = set(manifest.label_map.values())
     organs = {label.name: (predicted.by_name(label.name).value, label.value) for label in manifest.labels

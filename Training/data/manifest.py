@@ -91,6 +91,18 @@ class Manifest:
                              f"run Training.prepare again with cases for it.")
         return chosen
 
+    def by_id(self, name: str) -> Case:
+        """The case called ``name``.
+
+        Raises:
+            ValueError: there is none.
+        """
+        for case in self.cases:
+            if case.id == name:
+                return case
+        raise ValueError(f"The manifest in '{self.root}' has no case '{shortened(name)}'; choose from "
+                         f"{shortened(', '.join(case.id for case in self.cases))}.")
+
     def image_path(self, case: Case) -> Path:
         return self.root / case.image
 

@@ -205,3 +205,11 @@ def test_relabel_takes_any_number():
     source = np.array([-5, 0, 1, 2, 3, 2**62], dtype=np.int64)
     assert relabel(source, {0: 3, 1: 1, 2: 2}).tolist() == [0, 3, 1, 2, 0, 0]
     assert relabel(source, {}).tolist() == [0] * 6
+
+
+def test_a_case_by_its_name(cases, tmp_path):
+    for seed, name in enumerate("ab"):
+        cases.add(name, seed)
+    manifest = cases.manifest(tmp_path, train="a", test="b")
+    assert manifest.by_id("b").id == "b" and manifest.by_id("b").split == "test"
+    assert refusal(lambda: manifest.by_id("c")).endswith("has no case 'c'; choose from a, b.")
