@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from SAMoraLib.weights.pickled import MAX_BYTES, Refused, require_plain
+from SAMoraLib.weights import pickled
+from SAMoraLib.weights.pickled import MAX_BYTES, SMALL, Refused, require_plain
 from SAMoraLib.weights.tensors import read_plain, read_tensors
 from Testing.refusals import refusal
 
@@ -32,7 +33,8 @@ def with_attribute() -> Tensor:
     {"epoch": 3, "loss": 0.1, "name": "ü", "bytes": b"\x00\xff", "none": None, "yes": True, 2**70: 1, ("a", 1): 2},
     {"set": {1, "a"}, "size": WEIGHT.shape, "type": torch.float16, "device": torch.device("cpu"), "complex": 1 + 2j},
     {"milestones": Counter({3: 1}), "long": "a" * 99_999, "many": list(range(9999)), "empty": [(), [], {}, set()]},
-    {"w": with_attribute()}, torch.optim.AdamW(nn.Linear(3, 2).parameters()).state_dict()], ids=range(14))
+    {"w": with_attribute()}, torch.optim.AdamW(nn.Linear(3, 2).parameters()).state_dict(),
+    {"none": torch.empty(0), "flat": torch.empty(3, 0, 2), "one": torch.tensor(5)}], ids=range(15))
 def test_what_torch_writes_passes(content: Any, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "w.pth")
     found = read_plain(tmp_path / "w.pth")
@@ -73,8 +75,9 @@ def storage(numbers: int, kind: str = "FloatStorage") -> bytes:
     return b"(" + text("storage") + name(f"torch {kind}") + text("0") + text("cpu") + number(numbers) + b"tQ"
 
 
-def tensor(size: bytes, strides: bytes = b"J\x00\x00\x00\x00\x85", numbers: int = 6) -> bytes:
-    rebuild = name("torch._utils _rebuild_tensor_v2") + b"(" + storage(numbers) + number(0) + size + strides
+def tensor(size: bytes, strides: bytes = b"J\x00\x00\x00\x00\x85", numbers: int = 6, kind: str = "FloatStorage"
+           ) -> bytes:
+    rebuild = name("torch._utils _rebuild_tensor_v2") + b"(" + storage(numbers, kind) + number(0) + size + strides
     return rebuild + b"\x89" + name("collections OrderedDict") + b")RtR"
 
 
@@ -139,3 +142,70 @@ def test_a_table_is_bounded() -> None:
         require_plain(b"\x80\x02" + b"]" * MAX_BYTES, 10**9)
     with pytest.raises(Refused, match="damaged"):
         require_plain(b"\x80\x02]" * 9 + b"\xff", 10**9)
+
+
+def table(*steps: bytes) -> bytes:
+    """A whole pickle of these steps."""
+    return b"\x80\x02" + b"".join(steps) + b"."
+
+
+def test_a_table_may_be_as_long_as_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pickled, "MAX_BYTES", 20)
+    require_plain(table(text("a" * 12)), 100)
+    with pytest.raises(Refused, match="its table is longer than 20 bytes"):
+        require_plain(table(text("a" * 13)), 100)
+
+
+# Numbers of a tensor that may be made of a file of five bytes: four times its size, and a mebibyte.
+@pytest.mark.parametrize(("kind", "most"), [
+    ("FloatStorage", (SMALL + 20) // 4), ("DoubleStorage", (SMALL + 20) // 8), ("HalfStorage", (SMALL + 20) // 2),
+    ("ByteStorage", SMALL + 20), ("Float8_e4m3fnStorage", SMALL + 20), ("ComplexDoubleStorage", (SMALL + 20) // 16)])
+def test_tensors_may_hold_four_times_the_file_and_a_mebibyte(kind: str, most: int) -> None:
+    require_plain(table(tensor(number(most) + b"\x85", kind=kind)), 5)
+    more = table(tensor(number(most + 1) + b"\x85", kind=kind))
+    with pytest.raises(Refused, match=r"its tensors would hold 1048[0-9]+ bytes, and the file has 5$"):
+        require_plain(more, 5)
+
+
+def test_only_tensors_count_wherever_they_are_held_again() -> None:
+    """Half of what may be held, twice; whatever else is kept and asked for again takes nothing."""
+    half = tensor(number(SMALL // 8) + b"\x85")
+    twice = half + b"q\x01h\x01"
+    others = b"}q\x02h\x02h\x02" + storage(6) + b"q\x03h\x03" + text("a") + b"q\x04h\x04"
+    require_plain(table(twice, others), 0)
+    with pytest.raises(Refused, match=f"would hold {SMALL // 2 * 3} bytes"):
+        require_plain(table(twice, others, b"h\x01"), 0)
+
+
+@pytest.mark.parametrize(("dimensions", "passes"), [(0, True), (64, True), (65, False)])
+def test_a_tensor_has_at_most_as_many_sides_as_torchs(dimensions: int, passes: bool) -> None:
+    whole = table(tensor(b"(" + number(1) * dimensions + b"t"))
+    if passes:
+        require_plain(whole, 0)
+    else:
+        with pytest.raises(Refused, match=r"calls torch\._utils\._rebuild_tensor_v2 with what torch never gives it"):
+            require_plain(whole, 0)
+
+
+@pytest.mark.parametrize(("steps", "cause"), [
+    (name("builtins bytearray") + number(3) + b"\x85R", "first 'builtins.bytearray'"),
+    (name("torch.hub load") + text("a") + b"\x85R", "first 'torch.hub.load'"),
+    (text("a") + text("b") + b"\x85R", r"first '\?'"),
+    (name("torch Size") + text("b") + b"R", "first 'torch.Size'"),
+    (b"N" + text("a") + b"b", "changes what it has made"),
+    (storage(6) + b"}b", "changes what it has made"),
+    (b"}(" + text("a") + number(1) + b"}" + number(1) + b"u", "entries whose names are no text"),
+    (b"}(" + text("a") + number(1) + number(2) + b"}" + b"}" + number(1) + b"u", "entries whose names are no text"),
+    (b"]" + text("a") + number(1) + b"a", "damaged"),
+    (b"(" + text("storage") + name("torch FloatStorage") + text("0") + text("cpu") + b"tQ", "a place that is none"),
+    (b"(" + text("storage") + text("torch FloatStorage") + text("0") + text("cpu") + number(6) + b"tQ",
+     "a place that is none"),
+    (name("collections OrderedDict") + number(1) + b"\x85R", "with what torch never gives it"),
+    (name("_codecs encode") + number(1) + text("latin1") + b"\x86R", "with what torch never gives it"),
+    (name("collections Counter") + storage(6) + b"\x85R", "with what torch never gives it"),
+    (name("torch._utils _rebuild_parameter") + storage(6) + b"\x89}\x87R", "with what torch never gives it"),
+    (number(1) + b"\x86", "its table ends too early"),
+], ids=range(16))
+def test_what_a_table_would_do_is_named(steps: bytes, cause: str) -> None:
+    with pytest.raises(Refused, match=cause):
+        require_plain(table(steps), 10**6)
