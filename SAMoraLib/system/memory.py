@@ -25,11 +25,11 @@ def available_bytes(root: Path = ROOT) -> int | None:
 def address_space_left(root: Path = ROOT) -> int | None:
     """What this process may still map, where ``ulimit -v`` or a cluster's queue limits it; None without a limit."""
     line = next((line for line in lines_of(root / "proc/self/limits") if line.startswith(ADDRESS_SPACE)), "")
-    limit = line.removeprefix(ADDRESS_SPACE).split()[:1]
+    limit, *_ = line.removeprefix(ADDRESS_SPACE).split() or ("",)
     taken = _kilobytes(root / "proc/self/status", "VmSize:")
-    if not limit or not limit[0].isdecimal() or taken is None:  # "unlimited" is none
+    if not limit.isdecimal() or taken is None:  # "unlimited" is none
         return None
-    return max(0, int(limit[0]) - taken)
+    return max(0, int(limit) - taken)
 
 
 def resident_bytes(root: Path = ROOT) -> int:

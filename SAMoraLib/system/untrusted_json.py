@@ -59,7 +59,8 @@ def parse_json(text: str | bytes, max_bytes: int = MAX_BYTES) -> Any:
 def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) < len(pairs):
-        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        times = Counter(key for key, _ in pairs)
+        twice = max(times, key=times.__getitem__)
         raise ValueError(f"it has {twice!r:.80} twice")
     return table
 

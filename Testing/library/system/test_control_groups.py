@@ -25,6 +25,11 @@ def test_of_version_1_those_of_the_controller(tmp_path: Path) -> None:
     assert found(tmp_path, "cpu", text) == [(1, "cpu/docker/b"), (1, "cpu/docker"), (1, "cpu")]
 
 
+@pytest.mark.parametrize(("line", "group"), [("0::/a:b/c", (2, "a:b/c")), ("4:cpu:/a:b", (1, "cpu/a:b"))])
+def test_a_group_may_have_a_colon_in_its_name(tmp_path: Path, line: str, group: tuple[int, str]) -> None:
+    assert found(tmp_path, "cpu", f"{line}\n")[0] == group
+
+
 def test_elsewhere_there_are_none(tmp_path: Path) -> None:
     assert list(control_groups("cpu", tmp_path)) == [] and lines_of(tmp_path) == []
 

@@ -60,6 +60,8 @@ def test_the_older_version(tmp_path: Path) -> None:
 def test_a_group_without_a_limit_or_beyond_it(tmp_path: Path) -> None:
     files = {"sys/fs/cgroup/memory.max": "max\n", "sys/fs/cgroup/memory.current": f"{GIB}\n"}
     assert available_bytes(machine(tmp_path, "0::/\n", **files)) == 64 * GIB
+    files["sys/fs/cgroup/memory.max"] = f"{3 * GIB}\n"
+    assert available_bytes(machine(tmp_path, "0::/\n", **files)) == 2 * GIB  # and nothing is said of what is cached
     files["sys/fs/cgroup/memory.max"] = "5\n"
     assert available_bytes(machine(tmp_path, "0::/\n", **files)) == 0
 

@@ -12,13 +12,13 @@ from SAMoraLib.system.processors import Moment, free_between, look
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="as Linux says it")
 TICKS = os.sysconf("SC_CLK_TCK") if sys.platform == "linux" else 100
-START = Moment(0.0, 0.0, 0.0, 0.0)
+START = Moment(300.0, 40.0, 90.0, 7.0)
 
 
 @pytest.fixture(autouse=True)
 def two_of_four(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2})
-    monkeypatch.setattr(os, "nice", lambda _: 0)
+    monkeypatch.setattr(os, "sched_getaffinity", {0: {0, 2}}.__getitem__)  # of this process alone is it asked
+    monkeypatch.setattr(os, "nice", {0: 0}.__getitem__)  # it is asked, not changed
 
 
 def machine(root: Path, idle: float, **files: str) -> Path:
@@ -39,7 +39,7 @@ def test_the_processors_of_this_process_count_alone(tmp_path: Path) -> None:
 
 def test_to_a_program_that_gives_way_itself_others_that_do_are_no_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                                                                       ) -> None:
-    monkeypatch.setattr(os, "nice", lambda _: 10)
+    monkeypatch.setattr(os, "nice", {0: 10}.__getitem__)
     moment = look(machine(tmp_path, idle=7.0))
     assert moment is not None and moment.idle == 2 * (7 + 1)
 
@@ -55,10 +55,11 @@ def test_where_the_system_says_nothing_nothing_is_known(tmp_path: Path) -> None:
     (0.0, 5.0, 0.5),  # one of four that began together
     (0.0, 10.0, 1.0), (6.0, 4.0, 1.0), (-0.5, 0.0, 0.0)])
 def test_free_is_what_is_idle_or_ours(tmp_path: Path, idle: float, own: float, free: float) -> None:
-    assert free_between(START, Moment(10.0, idle, 20.0, own), tmp_path) == pytest.approx(free)
+    after = Moment(START.time + 10.0, START.idle + idle, START.total + 20.0, START.own + own)
+    assert free_between(START, after, tmp_path) == pytest.approx(free)
 
 
-@pytest.mark.parametrize("after", [Moment(0.0, 1.0, 2.0, 0.0), Moment(10.0, 0.0, 0.0, 5.0)])
+@pytest.mark.parametrize("after", [Moment(300.0, 41.0, 92.0, 7.0), Moment(310.0, 40.0, 90.0, 12.0)])
 def test_clocks_that_stand_still_say_nothing(tmp_path: Path, after: Moment) -> None:
     assert free_between(START, after, tmp_path) is None
 

@@ -28,7 +28,7 @@ def test_what_json_holds_is_read_as_pythons_own_reader_does(data: object) -> Non
     ("[" * 100_000 + "]" * 100_000, "nested deeper than 32"),
     ('{"a":' * 40 + "1" + "}" * 40, "nested deeper than 32"),
     ('{"a": 1, "b": 2, "a": 3}', "'a' twice"),
-    ('{"x": {"a": 1, "a": 1}}', "'a' twice"),
+    ('{"x": {"a": 1, "a": 1}}', "'a' twice"), ('{"b": 1, "a": 1, "c": 1, "a": 1}', "'a' twice"),
     ("NaN", "NaN is not a number"), ("[-Infinity]", "-Infinity is not a number"),
     ("1e999", "1e999 is too large"), ("-1e999", "too large"), (str(2**63 + 1), "too large"), ("9" * 5000, "too large"),
     (r'"\ud800"', "is not text"), (r'{"\udfff": 1}', "is not text"),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from SAMoraLib.weights.archive import require_whole_archive
+from SAMoraLib.weights.archive import _require_torchs, require_whole_archive
 from SAMoraLib.weights.tensors import read_plain
 from Testing.refusals import refusal
 
@@ -146,3 +146,13 @@ def test_records_that_lie_in_each_other_are_refused(tmp_path: Path) -> None:
             copy.compress_size = first.compress_size
             archive.filelist.append(copy)
     assert "unpacks to more than it holds" in refusal(lambda: read_plain(path))
+
+
+def test_records_may_be_as_long_as_the_file_together(tmp_path: Path) -> None:
+    path, records = tmp_path / "w.pth", [zipfile.ZipInfo("w/data.pkl"), zipfile.ZipInfo("w/data/0")]
+    for record, size in zip(records, (30, 70), strict=True):
+        record.file_size, record.CRC = size, 1
+    path.write_bytes(bytes(100))
+    _require_torchs(path, records)
+    path.write_bytes(bytes(99))
+    assert "unpacks to more than it holds" in refusal(lambda: _require_torchs(path, records))

@@ -44,7 +44,14 @@ def test_a_tensor_fits_by_shape_and_fractions() -> None:
     assert all(bits % 2 == 0 for bits in BITS.values())
 
 
+@pytest.mark.parametrize("shape", [[2], [1] * 7 + [2], [2, 1, 1]])
+def test_a_tensor_has_up_to_eight_sides(shape: list[int], tmp_path: Path) -> None:
+    path = write(tmp_path / "w.safetensors", {"a": entry(shape=shape)})
+    assert stored_tensors(path) == {"a": Stored("F32", tuple(shape), (0, 8))}
+
+
 @pytest.mark.parametrize("header", [
+    {"a": entry(shape=[1] * 8 + [2])}, {"a": entry(place=[0, 8, 8])},
     {"a": 1}, {"a": None}, {"a": {}}, {"a": entry() | {"more": 1}}, {"a": entry("F33")}, {"a": entry(["F32"])},
     {"a": entry(shape=2)}, {"a": entry(shape=[-2])}, {"a": entry(shape=[2.0])}, {"a": entry(shape=[True, 2])},
     {"a": entry(shape=[10**18])}, {"a": entry(shape=[2**31, 2**31, 4])}, {"a": entry(shape=[1] * 9 + [2])},
