@@ -22,6 +22,7 @@ from SAMoraLib.exchange.convert import (
     Published,
     export_checkpoint,
     import_published,
+    is_rounded_alike,
     read_published,
     same_bytes,
     told_on_export,
@@ -260,6 +261,29 @@ def test_a_base_in_another_precision_or_wrapped_is_the_base(dtype: torch.dtype, 
     torch.save(state, tmp_path / "half.pth")
     message = refusal(lambda: import_published(found, tmp_path / "half.pth", tmp_path / "ours.safetensors"))
     assert f"their '{FOURIER}' differs" in message
+
+
+NUMBERS = torch.tensor([1.0, -3.1415927, 512.3, 2e-4])
+NEXT = torch.nextafter(NUMBERS, torch.tensor(999.0))
+
+
+@pytest.mark.parametrize(("one", "other", "alike"), [
+    (NUMBERS, NUMBERS.clone(), True), (NUMBERS, NEXT, False), (NUMBERS, NUMBERS[:3], False),
+    (NUMBERS, NUMBERS[:, None], False), (NUMBERS, NUMBERS.half(), True), (NUMBERS.bfloat16(), NUMBERS, True),
+    (NUMBERS.half(), NUMBERS.bfloat16(), True), (NUMBERS, NUMBERS.half() * 1.004, False),
+    (NUMBERS.bfloat16() * 1.03, NUMBERS, False), (NUMBERS, torch.tensor([1.0, -3.1415927, 512.3, 0]).half(), False),
+    (torch.tensor([1e-8, 1]), torch.tensor([0, 1.0]).half(), True),
+    (torch.tensor([1e-8, 1]), torch.tensor([0, 1.0]), False),
+], ids=range(12))
+def test_numbers_are_alike_to_the_precision_that_they_are_stored_in(one: Tensor, other: Tensor, alike: bool) -> None:
+    assert is_rounded_alike(one, other) == is_rounded_alike(other, one) == alike
+
+
+@pytest.mark.parametrize(("other", "same"), [
+    (torch.tensor([1.0, float("nan"), 0.0]), True), (torch.tensor([1.0, float("nan"), -0.0]), False),
+    (torch.tensor([[1.0, float("nan"), 0.0]]), False), (torch.tensor([1.0, float("nan"), 0.0]).half(), False)])
+def test_bytes_are_compared_and_not_numbers(other: Tensor, same: bool) -> None:
+    assert same_bytes(torch.tensor([1.0, float("nan"), 0.0]), other) == same
 
 
 def test_two_versions_of_one_tensor_are_refused(base: Path, tmp_path: Path) -> None:

@@ -13,7 +13,15 @@ from typing import Any
 import pytest
 
 from SAMoraLib.inference import restart
-from SAMoraLib.inference.restart import DONE, READING, REFUSED, SEGMENTING, is_worth_it, predict_and_restart
+from SAMoraLib.inference.restart import (
+    DONE,
+    READING,
+    REFUSED,
+    SEGMENTING,
+    is_worth_it,
+    predict_and_restart,
+    sentence,
+)
 from SAMoraLib.request import Job, Request
 from Testing.folders import ROOT
 from Testing.library.inference.test_predict_files import save, write_ct
@@ -60,6 +68,17 @@ def test_the_run_goes_on_after_what_ended_it(capfd: pytest.CaptureFixture[str], 
                                     "while reading it; it is damaged, so export it again.")
     assert "most often because memory ran out while segmenting it" in errors[1]["message"]
     assert "'6-abort' could not be segmented: the process was ended by signal 6" in errors[2]["message"]
+
+
+@DEADLY
+@pytest.mark.parametrize(("stage", "code", "problem", "advice"), [
+    (READING, -9, "could not be segmented", "while reading it; close other programs"),
+    (SEGMENTING, -9, "could not be segmented", "while segmenting it; close other programs"),
+    (READING, -11, "cannot be read", "it is damaged, so export it again"),
+    (SEGMENTING, -11, "could not be segmented", "try a smaller batch size or another device")])
+def test_what_to_do_depends_on_what_ended_it_and_when(stage: str, code: int, problem: str, advice: str) -> None:
+    said = sentence(request("good").jobs[0], stage, code)
+    assert said.startswith(f"'0-good' {problem}: the process ") and advice in said
 
 
 @DEADLY

@@ -26,7 +26,7 @@ def four_processors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def moments(monkeypatch: pytest.MonkeyPatch, *free: float | None, step: float = 2.0) -> None:
     """Every look is ``step`` seconds after the last, and between them so many processors were free."""
     times, found = iter(range(100)), iter(free)
-    monkeypatch.setattr(threads, "look", lambda: Moment(next(times) * step, 0.0, 0.0, 0.0))
+    monkeypatch.setattr(threads, "look", lambda: Moment(300.0 + next(times) * step, 0.0, 0.0, 0.0))
     monkeypatch.setattr(threads, "free_between", lambda *_: next(found))
 
 
@@ -45,13 +45,18 @@ def test_it_follows_what_is_free_from_one_to_all(monkeypatch: pytest.MonkeyPatch
 
 def test_what_happened_while_the_program_loaded_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     moments(monkeypatch, 1.0)
-    chosen = FreeThreads(since=Moment(-5.0, 0.0, 0.0, 0.0))
+    chosen = FreeThreads(since=Moment(295.0, 0.0, 0.0, 0.0))
     assert adapted(chosen, 1) == [1]
 
 
 def test_it_looks_again_when_some_time_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     moments(monkeypatch, 1.0, step=SECONDS / 2)
     assert adapted(FreeThreads(), 2) == [4, 1]
+
+
+def test_it_looks_again_when_just_that_time_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments(monkeypatch, 1.0, step=SECONDS)
+    assert adapted(FreeThreads(), 1) == [1]
 
 
 @pytest.mark.parametrize("name", CHOSEN)
