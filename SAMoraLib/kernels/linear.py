@@ -19,6 +19,7 @@ from SAMoraLib.kernels.int8 import Int8Weight, int8_product, quantized
 from SAMoraLib.packages.subclassed import as_subclass
 
 FEW_WEIGHTS = 1 << 16  # fewer, and rounding the input takes what products of 8-bit integers save
+_OF_ONE_PIXEL = (0, 0), (1, 1), (1, 1)  # padding, stride and dilation of a 1 x 1 convolution
 FEW_ROWS = 64  # fewer, and putting the weights into oneDNN's order costs more than it brings
 
 
@@ -62,7 +63,7 @@ def as_convolution(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
     """``product`` as a 1 x 1 convolution of an image that is one pixel wide; channels last, it is a view."""
     image = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)
     # By name, because with one thread ``conv2d`` takes a loop of torch's own, half as fast.
-    rows = torch.mkldnn_convolution(image, weight[:, :, None, None], bias, (0, 0), (1, 1), (1, 1), 1)
+    rows = torch.mkldnn_convolution(image, weight[:, :, None, None], bias, *_OF_ONE_PIXEL, 1)
     return rows.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
 
 
@@ -70,7 +71,7 @@ def in_groups(x: Tensor, weights: Tensor) -> Tensor:
     """x W^T group by group, for x (N, g, in) and W (g, out, in): (N, g, out)."""
     groups, out, channels = weights.shape
     image = x.reshape(1, len(x), 1, -1).permute(0, 3, 1, 2)
-    rows = torch.mkldnn_convolution(image, weights.reshape(-1, channels, 1, 1), None, (0, 0), (1, 1), (1, 1), groups)
+    rows = torch.mkldnn_convolution(image, weights.reshape(-1, channels, 1, 1), None, *_OF_ONE_PIXEL, groups)
     return rows.permute(0, 2, 3, 1).view(len(x), groups, out)
 
 

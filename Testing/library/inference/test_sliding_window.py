@@ -84,6 +84,24 @@ def test_windows_cover_every_axis() -> None:
         assert len(starts(length, 8)) == len(set(starts(length, 8)))
 
 
+@pytest.mark.parametrize(("length", "window", "expected"), [
+    (4, 1, [0, 1, 2, 3]), (5, 2, [0, 1, 2, 3]), (5, 3, [0, 2]), (9, 4, [0, 2, 4, 5]), (4, 4, [0]), (3, 4, [0]),
+    (20, 8, [0, 4, 8, 12])])
+def test_windows_overlap_by_half(length: int, window: int, expected: list[int]) -> None:
+    assert starts(length, window) == expected
+
+
+@pytest.mark.parametrize(("begin", "end", "layers"), [
+    (8, 12, [4, 8]), (8, 13, [4, 8, 12]), (7, 8, [0, 4]), (0, 1, [0]), (39, 40, [32]), (35, 36, [28, 32])])
+def test_only_layers_that_hold_a_wanted_slice_are_computed(begin: int, end: int, layers: list[int],
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[int] = []
+    monkeypatch.setattr(module, "_layer", lambda windows, start: computed.append(start) or torch.ones(8, 2, 3, 4))
+    found = together(windows_of(torch.rand(40, 3, 4), tp_mamba()), begin, end)
+    assert computed == layers
+    assert_close(found, torch.ones(end - begin, 2, 3, 4))
+
+
 def test_a_small_volume_is_one_window() -> None:
     torch.manual_seed(0)
     model, image = tp_mamba(), torch.rand(5, 20, 24)

@@ -68,3 +68,50 @@ def test_half_precision_is_the_same_with_and_without_gradients(tokens: int) -> N
     assert trained.requires_grad and trained.dtype == used.dtype == torch.bfloat16
     assert_close(trained, used, tolerance=0.03, scale=v)
     assert_close(trained.float(), exact, tolerance=0.03, scale=v)
+
+
+@pytest.mark.parametrize(("at_once", "steps"), [
+    (1, [(1, 1)] * 21), (70, [(5, 1), (2, 1)] * 3), (83, [(6, 1), (1, 1)] * 3), (84, [(7, 1)] * 3),
+    (170, [(7, 2), (7, 1)]), (251, [(7, 2), (7, 1)]), (252, [(7, 3)]), (1 << 20, [(7, 3)])])
+def test_no_more_scores_are_computed_at_once_than_asked_for(at_once: int, steps: list[tuple[int, int]],
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    """Queries and heads of each product: twelve keys, so that one head of seven queries has 84 scores."""
+    monkeypatch.setattr(module, "SCORES", at_once)
+    seen: list[tuple[int, ...]] = []
+    real = module.in_groups
+
+    def noted(x: Tensor, weights: Tensor) -> Tensor:
+        seen.append(tuple(x.shape))
+        return real(x, weights)
+
+    monkeypatch.setattr(module, "in_groups", noted)
+    q, k, v, places = tensors(7, (3, 4), 3, with_places=True)
+    module._in_cache(q, k, v, places)
+    # Of two images; each step multiplies with 12 channels of keys, then with the scores of 12 keys.
+    assert seen == [(*step, 12) for step in steps for _ in range(2)] * 2
+
+
+@pytest.mark.parametrize(("many_keys", "as_table"), [(12, False), (13, True)])
+def test_the_places_of_few_keys_are_a_table(many_keys: int, as_table: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MANY_KEYS", many_keys)
+    monkeypatch.setattr(module, "convolutions_are_faster", lambda _: False)
+    real, masks = torch.nn.functional.scaled_dot_product_attention, []
+
+    def noted(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None, scale: float) -> Tensor:
+        masks.append(attn_mask)
+        assert q.shape[-1] == k.shape[-1] == v.shape[-1], "else torch takes a slower kernel"
+        return real(q, k, v, attn_mask=attn_mask, scale=scale)
+
+    monkeypatch.setattr(module.F, "scaled_dot_product_attention", noted)
+    attention(*tensors(7, (3, 4), 3, with_places=True))
+    attention(*tensors(7, (3, 4), 3, with_places=False))
+    assert [mask is not None for mask in masks] == [as_table, False]
+
+
+@pytest.mark.parametrize(("queries", "keys", "kind", "slow"), [
+    (1024, 1024, torch.bfloat16, True), (1024, 1025, torch.bfloat16, False), (2048, 512, torch.bfloat16, True),
+    (1024, 1024, torch.float32, False)])
+def test_products_are_written_out_up_to_a_thousand_tokens_in_half_precision(queries: int, keys: int, kind: torch.dtype,
+                                                                            slow: bool) -> None:
+    q, k = (torch.empty(2, 3, tokens, 4, dtype=kind) for tokens in (queries, keys))
+    assert module._is_slow_backward(q, k) == slow

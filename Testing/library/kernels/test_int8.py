@@ -119,3 +119,17 @@ def test_this_processor_is_believed_where_it_multiplies_exactly() -> None:
     except (AttributeError, RuntimeError):
         exact = False
     assert multiplies_int8() == exact
+
+
+@pytest.mark.parametrize(("at_once", "rows"), [(1, [1] * 7), (199, [1] * 7), (200, [2, 2, 2, 1]), (10**6, [7])])
+def test_as_many_rows_as_a_cache_holds_go_at_once(at_once: int, rows: list[int], monkeypatch: pytest.MonkeyPatch
+                                                  ) -> None:
+    """A hundred numbers a row, forty that enter and sixty that leave."""
+    monkeypatch.setattr(int8, "AT_ONCE", at_once)
+    seen: list[int] = []
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b: seen.append(len(a)) or plain_product(a, b))
+    torch.manual_seed(0)
+    x, weight = torch.randn(7, 40), torch.randn(60, 40)
+    found = int8_product(x, quantized(weight))
+    assert seen == rows
+    assert (found - x @ weight.T).norm() / (x @ weight.T).norm() < 0.02

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import platform
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from SAMoraLib.kernels import linear
-from SAMoraLib.kernels.linear import Linear, as_convolution, product, replace_linears
+from SAMoraLib.kernels.linear import (
+    Linear,
+    as_convolution,
+    in_groups,
+    multiply_in_int8,
+    product,
+    replace_linears,
+)
 from Testing.closeness import assert_close
 
 SHAPES = [(5,), (7, 5), (2, 3, 5), (2, 14, 14, 5)]
@@ -67,3 +77,39 @@ def test_other_processors_keep_torchs_own(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(linear, "processor_is_half_used", lambda: False)
     monkeypatch.setattr(linear, "as_convolution", lambda *given: pytest.fail("asked"))
     product(torch.randn(64, 5), torch.randn(9, 5))
+
+
+@pytest.mark.parametrize(("rows", "groups", "out", "channels"), [(5, 3, 4, 2), (1, 2, 7, 3), (6, 1, 2, 5)])
+def test_groups_are_multiplied_each_with_its_own(rows: int, groups: int, out: int, channels: int) -> None:
+    torch.manual_seed(0)
+    x, weights = torch.randn(rows, groups, channels), torch.randn(groups, out, channels)
+    found = in_groups(x, weights)
+    assert found.shape == (rows, groups, out)
+    for group in range(groups):
+        assert_close(found[:, group], F.linear(x[:, group], weights[group]))
+
+
+def test_layers_of_few_weights_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "FEW_WEIGHTS", 12)
+    module = nn.Sequential(nn.Linear(3, 4), nn.Linear(11, 1), nn.Conv1d(4, 4, 3))
+    replace_linears(module)
+    multiply_in_int8(module)
+    assert [layer.int8 is not None for layer in module if isinstance(layer, Linear)] == [True, False]
+
+
+AMD, INTEL = "vendor_id\t: AuthenticAMD\n", "vendor_id\t: GenuineIntel\n"
+
+
+@pytest.mark.parametrize(("listed", "named", "capability", "has_onednn", "expected"), [
+    (AMD, "", "AVX512", True, True), (INTEL, "AuthenticAMD", "AVX512", True, False), (AMD, "", "AVX2", True, False),
+    (AMD, "", "AVX512", False, False), (None, "AMD64 Family 25, AuthenticAMD", "AVX512", True, True),
+    (None, "Intel64 Family 6, GenuineIntel", "AVX512", True, False)])
+def test_half_used_are_amds_with_avx_512(listed: str | None, named: str, capability: str, has_onednn: bool,
+                                         expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if listed is not None:
+        (tmp_path / "cpuinfo").write_text(listed, encoding="utf-8")
+    monkeypatch.setattr(linear, "Path", {"/proc/cpuinfo": tmp_path / "cpuinfo"}.__getitem__)
+    monkeypatch.setattr(platform, "processor", lambda: named)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: has_onednn)
+    assert linear.processor_is_half_used.__wrapped__() == expected

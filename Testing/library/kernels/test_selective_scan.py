@@ -71,6 +71,25 @@ def test_parts_of_sequences_and_channels(monkeypatch: pytest.MonkeyPatch) -> Non
         assert_exact(inputs(5, 60, 12))
 
 
+@pytest.mark.parametrize(("at_once", "sequences", "channels"), [
+    (1, 1, 1), (959, 1, 1), (1920, 1, 2), (7000, 1, 7), (11_520, 1, 12), (23_040, 2, 12), (40_000, 3, 12),
+    (10**9, 5, 12)])
+def test_as_many_channels_go_at_once_as_a_cache_holds_then_as_many_sequences(
+        at_once: int, sequences: int, channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixty steps of sixteen states: 960 numbers of each channel."""
+    monkeypatch.setattr(module, "AT_ONCE", at_once)
+    x, a = torch.empty(5, 60, 12), torch.empty(16, 12)
+    assert module._part_size(x, a) == (sequences, channels)
+    parts = list(module._parts(x, a))
+    assert len(parts) == -(-5 // sequences) * -(-12 // channels)
+
+
+@pytest.mark.parametrize(("length", "chunks"), [
+    (1, (1, 1)), (48, (1, 48)), (49, (2, 25)), (96, (2, 48)), (97, (3, 33)), (576, (12, 48))])
+def test_steps_are_shared_out_evenly(length: int, chunks: tuple[int, int]) -> None:
+    assert module._chunks(length) == chunks
+
+
 @pytest.mark.parametrize("steps", [1e-6, 1.0, 1e3, 1e6])
 def test_neither_overflows_nor_forgets(steps: float) -> None:
     """Decays from almost 1 to exp(-1e7): quotients of their products would be infinite."""
