@@ -104,6 +104,34 @@ def test_a_file_systems_own_limit_counts(folder: Path, monkeypatch: pytest.Monke
     assert "allows 143" in refusal(lambda: require_room_for_name(folder / ("a" * 140 + ".mha")))
 
 
+@pytest.mark.parametrize("said", [-1, 0])
+def test_where_a_file_system_says_no_limit_the_usual_one_holds(folder: Path, monkeypatch: pytest.MonkeyPatch, said: int
+                                                               ) -> None:
+    monkeypatch.setattr(os, "pathconf", lambda path, name: said)
+    require_room_for_name(folder / ("a" * 251 + ".mha"))
+    assert "allows 255" in refusal(lambda: require_room_for_name(folder / ("a" * 252 + ".mha")))
+
+
+@pytest.mark.parametrize(("name", "counted"), [("ct.mha", 60), ("c" * 56 + ".mha", 60), ("c" * 71 + ".mha", 75)])
+def test_a_path_has_room_for_the_unfinished_file_too(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str,
+                                                     counted: int) -> None:
+    longest = len(os.fsencode(folder)) + counted
+    limits = {"PC_NAME_MAX": 255, "PC_PATH_MAX": longest + 1}
+    monkeypatch.setattr(os, "pathconf", lambda path, name: limits[name])
+    require_room_for_name(folder / name)
+    limits["PC_PATH_MAX"] = longest
+    said = refusal(lambda: require_room_for_name(folder / name))
+    assert f"takes {longest} bytes, and the system allows {longest};" in said
+
+
+@pytest.mark.parametrize(("length", "shown"), [(60, "a" * 60), (61, f"{'a' * 30}...{'a' * 30}")])
+def test_a_long_name_is_told_by_its_ends(folder: Path, monkeypatch: pytest.MonkeyPatch, length: int, shown: str
+                                         ) -> None:
+    monkeypatch.setattr(os, "pathconf", lambda path, name: {"PC_NAME_MAX": 50, "PC_PATH_MAX": 4096}[name])
+    message = refusal(lambda: require_room_for_name(folder / ("a" * length)))
+    assert message.startswith(f"The name '{shown}' takes {length} bytes")
+
+
 def test_a_path_that_is_too_long_is_refused(folder: Path) -> None:
     deep = folder.joinpath(*["d" * 200] * 20, "ct.mha")
     message = refusal(lambda: require_room_for_name(deep))

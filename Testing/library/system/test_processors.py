@@ -59,6 +59,11 @@ def test_free_is_what_is_idle_or_ours(tmp_path: Path, idle: float, own: float, f
     assert free_between(START, after, tmp_path) == pytest.approx(free)
 
 
+def test_half_a_second_says_as_much_as_ten(tmp_path: Path) -> None:
+    after = Moment(START.time + 0.5, START.idle + 0.4, START.total + 1.0, START.own + 0.25)
+    assert free_between(START, after, tmp_path) == pytest.approx(1.3)
+
+
 @pytest.mark.parametrize("after", [Moment(300.0, 41.0, 92.0, 7.0), Moment(310.0, 40.0, 90.0, 12.0)])
 def test_clocks_that_stand_still_say_nothing(tmp_path: Path, after: Moment) -> None:
     assert free_between(START, after, tmp_path) is None

@@ -189,7 +189,9 @@ def test_progress_bars_are_drawn_as_before(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_long_text_keeps_its_ends() -> None:
     assert shortened("short\ntext") == r"short\ntext"
-    assert shortened("a" * 300 + "b" * 300, 10) == "aaaaa ... bbbbb"
+    assert shortened("a" * 5 + "b" * 5, 10) == "aaaaabbbbb"
+    assert shortened("a" * 6 + "b" * 5, 10) == shortened("a" * 300 + "b" * 300, 10) == "aaaaa ... bbbbb"
+    assert shortened("a" * 400) == "a" * 400 and shortened("a" * 401) == f"{'a' * 200} ... {'a' * 200}"
     assert len(shortened("\x1b" * 5000)) < 420
 
 
