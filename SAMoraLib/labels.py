@@ -211,7 +211,7 @@ def numbered_label_set(count: int) -> LabelSet:
 
 
 def _hue(fraction: float) -> tuple[int, int, int]:
-    red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(fraction % 1, 0.5, 0.85))
+    red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(fraction, 0.5, 0.85))
     return red, green, blue
 
 

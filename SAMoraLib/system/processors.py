@@ -61,7 +61,7 @@ def free_between(before: Moment, after: Moment, root: Path = ROOT) -> float | No
 
 
 def _is_ours(line: str) -> bool:
-    name = line.split(" ", 1)[0]
+    name, *_ = line.split(" ")
     return name[:3] == "cpu" and name[3:].isdecimal() and int(name[3:]) in os.sched_getaffinity(0)
 
 

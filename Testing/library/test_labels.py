@@ -106,6 +106,11 @@ def test_a_tumour_is_no_anatomical_structure() -> None:
     assert LabelSet.from_json(data).labels[0].organ == liver
 
 
+def test_classes_that_nobody_named_have_hues_of_equal_distance() -> None:
+    """Half saturated, of 85 % brightness: green, blue and red."""
+    assert [label.rgb for label in numbered_label_set(3)] == [(108, 217, 108), (108, 108, 217), (217, 108, 108)]
+
+
 @pytest.mark.parametrize("count", [1, 3, 12])
 def test_classes_that_nobody_named(count: int) -> None:
     labels = numbered_label_set(count)

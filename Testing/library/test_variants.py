@@ -49,6 +49,24 @@ def test_sizes_are_metas(name: str, expected: tuple) -> None:
     assert (size.window_size, size.patch_size, size.out_chans) == (14, 16, 256)
 
 
+@pytest.mark.parametrize(("name", "changes", "sees"), [
+    ("samed", {}, "slices"), ("samora", {}, "slices"), ("samed_2", {}, "slices"), ("ma_sam", {}, "slabs"),
+    ("samed", {"depth": 2}, "slabs"), ("samed", {"prompt": "box"}, "slabs"), ("tp_mamba", {}, "blocks"),
+    ("tp_mamba", {"depth": 1}, "blocks")])
+def test_a_row_sees_slices_slabs_or_blocks(name: str, changes: dict, sees: str) -> None:
+    assert get_variant(name, **changes).sees == sees
+
+
+@pytest.mark.parametrize("heads", [1, 2, 16, 32])
+def test_heads_divide_the_width(heads: int) -> None:
+    assert EncoderSize(32, 2, heads, (1,)).num_heads == heads
+
+
+def test_hieras_stages_double_their_channels() -> None:
+    assert HIERA_SIZES["hiera_b+"].channels == (112, 224, 448, 896)
+    assert HIERA_SIZES["hiera_l"].depth == 48
+
+
 def test_fields_can_be_changed_and_the_table_stays() -> None:
     changed = get_variant("samed", "vit_l", rank=8)
     assert (changed.encoder, changed.rank, changed.size) == ("vit_l", 8, ENCODER_SIZES["vit_l"])

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from SAMoraLib.exchange.ma_sam import from_ma_sam
+from SAMoraLib.exchange.ma_sam import from_ma_sam, to_ma_sam
 from SAMoraLib.model import Prediction, SegmentationModel, build_model
 from SAMoraLib.parts import own_keys
 from SAMoraLib.variants import EncoderSize, get_variant
@@ -102,6 +102,7 @@ def test_a_published_file_is_what_the_row_trains() -> None:
 @pytest.mark.parametrize(("theirs", "ours"), [
     ("q_FacTs_000", "image_encoder.blocks.0.attn.qkv.fact.q.weight"),
     ("v_FacTs_031", "image_encoder.blocks.31.attn.qkv.fact.v.weight"),
+    ("q_FacTs_049", "image_encoder.blocks.49.attn.qkv.fact.q.weight"),
     ("image_encoder.FacTu.weight", "image_encoder.fact.u.weight"),
     ("image_encoder.FacTv.weight", "image_encoder.fact.v.weight"),
     ("image_encoder.ImageEncoderViT.blocks.7.Block.adapter_conv.bias",
@@ -112,3 +113,4 @@ def test_a_published_file_is_what_the_row_trains() -> None:
 ])
 def test_names(theirs: str, ours: str) -> None:
     assert list(from_ma_sam({theirs: torch.zeros(1)})) == [ours]
+    assert list(to_ma_sam({ours: torch.zeros(1)})) == [theirs]

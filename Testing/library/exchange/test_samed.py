@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from SAMoraLib.exchange.samed import from_samed
+from SAMoraLib.exchange.samed import from_samed, to_samed
 from SAMoraLib.model import Prediction, SegmentationModel, build_model
 from SAMoraLib.parts import own_keys
 from SAMoraLib.variants import EncoderSize, get_variant
@@ -115,6 +115,8 @@ def test_a_published_file_is_what_the_row_trains(row: str, file: str) -> None:
     ("w_a_000", "image_encoder.blocks.0.attn.qkv.lora.default.q.a"),
     ("w_b_003", "image_encoder.blocks.1.attn.qkv.lora.default.v.b"),
     ("w_b_023", "image_encoder.blocks.11.attn.qkv.lora.default.v.b"),
+    ("w_a_062", "image_encoder.blocks.31.attn.qkv.lora.default.q.a"),  # ViT-H's last
+    ("w_b_099", "image_encoder.blocks.49.attn.qkv.lora.default.v.b"),
     ("sa_a_001", "mask_decoder.transformer.layers.0.self_attn.v_proj.lora.default.v.a"),
     ("cti_b_002", "mask_decoder.transformer.layers.1.cross_attn_token_to_image.q_proj.lora.default.q.b"),
     ("cit_a_003", "mask_decoder.transformer.layers.1.cross_attn_image_to_token.v_proj.lora.default.v.a"),
@@ -125,3 +127,4 @@ def test_a_published_file_is_what_the_row_trains(row: str, file: str) -> None:
 ])
 def test_names(theirs: str, ours: str) -> None:
     assert list(from_samed({theirs: torch.zeros(1)})) == [ours]
+    assert list(to_samed({ours: torch.zeros(1)})) == [theirs]
