@@ -348,6 +348,9 @@ def test_without_room_for_the_libraries_none_is_imported(monkeypatch: pytest.Mon
     monkeypatch.setattr("SAMoraLib.cli.keep_freed_memory", lambda: pytest.fail("it began"))
     with pytest.raises(MemoryError):
         start_computing()
+    monkeypatch.setattr("SAMoraLib.cli.address_space_left", lambda: LEAST_TO_START)
+    with pytest.raises(pytest.fail.Exception, match="it began"):
+        start_computing()
 
 
 def test_a_cpu_that_fails_is_not_told_to_be_chosen(checkpoint: Path, volume: Path, tmp_path: Path,

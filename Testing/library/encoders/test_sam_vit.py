@@ -96,6 +96,21 @@ def test_embedded_tokens_lie_in_the_order_of_their_shape() -> None:
     assert encoder.patch_embed(torch.rand(2, 3, 32, 32)).is_contiguous()
 
 
+@pytest.mark.parametrize("row", ["ma_sam", "tp_mamba"])
+@torch.no_grad()
+def test_slices_are_no_slab_unless_they_are_said_to_be(row: str) -> None:
+    encoder = small_model(row).image_encoder
+    images = torch.rand(3, 3, IMAGE_SIZE, IMAGE_SIZE, generator=torch.Generator().manual_seed(1))
+
+    def last_block(x: Tensor) -> Tensor:
+        return [*encoder.after_blocks(encoder.patch_embed(x) + encoder.pos_embed)][-1]
+
+    for use in (encoder, encoder.tokens, lambda x: encoder.run_blocks(encoder.patch_embed(x) + encoder.pos_embed),
+                last_block):
+        assert_close(use(images)[1:2], use(images[1:2]))
+    assert not torch.allclose(encoder.tokens(images, depth=3)[1:2], encoder.tokens(images[1:2]), atol=1e-4)
+
+
 @torch.no_grad()
 def test_tokens_are_what_the_neck_sees() -> None:
     encoder = SamImageEncoder(SIZE, 32).eval()

@@ -41,6 +41,18 @@ def test_an_organ_of_one_place_is_found_wherever_it_lies(place: tuple[int, int])
     assert torch.equal(classes.long(), whole(logits, (40, 48))[0]) and (classes == 2).sum() >= 16
 
 
+@pytest.mark.parametrize(("place", "rows", "columns"), [
+    ((4, 6), slice(7, 11), slice(17, 22)), ((0, 0), slice(0, 3), slice(0, 4)), ((9, 11), slice(17, 20), slice(32, 36)),
+    ((0, 11), slice(0, 3), slice(32, 36))])
+def test_only_pixels_beside_an_organ_are_interpolated(place: tuple[int, int], rows: slice, columns: slice) -> None:
+    """Twice as many rows, and three times as many columns, whose every third lies on a place itself."""
+    looked_at: list[tuple[slice, slice]] = []
+    logits = torch.zeros(3, 10, 12)
+    logits[0], logits[2, place[0], place[1]] = 1, 9
+    argmax_resized(logits, (20, 36), lambda fine, *at: looked_at.append(at))
+    assert looked_at == [(rows, columns)]
+
+
 def test_background_alone_is_not_looked_at() -> None:
     def refuse(logits: Tensor, rows: slice, columns: slice) -> None:
         raise AssertionError

@@ -224,10 +224,20 @@ def test_a_region_is_exact_inside_when_skimming() -> None:
     assert found[9].any()
 
 
+def test_without_options_eight_slices_run_at_once_and_every_one_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In turn, because a thread would take from a CPU what it gives."""
+    monkeypatch.setattr("SAMoraLib.inference.predictor.prefetched", None)
+    card = Card("model", "bright", get_variant("sam"), 32, get_label_set("chaos_mr"), CT)
+    ours = Predictor(Bright(), card)
+    assert ours.predict(bright(*range(10, 12))).array.any()
+    assert ours.model.seen == [8] * 5
+
+
 def test_models_of_slabs_cannot_skim() -> None:
     card = Card("model", "slabs", get_variant("ma_sam"), 32, get_label_set("chaos_mr"), CT)
     with pytest.raises(ValueError, match="'ma_sam' looks at slices together or in boxes and cannot skim; let"):
         Predictor(Edges(), card, skim=2)
+    assert Predictor(Edges(), card, skim=1).skim == Predictor(Edges(), card).skim == 1
 
 
 def test_a_region_beside_the_volume_is_refused() -> None:

@@ -84,6 +84,23 @@ def test_a_region_is_exact_inside(slabs: str) -> None:
     assert found[:9].max() == found[13:].max() == 0
 
 
+@pytest.mark.parametrize(("begin", "end", "streamed", "centres"), [
+    (9, 13, range(5, 17), 8), (0, 3, range(7), 5), (22, 24, range(18, 24), 4), (11, 12, range(7, 16), 5)])
+def test_only_slices_that_a_region_needs_are_encoded(begin: int, end: int, streamed: range, centres: int,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two blocks with two adapters each reach four slices to both sides, and a slab of five two."""
+    for slabs, numbers in (("streamed", [*streamed]), ("overlapping", None)):
+        ours, asked = predictor(slabs=slabs), []
+        real = ours._images
+        monkeypatch.setattr(ours, "_images", lambda prepared, numbers, real=real, asked=asked: (
+            asked.append(numbers.tolist()), real(prepared, numbers))[1])
+        logits(ours, phantom(24), begin, end)
+        if numbers is None:
+            assert len(asked) == centres and all(len(slab) == 5 for slab in asked)
+        else:
+            assert [number for chunk in asked for number in chunk] == numbers
+
+
 def test_overlapping_slabs_are_averaged_as_in_the_released_code() -> None:
     volume, slices = phantom(7), 7
     ours = predictor(slabs="overlapping")
