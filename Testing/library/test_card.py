@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from SAMoraLib.card import FORMAT_VERSION, MAX_HEADER_BYTES, Card, cards_in, read_card, read_header
+from SAMoraLib.card import FORMAT_VERSION, MAX_HEADER_BYTES, Card, cards_in, is_plain_name, read_card, read_header
 from SAMoraLib.variants import VARIANTS
 from Testing.refusals import refusal
 from Testing.small import small_card, small_variant, write_bare
@@ -204,6 +204,22 @@ def test_percentiles_are_percentiles() -> None:
         changes = how | {"low": low, "high": high}
         damaged = changed(card, ("preprocessing",), changes)
         assert "percentiles" in refusal(lambda damaged=damaged: Card.from_json(damaged))
+
+
+@pytest.mark.parametrize(("name", "plain"), [
+    ("a", True), ("a b.safetensors", True), ("...", True), ("a" * 255, True), ("a" * 256, False), ("", False),
+    (".", False), ("..", False), ("a/b", False), ("a\\b", False), ("C:a", False), ("a/", False), ("a\n", False),
+    (3, False)])
+def test_a_plain_name_is_one_on_every_system(name: Any, plain: bool) -> None:
+    assert is_plain_name(name) == plain
+
+
+def test_slices_may_make_256_tokens_a_side() -> None:
+    """Of patches of eight pixels, up to the largest slices."""
+    card = json.loads(json.dumps(full_card("samed").to_json()))
+    assert Card.from_json(changed(card, ("image_size",), 2048)).image_size == 2048
+    assert "make 257 x 257 tokens" in refusal(lambda: Card.from_json(
+        changed(card, ("image_size",), 257) | {"variant": card["variant"] | {"input_scale": 8}}))
 
 
 def test_few_tokens_of_large_slices_are_no_way_round_their_bound() -> None:

@@ -183,11 +183,34 @@ def test_a_result_is_no_folder_and_stands_in_one(files: Path) -> None:
         assert message in refusal(lambda job=job: Request((job,), files / "m"))
 
 
-@pytest.mark.parametrize("name", ["labels.dcm", "labels.nhdr", "labels.txt", "labels.nii.zip", "labels.DCM", "l.mgz"])
+@pytest.mark.parametrize("name", ["labels.dcm", "labels.nhdr", "labels.txt", "labels.nii.zip", "labels.DCM", "l.mgz",
+                                  "labels.h5"])
 def test_an_ending_that_cannot_be_written_is_no_folder(files: Path, name: str) -> None:
     for inputs in (["a.nii.gz"], ["a.nii.gz", "b.nii.gz"]):
         said = refusal(lambda inputs=inputs: plan_jobs([files / name for name in inputs], files / name))
         assert said.startswith(f"'{name}' is not of a format that can be written; choose from .nii.gz")
+
+
+def test_one_file_is_not_for_two_inputs(files: Path) -> None:
+    inputs = [files / "a.nii.gz", files / "b.nii.gz"]
+    said = refusal(lambda: plan_jobs(inputs, files / "labels.nrrd"))
+    assert said == f"'{files / 'labels.nrrd'}' names one file for 2 inputs; give a folder."
+
+
+@pytest.mark.parametrize("count", [1000, 1001])
+def test_a_request_may_name_a_thousand_organs(count: int) -> None:
+    names = [f"organ_{number}" for number in range(count)]
+    if count == 1000:
+        assert Request.from_json(WHOLE | {"organs": names}).options.organs == tuple(names)
+    else:
+        assert "not a list of names" in refusal(lambda: Request.from_json(WHOLE | {"organs": names}))
+
+
+@pytest.mark.parametrize(("least", "beyond"), [({"batch_size": 1}, {"batch_size": 10**6 + 1}),
+                                               ({"skim": 1}, {"skim": 0}), ({"max_memory": 0.5}, {"max_memory": 0})])
+def test_little_is_enough(least: dict[str, Any], beyond: dict[str, Any]) -> None:
+    Options(**least)
+    assert refusal(lambda: Options(**beyond)).startswith("The ")
 
 
 @pytest.mark.parametrize("name", ["results", "results.2024", "1.5mm", ".cache", "v1.2.3", "2024.05.12"])

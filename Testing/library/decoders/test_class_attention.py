@@ -101,6 +101,7 @@ def test_it_may_be_narrower_inside() -> None:
     assert attention.self_attn.q_proj.weight.shape == attention.self_attn2.v_proj.weight.shape == (28, 196)
     assert attention(torch.rand(2, 3, 14, 14)).shape == (2, 1, 14, 14)
     assert ClassAttention(14, 3, 16).self_attn.q_proj.weight.shape == (196, 196)
+    assert ClassAttention(14, 3, 16, 196).self_attn.q_proj.weight.shape == (196, 196)
     for inner in (27, 30, 49 * 8, 4):
         assert f"cannot be {inner} wide inside; choose a multiple of 7 that divides 196" in refusal(
             lambda inner=inner: ClassAttention(14, 3, 16, inner))

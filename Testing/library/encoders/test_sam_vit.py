@@ -12,6 +12,7 @@ from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor, nn
 
 from SAMoraLib.encoders.sam_vit import SamAttention, SamImageEncoder, resize_absolute, resize_position_tables
+from SAMoraLib.packages.segment_anything import EncoderBlock
 from SAMoraLib.variants import EncoderSize
 from Testing.closeness import assert_close
 from Testing.golden import Golden, assert_golden, fixtures, sam_size
@@ -203,6 +204,27 @@ def test_a_recomputed_block_runs_once_more_on_the_way_back_and_only_then() -> No
         if tracked:
             output.backward()
         assert len(runs) == expected
+
+
+@pytest.mark.parametrize("window", [0, 2, 4])
+@torch.no_grad()
+def test_windows_that_fit_are_not_extended(window: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which would only copy their keys and values."""
+    monkeypatch.setattr("SAMoraLib.encoders.sam_vit._extended", None)
+    ours = SamAttention(32, 4, use_rel_pos=True, input_size=(4, 8))
+    assert ours(torch.randn(2, 4, 8, 32), window=window).shape == (2, 4, 8, 32)
+    with pytest.raises(TypeError):
+        ours(torch.randn(2, 4, 8, 32), window=3)
+
+
+def test_no_block_is_drawn_that_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package's own would take time, and other random numbers."""
+    built: list[nn.Module] = []
+    real = EncoderBlock.__init__
+    monkeypatch.setattr(EncoderBlock, "__init__", lambda self, *given, **named: (
+        built.append(self), real(self, *given, **named))[1])
+    encoder = SamImageEncoder(DEEP, 32)
+    assert len(built) == 3 and all(one is kept for one, kept in zip(built, encoder.blocks, strict=True))
 
 
 @torch.no_grad()

@@ -51,6 +51,11 @@ def test_the_published_names_and_shapes(name: str, key: str, rank: int, classes:
     assert (source.classes, (source.image_size, source.size_from)) == (classes, size)
 
 
+@pytest.mark.parametrize("name", ["hsam_ckpt_224", "hsam_ckpt_512"])
+def test_the_published_class_attention_is_as_wide_as_its_positions(name: str) -> None:
+    assert recognise(listed(name)).variant.cm_widths == (0, 0)
+
+
 def test_pairs_alone_are_a_plain_lora() -> None:
     source = recognise({key: value for key, value in listed("samed_ckpt").items() if key.startswith("w_")})
     assert (source.key, source.variant.encoder, source.variant.rank) == ("sam_lora", "vit_b", 4)
@@ -169,6 +174,8 @@ def test_classes_that_no_label_volume_holds_are_refused_before_a_model_is_made_o
     assert f"mask tokens of {classes} classes" in refusal(lambda: recognise(tokens(samed)))
     for size in (-8, 4096, 10**9):
         assert "beyond any model's" in refusal(lambda size=size: recognise(samed, size))
+    monkeypatch.undo()
+    assert "Image size 1 is not a multiple of the patch size" in refusal(lambda: recognise(samed, 1))
 
 
 def test_numbers_that_are_thousands_of_digits_long_are_one_sentence(samed: Tensors) -> None:

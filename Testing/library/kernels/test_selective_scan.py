@@ -102,6 +102,12 @@ def test_no_step_and_no_decay() -> None:
     assert_exact([x, dt, torch.zeros_like(a).requires_grad_(), b, c, d])
 
 
+def test_mamba_ssms_kernel_is_not_asked_for_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_mamba_kernel", None)
+    assert selective_scan(*inputs(1, 3, 2)).shape == (1, 3, 2)
+    assert selective_scan(*(value.detach().double() for value in inputs(1, 3, 2))).dtype == torch.float64
+
+
 def test_double_precision_stays() -> None:
     values = [value.detach().double().requires_grad_() for value in inputs(2, 100, 4)]
     for own, reference in zip(outputs_and_gradients(selective_scan, values),

@@ -57,6 +57,7 @@ def test_a_part_that_is_called_model_keeps_its_name() -> None:
     ({}, "nor any tensor"), ({"epoch": 3}, "nor any tensor"), ({"optimizer": adam()}, "nor any tensor"),
     ({3: torch.ones(2)}, "'3' is no name"), ({"weights": [torch.ones(2)]}, "but a list"),
     ({"model": TABLE, "model_ema": TABLE}, "but several tables, 'model' and 'model_ema', and does not say which"),
+    ({"model": TABLE, "model_ema": TABLE, "best": TABLE}, "but several tables, 'model' and 'model_ema', and does not"),
     ({"model": TABLE, "w_a_001": torch.ones(2)}, "but a table and tensors beside it, 'model' and 'w_a_001', and"),
     ({"model": {"state_dict": TABLE, "ema": TABLE}}, "but several tables, 'state_dict' and 'ema'"),
     ({"module.a.w": torch.ones(2), "a.b": torch.ones(2)}, "names 1 of its 2 tensors with 'module.' before them, first"),
