@@ -102,7 +102,7 @@ class SecondDecoder(nn.Module):
     """
 
     def __init__(self, size: EncoderSize, channels: int, grid: int, cm_attention: str,
-                 cm_widths: tuple[int, int] = (0, 0)) -> None:
+                 cm_widths: tuple[int, int]) -> None:
         super().__init__()
         width = size.out_chans
         widths = upscaling_widths(size)[1:-1]

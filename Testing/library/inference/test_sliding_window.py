@@ -112,6 +112,21 @@ def test_a_small_volume_is_one_window() -> None:
     assert_close(together(windows_of(image, model), 0, 5), expected)
 
 
+def test_slices_are_enlarged_to_one_window_and_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, padded = module.F.pad, []
+
+    def noted(images: Tensor, by: tuple[int, ...], **how: object) -> Tensor:
+        padded.append(tuple(real(images, by, **how).shape))
+        return real(images, by, **how)
+
+    monkeypatch.setattr(module.F, "pad", noted)
+    with torch.inference_mode():
+        for height, width in ((33, 20), (20, 33), (32, 32)):
+            module._layer(windows_of(torch.rand(8, height, width), tp_mamba()), 0)
+            assert padded[0] == (8, 1, max(height, 32), max(width, 32))
+            padded.clear()
+
+
 @pytest.mark.parametrize("count", [30, 20, 7, 1])
 def test_slices_of_the_volume_lie_between_those_of_the_grid(count: int) -> None:
     torch.manual_seed(0)
