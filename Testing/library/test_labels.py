@@ -93,6 +93,11 @@ def test_a_name_counts_before_another_organs_title() -> None:
     assert [labels.find(text).name for text in ("a", "b", "A", "B")] == ["a", "b", "a", "b"]
 
 
+def test_an_organ_has_a_name_of_its_own() -> None:
+    with pytest.raises(ValueError, match="has the organ 'liver' twice; give every organ a name of its own"):
+        make_label_set("three", [ORGANS["aorta"], ORGANS["liver"], ORGANS["liver"]])
+
+
 def test_own_organs_are_numbered_in_order() -> None:
     labels = make_label_set("two", [ORGANS["aorta"], ORGANS["liver"]])
     assert [(label.value, label.name) for label in labels] == [(1, "aorta"), (2, "liver")]

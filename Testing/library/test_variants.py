@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from SAMoraLib.parts import PARTS
-from SAMoraLib.variants import ENCODER_SIZES, HIERA_SIZES, VARIANTS, EncoderSize, Fusion, Variant, get_variant
+from SAMoraLib.variants import ENCODER_SIZES, HIERA_SIZES, VARIANTS, EncoderSize, Fusion, Variant, get_variant, row_on
 from Testing.small import SIZE, is_sam2, small_variant
 
 
@@ -55,6 +55,11 @@ def test_sizes_are_metas(name: str, expected: tuple) -> None:
     ("tp_mamba", {"depth": 1}, "blocks")])
 def test_a_row_sees_slices_slabs_or_blocks(name: str, changes: dict, sees: str) -> None:
     assert get_variant(name, **changes).sees == sees
+
+
+@pytest.mark.parametrize(("encoder", "row"), [("vit_b", "samora"), ("tiny", "samora"), ("hiera_l", "samora_2")])
+def test_a_row_has_its_like_on_sam_2(encoder: str, row: str) -> None:
+    assert row_on(encoder, "samora") == row and get_variant(row, encoder).encoder == encoder
 
 
 @pytest.mark.parametrize("heads", [1, 2, 16, 32])

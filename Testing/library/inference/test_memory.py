@@ -121,6 +121,15 @@ def test_slices_that_fit_to_the_last_byte_run() -> None:
         pass
 
 
+def test_on_a_gpu_slices_alone_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a volume itself takes lies in the machine's memory."""
+    ours, ct = predictor(), volume(100)
+    ours.device = torch.device("cuda:0")
+    monkeypatch.setattr(memory, "free_bytes", lambda device, limit: 3 * slice_bytes(ours, ct))
+    with fitted_batch(ours, ct):
+        assert ours.batch_size == 3
+
+
 def test_how_much_more_a_volume_needs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """The program itself takes 4 GiB and 2 are allowed: 2 more, and those of the volume and of one slice."""
     monkeypatch.setattr(memory, "resident_bytes", lambda: 4 * GIB)

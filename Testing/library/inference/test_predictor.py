@@ -245,6 +245,28 @@ def test_a_region_beside_the_volume_is_refused() -> None:
         predictor().predict(body(np.eye(3)), region=Region.between((-100, -100, 500), (100, 100, 600)))
 
 
+@pytest.mark.parametrize("left_out", [0, 2])
+def test_an_organ_that_is_not_asked_for_becomes_background(left_out: int) -> None:
+    ours, volume = predictor(crop="none"), body(np.eye(3))
+    whole = ours.predict(volume).array
+    found = ours.predict(volume, organs=[name for number, name in enumerate(ours.labels.names) if number != left_out])
+    assert (whole == left_out + 1).any()
+    assert np.array_equal(found.array, np.where(whole == left_out + 1, 0, whole))
+
+
+@pytest.mark.parametrize(("precision", "half", "rounded"), [("full", False, []), ("half", True, []),
+                                                            ("int8", False, ["blocks"])])
+def test_a_precision_is_taken_alone(precision: str, half: bool, rounded: list[str], monkeypatch: pytest.MonkeyPatch
+                                    ) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("SAMoraLib.inference.predictor.multiply_in_int8", asked.append)
+    ours = predictor()
+    ours.model.image_encoder = nn.Identity()
+    ours.model.image_encoder.blocks = "blocks"
+    ours.compute_in(precision)
+    assert ours.half == half and asked == rounded
+
+
 def test_unknown_organs_are_refused_before_work() -> None:
     calls: list[str] = []
     with pytest.raises(ValueError, match="'heart' is not an organ of this model"):

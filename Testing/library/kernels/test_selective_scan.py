@@ -84,6 +84,25 @@ def test_as_many_channels_go_at_once_as_a_cache_holds_then_as_many_sequences(
     assert len(parts) == -(-5 // sequences) * -(-12 // channels)
 
 
+@pytest.mark.parametrize(("length", "at_once"), [(36, 10**9), (60, 10**9), (97, 7000)])
+def test_memory_is_taken_for_the_states_that_are_used_and_no_more(length: int, at_once: int,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AT_ONCE", at_once)
+    real, used = module._table, {}
+
+    def noted(tables: Tensor, number: int, like: Tensor, states: int) -> Tensor:
+        found = real(tables, number, like, states)
+        used.setdefault(tuple(tables.shape), set()).add((number, found.numel()))
+        return found
+
+    monkeypatch.setattr(module, "_table", noted)
+    outputs_and_gradients(selective_scan, inputs(2, length, 5))
+    assert sorted(count for count, _ in used) == [3, 4], "forward and backward"
+    for (count, size), tables in used.items():
+        assert {number for number, _ in tables} == set(range(count))
+        assert max(taken for _, taken in tables) == size
+
+
 @pytest.mark.parametrize(("length", "chunks"), [
     (1, (1, 1)), (48, (1, 48)), (49, (2, 25)), (96, (2, 48)), (97, (3, 33)), (576, (12, 48))])
 def test_steps_are_shared_out_evenly(length: int, chunks: tuple[int, int]) -> None:
