@@ -184,6 +184,23 @@ def test_blocks_run_from_embedded_tokens_as_from_the_image() -> None:
     assert tokens.shape == (2, 4, 4, 32) and torch.equal(tokens, encoder.tokens(images(64)))
 
 
+@torch.no_grad()
+def test_blocks_hear_of_slabs_and_of_none_unless_there_are() -> None:
+    encoder, heard = Sam2ImageEncoder(HIERA, 64).eval(), []
+    for block in encoder.blocks:
+        block.register_forward_pre_hook(lambda block, inputs: heard.append(inputs[1:]))
+    embedded = encoder.patch_embed(images(64)) + encoder.pos_embed
+    for use, expected in ((lambda: encoder(images(64)), (None, 1)), (lambda: encoder.tokens(images(64)), (None, 1)),
+                          (lambda: encoder.run_blocks(embedded), (None, 1)),
+                          (lambda: encoder.trunk(images(64)), (None, 1)),
+                          (lambda: encoder.trunk.run_stages(embedded), (None, 1)),
+                          (lambda: encoder.features(images(64), 2), (None, 2)),
+                          (lambda: encoder.tokens(images(64), None, 2), (None, 2))):
+        use()
+        assert heard == [expected] * len(encoder.blocks)
+        heard.clear()
+
+
 @pytest.mark.parametrize(("first", "image_size", "passes"), [(16, 64, True), (16, 32, False), (4, 32, True),
                                                              (4, 16, False)])
 def test_the_first_stages_windows_and_the_poolings_divide_the_image(first: int, image_size: int, passes: bool) -> None:
