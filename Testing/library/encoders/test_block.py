@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from inspect import signature
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
-from SAMoraLib.encoders.block import BlockStack, module_list, stacks_in
-from SAMoraLib.encoders.sam_vit import SamImageEncoder
+from SAMoraLib.encoders.block import Block, BlockStack, Encoder, module_list, stacks_in
+from SAMoraLib.encoders.sam_vit import SamBlock, SamImageEncoder
 from Testing.small import HIERA, SIZE, small_model
 
 
@@ -60,3 +64,23 @@ def test_an_embedding_has_the_width_and_grid_that_the_encoder_names(name: str) -
     assert torch.equal(encoder.run_blocks(embedded + encoder.pos_embed), tokens)
     for block in encoder.blocks:
         assert block.window_out >= 0 and block.attn.qkv.out_features % 3 == 0
+
+
+def defaults(function: Any) -> dict[str, object]:
+    """Of a method's parameters, by name."""
+    return {name: parameter.default for name, parameter in signature(function).parameters.items()
+            if parameter.default is not parameter.empty}
+
+
+@pytest.mark.parametrize("family", ["sam_vit", "sam2_hiera"])
+def test_what_is_left_out_means_the_same_in_every_encoder(family: str) -> None:
+    """No adapter, and slices that are no slab."""
+    encoder: Any = SamImageEncoder
+    block: Any = SamBlock
+    if family == "sam2_hiera":
+        pytest.importorskip("sam2", reason="SAM 2's package is optional")
+        hiera = import_module("SAMoraLib.encoders.sam2_hiera")
+        encoder, block = hiera.Sam2ImageEncoder, hiera.HieraBlock
+    for method in (Block.__call__, block.forward, Encoder.__call__, encoder.forward, Encoder.tokens, encoder.tokens,
+                   Encoder.run_blocks, encoder.run_blocks):
+        assert defaults(method) == {"adapter": None, "depth": 1}
