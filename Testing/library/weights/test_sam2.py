@@ -84,5 +84,8 @@ def test_another_encoder_is_named(size: HieraSize, message: str) -> None:
 def test_a_sam_is_no_sam_2() -> None:
     sam = {"image_encoder.pos_embed": torch.ones(1, 4, 4, 16), "mask_decoder.iou_token.weight": torch.ones(1, 32)}
     assert "holds a Hiera of 0 blocks of width 0" in refusal(lambda: load_base(fresh(), sam))
+    for table in (torch.tensor(1.0), torch.ones(16)):
+        odd = {"image_encoder.trunk.pos_embed": table}
+        assert "a Hiera of 0 blocks of width 0" in refusal(lambda odd=odd: load_base(fresh(), odd))
     samed = build_model(get_variant("samed", "tiny"), 2, 32)
     assert "holds a ViT of 0 blocks" in refusal(lambda: load_base(samed, from_sam2(published())))
