@@ -17,6 +17,7 @@ from typing import Any
 MAX_BYTES = 64 << 20  # the manifest of a hundred thousand volumes has 40 MB
 MAX_DEPTH = 32
 MAX_INTEGER = 2**63
+LONGEST_INTEGER = len(str(-MAX_INTEGER))  # of thousands of digits Python itself would speak
 # U+DC80 to U+DCFF stand for bytes of file names that are no text (PEP 383); no other half of a pair means anything.
 HALF_OF_A_PAIR = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
@@ -73,7 +74,7 @@ def _finite(text: str) -> float:
 
 
 def _integer(text: str) -> int:
-    if len(text) > 20 or abs(int(text)) > MAX_INTEGER:
+    if len(text) > LONGEST_INTEGER or abs(int(text)) > MAX_INTEGER:
         raise ValueError(f"{text:.40} is too large a number")
     return int(text)
 
