@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,20 @@ from SAMoraLib.demo.tissues import LABEL_OF_STRUCTURE, STRUCTURE, STRUCTURES
 from SAMoraLib.labels import get_label_set
 from SAMoraLib.volume.io import read_volume, write_volume
 from Testing.closeness import assert_close
+from Testing.refusals import refusal
 from Testing.training.in_process import InProcess
 from Training import make_painted
 from Training.data import workers
-from Training.make_painted import Patient, _sample_points, main, make_copy, read_patient, structures_of
+from Training.make_painted import (
+    Patient,
+    _sample_points,
+    _sampled_hu,
+    _sampled_structures,
+    main,
+    make_copy,
+    read_patient,
+    structures_of,
+)
 
 IDS = {"spleen": 1, "right_kidney": 2, "left_kidney": 3, "gallbladder": 4, "liver": 5, "stomach": 6, "pancreas": 7,
        "aorta": 52}
@@ -153,6 +164,55 @@ def test_copies_differ_in_resolution_noise_and_contrast_medium(monkeypatch: pyte
     assert 25 < len(given) < 47
 
 
+@pytest.fixture(scope="module")
+def blocks() -> Patient:
+    """Two organs in muscle in air."""
+    structures = np.full((9, 22, 31), STRUCTURE["air"], np.uint8)
+    structures[:, 3:19, 4:27] = STRUCTURE["muscle"]
+    structures[2:8, 5:13, 6:15] = STRUCTURE["liver"]
+    structures[1:6, 9:17, 18:25] = STRUCTURE["spleen"]
+    hu = np.zeros(len(STRUCTURES))
+    hu[[STRUCTURE[name] for name in ("air", "muscle", "liver", "spleen")]] = -1000, 40, 110, 260
+    return Patient(hu[structures], structures, (6.0, 7.0, 11.0))
+
+
+@pytest.mark.parametrize(("seed", "painted", "grid", "spacing", "organs"), [
+    (4, False, (24, 65, 79), (2.349, 2.349, 4.045), {5: (7527, (13.26, 25.89, 26.53), 163.4),
+                                                     1: (6368, (10.78, 40.58, 52.76), 331.1)}),
+    (5, True, (22, 70, 84), (2.197, 2.197, 3.883), {5: (15304, (10.62, 27.07, 26.47), 43.5),
+                                                    1: (7662, (8.63, 41.98, 57.84), 57.5)}),
+], ids=["own HU", "painted"])
+def test_the_copy_of_a_seed_stays_what_it_was(blocks: Patient, seed: int, painted: bool, grid: tuple[int, ...],
+                                              spacing: tuple[float, ...], organs: dict[int, Any]) -> None:
+    """Models were trained with them: each organ's voxels, their middle and their mean HU."""
+    ct, labels = make_copy(blocks, seed, painted)
+    assert ct.array.shape == grid and ct.spacing == pytest.approx(spacing, abs=0.001)
+    assert (ct.origin, ct.direction) == ((0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    for value, (voxels, middle, hu) in organs.items():
+        found = labels.array == value
+        assert found.sum() == pytest.approx(voxels, rel=0.003)
+        assert np.argwhere(found).mean(axis=0) == pytest.approx(middle, abs=0.04)
+        assert ct.array[found].mean() == pytest.approx(hu, abs=0.3)
+
+
+def test_hu_end_where_a_ct_ends() -> None:
+    bright = Patient(np.full((5, 6, 7), 9000), np.full((5, 6, 7), STRUCTURE["liver"], np.uint8), (9.0, 9.0, 9.0))
+    assert make_copy(bright, 1, painted=False)[0].array.max() == 3071
+    assert make_copy(replace(bright, hu=-bright.hu), 1, painted=False)[0].array.min() == -1024
+
+
+def test_between_voxels_hu_change_evenly_and_tissues_half_way() -> None:
+    """Along x from liver to spleen; outside is air."""
+    at = np.zeros((3, 1, 1, 6), np.float32)
+    at[2] = -9, 0, 0.25, 0.5, 0.75, 2
+    hu = np.array([[[-100.0, 60.0, 20.0]]])
+    assert _sampled_hu(hu, at).ravel().tolist() == pytest.approx([-1024, -100, -60, -20, 20, 20])
+    tissues = np.array([[[STRUCTURE["spleen"], STRUCTURE["liver"], STRUCTURE["liver"]]]], np.uint8)
+    first = min("liver", "spleen", key=STRUCTURE.__getitem__)
+    assert [STRUCTURES[number] for number in _sampled_structures(tissues, at).ravel()] == [
+        "air", "spleen", "spleen", first, "liver", "liver"]
+
+
 @pytest.mark.parametrize("painted", [False, True])
 def test_a_copy_is_another_patient_whose_labels_fit_its_image(files: tuple[Path, Path], painted: bool) -> None:
     patient = read_patient(*files)
@@ -167,12 +227,14 @@ def test_a_copy_is_another_patient_whose_labels_fit_its_image(files: tuple[Path,
     assert np.mean(outside < -300) > 0.2  # the air around the body came along
 
 
-def test_contrast_medium_brightens_the_kidneys_of_some_copies(files: tuple[Path, Path]) -> None:
-    patient = read_patient(*files)
+def test_contrast_medium_brightens_the_kidneys_of_some_copies() -> None:
+    structures = np.full((9, 16, 20), STRUCTURE["muscle"], np.uint8)
+    structures[2:7, 4:12, 5:15] = STRUCTURE["left_kidney_cortex"]
+    patient = Patient(np.full(structures.shape, 40), structures, (6.0, 6.0, 8.0))
     kidneys = []
     for seed in range(8):
         ct, labels = make_copy(patient, seed, painted=False)
-        kidneys.append(np.median(ct.array[np.isin(labels.array, (2, 3))]))
+        kidneys.append(np.median(ct.array[labels.array == 3]))
     assert max(kidneys) - min(kidneys) > 40
 
 
@@ -201,6 +263,18 @@ def test_two_in_five_copies_keep_the_patients_own_hu_however_many_there_are(
     main([*command, "--first-seed", "7", "--count", "1000"])
     own = np.cumsum([not painted for _, _, _, painted in jobs])
     assert own[-1] == 400 and np.abs(own - 0.4 * np.arange(1, 1001)).max() < 1.5
+
+
+@pytest.mark.parametrize(("moved", "fits"), [(0.09, True), (0.13, False), (-0.9, False)])
+def test_a_label_may_lie_a_tenth_of_a_millimetre_beside_its_image(files: tuple[Path, Path], tmp_path: Path,
+                                                                  moved: float, fits: bool) -> None:
+    label = read_volume(files[1])
+    write_volume(replace(label, origin=(label.origin[0], label.origin[1] + moved, label.origin[2])),
+                 tmp_path / "label.nii.gz")
+    if fits:
+        assert read_patient(files[0], tmp_path / "label.nii.gz").hu.any()
+    else:
+        assert "lies on another grid" in refusal(lambda: read_patient(files[0], tmp_path / "label.nii.gz"))
 
 
 def test_labels_on_another_grid_and_labels_without_organs_are_refused(
