@@ -10,8 +10,9 @@ import pytest
 from Testing.refusals import refusal
 from Testing.training.reports.result_files import result, write_results
 from Training import grid as grid_command
-from Training.grid import main, parser, slots, write_table
+from Training.grid import check, main, parser, slots, write_table
 from Training.grids.plan import plan, read_grid
+from Training.grids.runs import Progress
 
 SMALL = """
 output: {output}
@@ -45,6 +46,34 @@ def test_a_variant_that_does_not_exist_is_refused_before_anything_starts(tmp_pat
 def test_the_runs_can_be_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--grid", str(write_grid(tmp_path)), "--list"]) == 0
     assert "samed_rank4_seed2" in capsys.readouterr().out and not (tmp_path / "runs").exists()
+
+
+def test_a_scripts_own_words_say_why_a_run_cannot_start(tmp_path: Path) -> None:
+    path = write_grid(tmp_path)
+    path.write_text(path.read_text(encoding="utf-8").replace("stage1_expert", "evaluate"), encoding="utf-8")
+    [run, *_] = [run for run in plan(read_grid(path)) if run.step == "image"]
+    said = refusal(lambda: check(run))
+    assert said.startswith(f"The run '{run.name}' cannot start: the following arguments are required: ")
+    assert said.count(f"{run.name}' cannot start") == 1 and "usage:" not in said
+
+
+@pytest.mark.parametrize(("failed", "status"), [({}, 0), ({"samed_rank1_seed2": "out of memory"}, 1)])
+def test_a_failed_run_is_told_and_fails_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                                    monkeypatch: pytest.MonkeyPatch, failed: dict[str, str],
+                                                    status: int) -> None:
+    monkeypatch.setattr(grid_command, "execute", lambda *_: Progress(["image_rank1"], failed))
+    assert main(["--grid", str(write_grid(tmp_path))]) == status
+    said = capsys.readouterr().out.split("\n")
+    assert [line for line in said if line] == [f"failed: {name}: {why}" for name, why in failed.items()]
+
+
+def test_a_list_says_what_has_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grid_command, "execute", lambda *_: pytest.fail("nothing is to run"))
+    monkeypatch.setattr(grid_command, "is_finished", lambda run, _: run.name == "image_rank4")
+    assert main(["--grid", str(write_grid(tmp_path)), "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 + 4 and "finished image_rank4" in lines and "to do    image_rank1" in lines
 
 
 @pytest.mark.parametrize(("jobs", "devices", "expected"), [
