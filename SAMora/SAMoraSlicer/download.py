@@ -323,7 +323,7 @@ def _block(answer: http.client.HTTPResponse, most: int) -> bytes:
 def _check(file: BinaryIO, size: int, sha256: str, url: str) -> None:
     digest = hashlib.sha256()
     file.seek(0)
-    while block := file.read(1 << 20):
+    while block := file.read(BLOCK):
         digest.update(block)
     if _length(file) != size or digest.hexdigest() != sha256:
         raise ValueError(f"{_host(url)} sent another file than the model (sha256 {digest.hexdigest()[:12]} instead of "

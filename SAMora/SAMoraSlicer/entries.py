@@ -63,7 +63,7 @@ class _Entry:
     """One name in a folder: what it leads to (as in ``st_mode``), or why that is not known."""
 
     path: Path
-    kind: int
+    kind: int = 0
     fault: str = ""
 
 
@@ -129,10 +129,10 @@ def _entry(path: Path) -> _Entry:
         return _Entry(path, stat.S_IFMT(path.stat().st_mode))
     except OSError as error:
         if error.errno == errno.ENOENT:
-            return _Entry(path, 0, "a link to nothing")
+            return _Entry(path, fault="a link to nothing")
         if error.errno == errno.ELOOP:
-            return _Entry(path, 0, "a link in a circle")
-        return _Entry(path, 0, f"out of reach ({error.strerror})")
+            return _Entry(path, fault="a link in a circle")
+        return _Entry(path, fault=f"out of reach ({error.strerror})")
 
 
 def _results(folder: Path) -> set[Path]:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from SAMoraLib.volume import text_header
+from SAMoraSlicer import entries
 from SAMoraSlicer.cases import find_cases
 from SAMoraSlicer.entries import LeftOut, journal_entries, volumes_below
 
@@ -60,7 +62,7 @@ def test_links_that_lead_in_circles_or_twice_to_a_folder_end(folder: Path) -> No
 
 def test_folders_may_lie_deeper_than_python_calls(folder: Path) -> None:
     deep = folder
-    for _ in range(400):  # no deeper: what clears up after tests, also after killed ones, is recursive
+    for _ in range(250):  # no deeper: what clears up after tests, also after killed ones, is recursive
         deep /= "d"
         deep.mkdir()
     (deep / "ct.nii").write_bytes(SLICE)
@@ -126,7 +128,8 @@ def test_nothing_waits_for_voxels_in_a_fifo_or_for_a_manifest_that_is_one(folder
 
 
 @pytest.mark.parametrize("value", ["x" * 5000, "a\0b", "LIST", "s%d.raw 1 999999999 1", "%d 1 2", "..", "/"])
-def test_a_damaged_header_does_not_end_the_others(folder: Path, value: str) -> None:
+def test_a_damaged_header_does_not_end_the_others(folder: Path, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_header, "MOST_FILES", 1000)  # of which each is looked for
     (folder / "x.mhd").write_text(f"ElementDataFile = {value}", encoding="utf-8")
     (folder / "y.nhdr").write_text(f"NRRD0004\ndata file: {value}\n", encoding="utf-8")
     survey = find_cases(folder, folder.with_name("out"))
@@ -207,6 +210,43 @@ def test_an_entry_of_which_nothing_can_be_asked_does_not_end_the_others(folder: 
     monkeypatch.setattr(Path, "stat", refuse)
     volumes, [entry] = look(folder)
     assert volumes == ["ct.nii.gz"] and "is out of reach (Stale file handle)" in entry.reason and entry.is_failure
+
+
+@pytest.mark.parametrize(("name", "named"), [("I1", True), ("a.DCM", True), ("1.2.840", True), ("notes.txt", False),
+                                             ("a.json", False)])
+def test_what_may_be_a_slice_and_cannot_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str,
+                                                         named: bool) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(entries, "looks_like_dicom", refuse)
+    volumes, left_out = look(make(folder, f"s/{name}"))
+    assert volumes == ["ct.nii.gz"]
+    assert [entry.reason for entry in left_out] == [f"'{folder / 's' / name}' cannot be read (Permission denied)."
+                                                    ] * named
+    assert all(entry.is_failure and not entry.is_folder for entry in left_out)
+
+
+def test_the_index_of_a_disc_is_no_slice(folder: Path) -> None:
+    assert look(make(folder, "DICOMDIR", "p/dicomdir", "p/1.dcm", "q/DICOMDIR")) == (["ct.nii.gz", "p"], [])
+
+
+def test_a_header_whose_voxels_are_not_there_is_for_the_reader_to_refuse(folder: Path) -> None:
+    (folder / "x.mhd").write_text("ElementDataFile = gone.raw", encoding="utf-8")
+    assert look(folder) == (["ct.nii.gz", "x.mhd"], [])
+
+
+@pytest.mark.parametrize(("names", "first", "is_folder"), [
+    (("a", "b"), ["a", "b"], [True, True]), (("a.txt", "b.txt"), ["a.txt"], [False]),
+    (("1.dcm", "2.dcm", "x"), ["1.dcm", "x"], [False, True]), (("a.nii", "b.nii"), ["a.nii", "b.nii"], [False, False]),
+])
+def test_lost_links_without_an_ending_may_be_folders_and_are_named_one_by_one(
+        folder: Path, names: tuple[str, ...], first: list[str], is_folder: list[bool]) -> None:
+    for name in names:
+        (folder / name).symlink_to(folder / "gone")
+    left_out = look(folder)[1]
+    assert [entry.path.name for entry in left_out] == first
+    assert [entry.is_folder for entry in left_out] == is_folder
 
 
 def test_slices_are_known_by_their_content_whatever_they_are_called(folder: Path) -> None:
