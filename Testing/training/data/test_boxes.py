@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from SAMoraLib.labels import get_label_set
 from SAMoraLib.preprocessing.settings import Preprocessing
+from SAMoraLib.volume import Volume
 from SAMoraLib.volume.io import read_volume
 from Training.data.augment import DEFAULT, POLICIES
 from Training.data.boxes import RELAXATION, BoxDataset, boxes_around, enclosing, relaxed
@@ -90,6 +92,36 @@ def test_the_same_item_is_the_same_again(cache):
     assert all(torch.equal(*pair) for pair in zip(first[:3], again[:3], strict=True)) and first[3] == again[3]
 
 
+def test_what_a_seed_draws_stays_what_it_was(cache):
+    """The organ, then how far each face is moved, of a generator that is not the slab's own."""
+    _, label, box, target = BoxDataset(SliceDataset(cache, seed=3, depth=3))[5, 6]
+    at = 9  # the seventh slice with organs: 1 to 4 of six hold some
+    rng = np.random.default_rng([3, 5, at, 1])
+    assert target == rng.choice(np.unique(cache.label(at))[1:])
+    rows, columns = np.flatnonzero((label == 1).any(0).any(1)), np.flatnonzero((label == 1).any(0).any(0))
+    outwards = rng.uniform(0, 0.05, 4)
+    expected = [columns[0] - outwards[0] * len(columns), rows[0] - outwards[1] * len(rows),
+                columns[-1] + outwards[2] * len(columns), rows[-1] + outwards[3] * len(rows)]
+    assert box.tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_box_goes_from_the_first_to_the_last_column_and_row():
+    mask = np.zeros((9, 12), bool)
+    mask[2, 5] = mask[6, 3] = True
+    assert enclosing(mask).tolist() == [3, 2, 5, 6] and enclosing(mask).dtype == np.float32
+    mask[:] = True
+    assert enclosing(mask).tolist() == [0, 0, 11, 8]
+
+
+def test_faces_are_moved_outwards_by_up_to_a_twentieth_of_their_side():
+    tight = np.array([10, 20, 29, 59], np.float32)  # 20 columns, 40 rows
+    moved = np.array([relaxed(tight, np.random.default_rng(seed)) for seed in range(300)]) - tight
+    outwards = moved * [-1, -1, 1, 1] / [20, 40, 20, 40]
+    assert (outwards.min(axis=0) >= 0).all() and (outwards.min(axis=0) < 0.001).all()
+    assert (outwards.max(axis=0) > 0.049).all() and outwards.max() <= 0.0501
+    assert np.abs(np.corrcoef(outwards.T) - np.eye(4)).max() < 0.2
+
+
 def test_the_box_of_an_empty_mask_is_the_slice():
     assert enclosing(np.zeros((8, 6))).tolist() == [0, 0, 5, 7]
     assert relaxed(np.array([2, 2, 5, 5], np.float32), np.random.default_rng(0)).dtype == np.float32
@@ -106,6 +138,20 @@ def test_boxes_around_the_organs_of_a_volume(manifest):
         assert loose[label.name].mask(labels)[organ].all()
         low, high = tight[label.name].extent
         assert np.allclose(np.subtract(*loose[label.name].extent[::-1]), (high - low) * (1 + 2 * RELAXATION))
+
+
+def test_a_box_lies_where_its_organ_does_in_a_turned_volume():
+    """i runs to the head, 2 mm a voxel; j to the left, 3 mm; k to the back, 5 mm."""
+    labels = get_label_set("chaos_mr")
+    array = np.zeros((7, 8, 9), np.uint8)  # k, j, i
+    array[1:4, 2:4, 3:8] = labels.by_name("spleen").value
+    volume = Volume(array, (2.0, 3.0, 5.0), (10.0, 20.0, 30.0), (0, 1, 0, 0, 0, 1, 1, 0, 0))
+    [(name, region)] = boxes_around(volume, labels, 0.25).items()
+    assert name == "spleen"
+    low, high = region.extent
+    # Along left, back and head j, k and i: 2 voxels of 3 mm, 3 of 5 mm, 5 of 2 mm, and a quarter more on each side.
+    assert np.allclose((low + high) / 2, [10 + 2.5 * 3, 20 + 2 * 5, 30 + 5 * 2])
+    assert np.allclose(high - low, [1.5 * 6, 1.5 * 15, 1.5 * 10])
 
 
 def test_slices_that_were_not_chosen_have_no_target_either(cache):

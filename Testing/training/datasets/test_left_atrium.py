@@ -58,7 +58,9 @@ def test_ua_mts_files(tmp_path: Path) -> None:
     case = manifest.of("train")[0]
     assert case.slices == (3,) and case.shape == (5, 6, 7) and case.spacing == pytest.approx((0.625,) * 3)
     assert read_volume(manifest.label_path(case)).array[3, 2, 1] == 1
-    assert np.allclose(read_volume(manifest.image_path(case)).array.transpose(2, 1, 0), array)
+    found = read_volume(manifest.image_path(case))
+    assert np.allclose(found.array.transpose(2, 1, 0), array)
+    assert found.origin == (0, 0, 0) and found.direction == (1, 0, 0, 0, 1, 0, 0, 0, 1)
 
 
 def test_names_the_missing(nrrd: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
+from torch.nn import functional
 
 from Testing.closeness import assert_close
 from Testing.refusals import refusal
@@ -90,6 +91,35 @@ def test_the_decoder_gets_every_visible_token_back_in_its_place() -> None:
     rebuilt, hidden = model(images, mask), mask.flatten(1)
     assert_close(rebuilt[~hidden], whole[~hidden])
     assert not torch.isclose(rebuilt[hidden], whole[hidden]).all(dim=-1).any()
+
+
+def test_the_decoder_by_hand() -> None:
+    """Without blocks each patch is its token, or the mask's, at its place, normalised and mapped to pixels."""
+    model = small()
+    model.encoder.blocks, model.decoder_blocks = nn.Sequential(), nn.ModuleList()
+    mask = torch.zeros(1, 4, 4, dtype=torch.bool)
+    mask[0, 1, 2] = True
+    images = torch.rand(1, 3, 32, 32)
+    embedded = functional.linear(model.encode(images), model.decoder_embed.weight, model.decoder_embed.bias)[0, 1:]
+    tokens = torch.where(mask.view(16, 1), model.mask_token[0], embedded) + sincos_positions(4, 16)[0, 1:]
+    norm = functional.layer_norm(tokens, (16,), model.decoder_norm.weight, model.decoder_norm.bias, eps=1e-6)
+    assert_close(model(images, mask)[0], norm @ model.decoder_pred.weight.T + model.decoder_pred.bias)
+
+
+def test_what_is_published_of_the_networks_parts() -> None:
+    model = small()
+    assert model.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    assert model.std.flatten().tolist() == pytest.approx([0.229, 0.224, 0.225])
+    norms = [module for module in (*model.decoder_blocks.modules(), model.decoder_norm, *model.encoder.modules())
+             if isinstance(module, nn.LayerNorm)]
+    assert len(norms) == 2 + 1 + 2 * 2 + 1 and {norm.eps for norm in norms} == {1e-6}
+    assert [block.attn.num_heads for block in (*model.decoder_blocks, *model.encoder.blocks)] == [2, 4, 4]
+    assert all(block.attn.qkv.bias is not None for block in model.decoder_blocks)
+    assert [name for name, parameter in model.named_parameters() if not parameter.requires_grad] == [
+        "decoder_pos_embed", "encoder.pos_embed"]
+    assert not {"mean", "std"} & set(model.state_dict())
+    wide = Mae(MaeSize(8, 32, 1, 4, 1024, 1, 2), 8)
+    assert wide.mask_token.shape == (1, 1, 1024) and 0.018 < wide.mask_token.std() < 0.022
 
 
 def test_the_encoder_does_not_see_masked_patches() -> None:
