@@ -62,6 +62,6 @@ def lr_at(step: int, total: int, schedule: Schedule) -> float:
     The warm-up is base_lr * T / W (SAMora's supplement, A.1) with T = ``step``, except that step 0 takes the rate of
     step 1 instead of 0. SAMed's code sets "the rate after step i", which is ``lr_at(i + 1, ...)`` here.
     """
-    if step <= schedule.warmup and schedule.warmup > 0:
+    if step < schedule.warmup:
         return schedule.base_lr * max(step, 1) / schedule.warmup
     return FORMS[schedule.form](step, schedule.total or total, schedule)
