@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from Testing.refusals import refusal
 from Training.data import few_shot
-from Training.data.few_shot import choose_listed, choose_slices, read_slice_list
+from Training.data.few_shot import choose_count, choose_listed, choose_slices, read_slice_list
 
 SYNAPSE = [f"case{case:02d}" for case in range(18) for _ in range(138 if case == 17 else 122)]  # 2,212 slices
 
@@ -47,6 +47,14 @@ def test_the_seed_decides():
     assert choose_slices(SYNAPSE, 0.1, 0) != choose_slices(SYNAPSE, 0.1, 1)
 
 
+@pytest.mark.parametrize(("count", "expected"), [
+    (2, [4, 17]), (3, [5, 11, 17]), (6, [0, 1, 7, 11, 13, 17])])
+def test_what_a_seed_draws_stays_what_it_was(count, expected):
+    """Results are published with their seeds: fewer slices than cases, as many, and more."""
+    cases = ["a"] * 9 + ["b"] * 4 + ["c"] * 7
+    assert choose_count(cases, count, 11) == expected
+
+
 def test_slices_of_a_case_need_not_be_neighbours_in_the_list():
     cases = ["a", "b"] * 50
     assert {cases[index] for index in choose_slices(cases, 0.02, 3)} == {"a", "b"}
@@ -71,6 +79,8 @@ def test_a_list_that_is_too_long_is_refused_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(few_shot, "LIST_BYTES", 34)
     with pytest.raises(ValueError, match="longer than 34 bytes"):
         read_slice_list(tmp_path / "list.txt")
+    monkeypatch.setattr(few_shot, "LIST_BYTES", 36)
+    assert read_slice_list(tmp_path / "list.txt") == {"case0005": (67, 68)}
 
 
 def test_reads_the_names_of_a_list(tmp_path):

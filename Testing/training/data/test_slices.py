@@ -13,7 +13,7 @@ from scipy.ndimage import zoom
 from SAMoraLib.preprocessing.settings import Preprocessing
 from Testing.slicer.full_disk import full_disk
 from Training.data.augment import DEFAULT, noisy_and_clean
-from Training.data.slices import SliceDataset, ViewDataset, build_cache
+from Training.data.slices import SliceCache, SliceDataset, ViewDataset, build_cache
 from Training.objectives.losses import low_res_label
 
 CT = Preprocessing("CT", "hu_window", -100, 200, "none", 64)
@@ -245,3 +245,29 @@ def test_what_a_killed_process_left_is_removed_when_it_is_old(manifest, tmp_path
     os.utime(left, (0, 0))
     build_cache(manifest, manifest.of("train"), CT, tmp_path / "cache")
     assert not left.exists()
+
+
+def test_only_listed_slices_train_and_a_case_without_a_list_has_all(cache):
+    folders = {ref.case: ref.folder for ref in cache.refs}
+    some = SliceCache(folders, {"b": (4, 1)})
+    assert some.listed == (0, 1, 2, 3, 4, 5, 7, 10) and len(some) == 12
+    assert SliceDataset(some).indexes == list(some.listed) and len(ViewDataset(some, noisy_and_clean)) == 8
+    assert SliceCache(folders, {"a": (), "b": (5,)}).listed == (11,)
+    assert SliceCache(folders).listed == cache.listed == tuple(range(12))
+
+
+def test_the_draws_without_a_seed_are_those_of_seed_0(cache):
+    policy = replace(DEFAULT, affine=1.0)
+    assert torch.equal(SliceDataset(cache, policy=policy)[1, 2][0], SliceDataset(cache, seed=0, policy=policy)[1, 2][0])
+    alone, seeded = (ViewDataset(cache, noisy_and_clean, *seed)[1, 2][0] for seed in ((), (0,)))
+    assert torch.equal(alone, seeded)
+    rng = np.random.default_rng([0, 1, 2])
+    assert torch.equal(alone[:, 0], noisy_and_clean(torch.from_numpy(cache.image(2)), rng)[0])
+
+
+def test_further_masks_move_as_the_labels_do(cache):
+    slices = SliceDataset(cache, policy=replace(DEFAULT, affine=1.0, elastic=1.0), depth=3)
+    outlines = np.stack([cache.label(number) for number in (1, 2)])
+    image, label, moved = slices.with_outlines((3, 2), outlines)
+    assert image.shape == (1, 3, 64, 64) and label.shape == (3, 64, 64) and moved.shape == (2, 64, 64)
+    assert torch.equal(moved.long(), label[:2]) and not np.array_equal(moved[0], outlines[0])

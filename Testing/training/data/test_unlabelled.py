@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from SAMoraLib.labels import get_label_set
 from SAMoraLib.volume import Volume
 from Testing.folders import SHARED
 from Testing.training.unlabelled_volumes import data_set, tissue
+from Training.data import unlabelled
 from Training.data.manifest import Manifest
 from Training.data.unlabelled import NEAR, STEP, WORDS, Seen, fingerprint, fingerprints, sample_slices
 from Training.datasets.protocol import Source
@@ -77,10 +79,34 @@ def test_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
     assert _sample(tmp_path, [manifest], 3) == first
 
 
+def test_only_listed_slices_are_drawn(tmp_path: Path) -> None:
+    manifest = data_set(tmp_path / "a", {"a": tissue(1), "b": tissue(2)})
+    first, second = manifest.cases
+    listed = replace(manifest, cases=(replace(first, slices=(1, 4, 5)), second))
+    sample = _sample(tmp_path, [listed], 10)
+    assert [case.slices for case in sample.manifest.cases] == [(1, 4, 5), tuple(range(7))]
+    assert sample.near_duplicates == 0 and sample.without_body == 2
+
+
+@pytest.mark.parametrize(("share", "bright", "shown"), [(0.05, 0.11, True), (0.04, 0.11, False), (0.5, 0.1, False)])
+def test_a_body_is_a_twentieth_of_a_slice_above_a_tenth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float,
+                                                        bright: float, shown: bool) -> None:
+    manifest = data_set(tmp_path / "a", {"a": tissue(1)})
+    small = np.zeros((3, 1, 10, 10), np.float32)
+    small.reshape(3, 100)[1, :round(100 * share)] = bright
+    prepared = SimpleNamespace(array=small, slices=lambda low, high: small[low:high])
+    monkeypatch.setattr(unlabelled, "prepare_volume", lambda *_: prepared)
+    monkeypatch.setattr(unlabelled, "fingerprint", lambda slices: np.zeros((len(slices), WORDS), np.uint32))
+    _, body = fingerprints(manifest, manifest.cases[0], tmp_path / "cache")
+    assert body.tolist() == [False, shown, False]
+
+
 def test_refuses_too_many_and_mixed(tmp_path: Path) -> None:
     manifest = data_set(tmp_path / "a", {"a": tissue(1)})
-    with pytest.raises(ValueError, match="Cannot draw 8 of 7 different slices of 1 volumes"):
-        _sample(tmp_path, [manifest], 8)
+    for count in (8, 0, -1):
+        with pytest.raises(ValueError, match=f"Cannot draw {count} of 7 different slices of 1 volumes"):
+            _sample(tmp_path, [manifest], count)
+    assert len(_sample(tmp_path, [manifest], 7).manifest.cases[0].slices or ()) == 7
     mr = replace(manifest, modality="MR")
     with pytest.raises(ValueError, match="CT and MR"):
         _sample(tmp_path, [manifest, mr], 3)
