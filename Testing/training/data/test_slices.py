@@ -12,6 +12,7 @@ from scipy.ndimage import zoom
 
 from SAMoraLib.preprocessing.settings import Preprocessing
 from Testing.slicer.full_disk import full_disk
+from Training.data import slices
 from Training.data.augment import DEFAULT, noisy_and_clean
 from Training.data.slices import SliceCache, SliceDataset, ViewDataset, build_cache
 from Training.objectives.losses import low_res_label
@@ -89,6 +90,8 @@ def test_unlabelled_cases_have_images_alone(cases, tmp_path):
     image, _ = cases.add("a")
     cases.write("b", image.with_array(image.array + 1), None)
     manifest = cases.manifest(tmp_path / "out", train="a", unlabelled="b")
+    build_cache(manifest, manifest.of("train", "unlabelled"), CT, tmp_path / "cache")
+    manifest.image_path(manifest.of("unlabelled")[0]).unlink()  # what is there is taken
     cache = build_cache(manifest, manifest.of("train", "unlabelled"), CT, tmp_path / "cache")
     views = ViewDataset(cache, noisy_and_clean)
     assert len(views) == 12
@@ -210,14 +213,17 @@ def test_a_damaged_entry_is_computed_anew(manifest, tmp_path, how, preprocessing
 def test_an_entry_of_other_arrays_is_computed_anew(manifest, tmp_path):
     """With checksums that fit, as a person could make them."""
     entry = build_cache(manifest, manifest.of("train"), CT, tmp_path / "cache").refs[0].folder
-    whole = np.load(entry / "images.npy")
+    whole, labels = np.load(entry / "images.npy"), np.load(entry / "labels.npy")
     for name, array in (("images", whole.astype(np.float64)), ("images", whole[:, 1:]), ("images", whole[:0]),
-                        ("images", whole[0]), ("labels", np.zeros((2, 2, 2), np.uint8)), ("offsets", np.zeros((2, 2))),
-                        ("offsets", np.zeros(5, int))):
+                        ("images", whole[0]), ("labels", np.zeros((2, 2, 2), np.uint8)), ("labels", labels.astype(np.int16)),
+                        ("offsets", np.zeros((2, 2))), ("offsets", np.zeros(5, int)), ("offsets", np.zeros(1))):
         np.save(entry / f"{name}.npy", array)
         (entry / "checksums.json").unlink()
         build_cache(manifest, manifest.of("train"), CT, tmp_path / "cache")
         assert np.array_equal(np.load(entry / "images.npy"), whole)
+        again = np.load(entry / "labels.npy")
+        assert np.array_equal(again, labels) and again.dtype == np.uint8
+        assert np.load(entry / "offsets.npy").tolist() == [0] and np.load(entry / "offsets.npy").dtype.kind == "i"
 
 
 def test_an_entry_from_before_there_were_checksums_is_kept_and_gets_them(manifest, tmp_path, capsys):
@@ -266,8 +272,28 @@ def test_the_draws_without_a_seed_are_those_of_seed_0(cache):
 
 
 def test_further_masks_move_as_the_labels_do(cache):
-    slices = SliceDataset(cache, policy=replace(DEFAULT, affine=1.0, elastic=1.0), depth=3)
+    moving = SliceDataset(cache, policy=replace(DEFAULT, affine=1.0, elastic=1.0), depth=3)
     outlines = np.stack([cache.label(number) for number in (1, 2)])
-    image, label, moved = slices.with_outlines((3, 2), outlines)
+    image, label, moved = moving.with_outlines((3, 2), outlines)
     assert image.shape == (1, 3, 64, 64) and label.shape == (3, 64, 64) and moved.shape == (2, 64, 64)
     assert torch.equal(moved.long(), label[:2]) and not np.array_equal(moved[0], outlines[0])
+
+
+def test_a_slab_lies_around_its_slice_and_ends_with_its_case(cache):
+    assert cache.slab(8, 5).tolist() == [6, 7, 8, 9, 10] and cache.slab(8, 4).tolist() == [6, 7, 8, 9]
+    assert cache.slab(1, 5).tolist() == [0, 0, 1, 2, 3] and cache.slab(11, 3).tolist() == [10, 11, 11]
+
+
+def test_an_outline_is_that_of_all_slices_of_the_case(cache):
+    for index in (7, 11):
+        outline = cache.outline(index, 3)
+        assert outline.dtype == np.uint8
+        assert np.array_equal(outline, np.any([cache.label(number) == 3 for number in range(6, 12)], axis=0))
+
+
+def test_a_bar_is_shown_only_where_something_is_computed(manifest, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(slices, "tqdm", lambda missing, disable, **_: shown.append((len(missing), disable)) or missing)
+    for _ in range(2):
+        build_cache(manifest, manifest.of("train"), CT, tmp_path / "cache")
+    assert shown == [(2, None), (0, True)]
