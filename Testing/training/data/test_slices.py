@@ -215,8 +215,9 @@ def test_an_entry_of_other_arrays_is_computed_anew(manifest, tmp_path):
     entry = build_cache(manifest, manifest.of("train"), CT, tmp_path / "cache").refs[0].folder
     whole, labels = np.load(entry / "images.npy"), np.load(entry / "labels.npy")
     for name, array in (("images", whole.astype(np.float64)), ("images", whole[:, 1:]), ("images", whole[:0]),
-                        ("images", whole[0]), ("labels", np.zeros((2, 2, 2), np.uint8)), ("labels", labels.astype(np.int16)),
-                        ("offsets", np.zeros((2, 2))), ("offsets", np.zeros(5, int)), ("offsets", np.zeros(1))):
+                        ("images", whole[0]), ("labels", np.zeros((2, 2, 2), np.uint8)),
+                        ("labels", labels.astype(np.int16)), ("offsets", np.zeros((2, 2))),
+                        ("offsets", np.zeros(5, int)), ("offsets", np.zeros(1))):
         np.save(entry / f"{name}.npy", array)
         (entry / "checksums.json").unlink()
         build_cache(manifest, manifest.of("train"), CT, tmp_path / "cache")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from SAMoraLib.model import SegmentationModel, build_model
 from SAMoraLib.parts import expert_keys, train_only
@@ -104,6 +107,29 @@ def test_grids_that_differ_are_refused() -> None:
     coarse = frozen(Mae(MaeSize(16, 24, 1, 2, 16, 1, 2), 32))
     message = refusal(lambda: PatchDistillation(encoder, 32, coarse, 16, 0.75))
     assert message == "The student has 4 x 4 tokens and the teacher 2 x 2; choose a teacher with patches of 8 pixels."
+
+
+class Means(nn.Module):
+    """A teacher whose features are a slice's brightness, ten times it, and one."""
+
+    width = 3
+
+    def features(self, slices: Tensor) -> Tensor:
+        mean = slices.mean(dim=(1, 2, 3))
+        return torch.stack([mean, 10 * mean, torch.ones_like(mean)], dim=-1)
+
+
+def test_a_channels_unit_is_its_spread_and_a_hundredth_of_that_of_all() -> None:
+    """Over all slices, also where they do not come in whole batches."""
+    brightness = torch.arange(11.0)
+    made = Frozen(cast("Teacher", Means()), brightness.view(11, 1, 1, 1, 1).expand(-1, -1, -1, 4, 4))
+    spread = 11**0.5  # of 0 to 10: the sum of squares is 110, of ten degrees of freedom
+    of_all = float(np.std([*range(11), *range(0, 110, 10), *[1] * 11], ddof=1))
+    assert_close(made.mean, torch.tensor([5.0, 50.0, 1.0]))
+    assert_close(made.deviation, torch.tensor([spread, 10 * spread, 0.0]) + 0.01 * of_all + 1e-6)
+    assert_close(made(torch.full((1, 3, 4, 4), 7.0))[0], torch.tensor([2.0, 20.0, 0.0]) / made.deviation)
+    alike = Frozen(cast("Teacher", Means()), torch.zeros(3, 1, 1, 4, 4)).deviation
+    assert alike.min() > 1e-7 + 0.01 * float(np.std([0] * 6 + [1] * 3, ddof=1))
 
 
 @pytest.mark.parametrize("teacher", [build_teacher("simclr_tiny", 32), Mae(TEACHER, 32)], ids=["simclr", "mae"])
