@@ -183,6 +183,25 @@ def test_a_case_beyond_all_bounds_is_refused_in_a_sentence(manifest, tmp_path, c
     assert message in changed(tmp_path / "out" / "manifest.json", lambda data: data["cases"][0].update(change))
 
 
+@pytest.mark.parametrize(("fields", "beyond"), [
+    ({"shape": (1, 65536, 3)}, {"shape": (1, 65537, 3)}), ({"shape": (2, 3, 1)}, {"shape": (2, 3, 0)}),
+    ({"spacing": (0.01, 0.7, 1e4)}, {"spacing": (0.01, 0.7, 10000.5)}),
+    ({"slices": (0,)}, {"slices": (-1, 0)}), ({"slices": (47, 0)}, {"slices": (48, 0)}),
+    ({"image": "../x/a b.nii"}, {"image": "/x"}),
+])
+def test_a_case_at_a_bound_is_taken_and_one_beyond_it_is_not(manifest, fields, beyond):
+    case = manifest.cases[0]
+    for name, value in fields.items():
+        assert getattr(replace(manifest, cases=(replace(case, **fields),)).cases[0], name) == value
+    assert "Case 'a'" in refusal(lambda: replace(manifest, cases=(replace(case, **beyond),)))
+
+
+@pytest.mark.parametrize(("number", "value"), [(0, 0), (2**24, 1), (7, 0), (5, 4)])
+def test_a_label_map_may_name_any_number_and_the_background(manifest, number, value):
+    assert replace(manifest, label_map={number: value}).label_map == {number: value}
+    assert "The label map takes" in refusal(lambda: replace(manifest, label_map={number: 5}))
+
+
 @pytest.mark.parametrize(("number", "value"), [(1, 99), (1, -1), (1, 256), (10**8, 1), (2**24 + 1, 1)])
 def test_a_label_map_leads_into_the_label_set(manifest, tmp_path, number, value):
     said = changed(tmp_path / "out" / "manifest.json", lambda data: data.update(label_map={str(number): value}))
