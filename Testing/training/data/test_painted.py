@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,16 +110,35 @@ def test_the_pixels_of_a_painted_ct_are_those_of_a_body_in_its_box(monkeypatch: 
     assert 4 <= z.min() < 5 and 7 < z.max() <= 8
 
 
-@pytest.mark.parametrize("content", [b"", b"half", np.random.default_rng(0).bytes(5000), "cut", "flipped", "other"])
-def test_damaged_phantoms_are_made_anew(tmp_path: Path, content: bytes | str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("ct", "expected"), [(0.0, 0), (0.25, 75), (1.0, 300)])
+def test_so_many_slices_are_painted_as_cts(monkeypatch: pytest.MonkeyPatch, ct: float, expected: int) -> None:
+    painted_as_ct: list[bool] = []
+
+    def paint(is_ct: bool) -> Callable[..., np.ndarray]:
+        return lambda structures, *_: painted_as_ct.append(is_ct) or np.zeros(structures.shape, np.float32)
+
+    monkeypatch.setattr(painted, "paint_ct", paint(True))
+    monkeypatch.setattr(painted, "paint_random", paint(False))
+    one = PaintedSlices([np.zeros((3, 8, 8), np.uint8)], ALONE, ct, seed=3, policy=POLICIES["none"])
+    for epoch in range(100):
+        for index in range(len(one)):
+            _ = one[epoch, index]
+    assert len(painted_as_ct) == 300 and abs(sum(painted_as_ct) - expected) <= 25 * (0 < ct < 1)
+
+
+@pytest.mark.parametrize("content", [b"", b"half", np.random.default_rng(0).bytes(5000), "cut", "flipped", "other",
+                                     "empty", "real numbers", "another name"])
+def test_damaged_phantoms_are_made_anew(tmp_path: Path, content: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "ProcessPoolExecutor", InProcess)
     monkeypatch.setattr(painted, "make_phantom", lambda seed, spacing, all_organs: make_phantom(
         seed, (8.0, 8.0, 40.0), all_organs=all_organs))
     first = phantom_structures(range(7, 8), ALONE, tmp_path, workers=1)
     [path] = tmp_path.iterdir()
     whole = path.read_bytes()
-    if content == "other":
-        np.savez(path, structures=first[0][:, 1:])
+    others = {"other": {"structures": first[0][:, 1:]}, "empty": {"structures": first[0][:0]},
+              "real numbers": {"structures": first[0].astype(np.float32)}, "another name": {"maps": first[0]}}
+    if content in others:
+        np.savez(path, **others[content])
     else:
         middle = len(whole) // 2
         changed = {"cut": whole[:-50], "flipped": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1:]}
