@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from SAMoraLib.model import build_model
 from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.variants import get_variant
 from SAMoraLib.volume.io import read_volume
+from Training import evaluate
 from Training.evaluate import evaluate_cases, main
 from Training.reports.metrics import dice, hd95, nsd
 from Training.reports.results import summarise, table
@@ -62,6 +64,21 @@ def test_numbers_are_those_of_the_metrics(manifest, truth):
     assert spleen["strict"]["nsd"] == nsd(prediction == 4, truth == 4, 3.0, (5.0, 1.5, 1.5))
     assert spleen["nsd_tolerance_mm"] == 3.0
     assert spleen["samed"]["hd95"] == hd95(prediction == 4, truth == 4)
+
+
+def test_a_case_says_how_long_its_prediction_took_and_how_large_it_is(manifest, truth, monkeypatch):
+    """Neither the reading of files nor the measuring counts."""
+    clock = iter([100.25, 102.7504, 110.0, 111.0])
+    monkeypatch.setattr(evaluate, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    results = evaluate_cases(manifest, "test", Predictor(np.where(truth == 4, 4, truth == 1)))
+    assert [result["seconds"] for result in results] == [2.5, 1.0]
+    for organ, number in (("liver", 1), ("spleen", 4)):
+        voxels = (truth == number).sum()
+        assert voxels and results[0]["organs"][organ]["prediction_ml"] == pytest.approx(voxels * 1.5 * 1.5 * 5 / 1000)
+    assert results[0]["organs"]["left_kidney"]["prediction_ml"] == 0
+    measured = evaluate.measure(truth == 1, truth == 1, (2.0, 3.0, 7.0))
+    assert measured["prediction_ml"] == measured["reference_ml"] == pytest.approx((truth == 1).sum() * 0.042)
+    assert measured["strict"] == {"dice": 1, "hd95": 0, "nsd": 1} and measured["ma_sam"]["hd95"] is None
 
 
 def test_organs_are_matched_by_name(manifest, truth):

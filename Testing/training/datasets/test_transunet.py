@@ -52,7 +52,7 @@ def test_comes_back_in_hu(synapse: Path) -> None:
             volume = read_volume(manifest.image_path(case))
             assert np.allclose(volume.array, image * 400 - 125, atol=1e-3)
             assert np.array_equal(read_volume(manifest.label_path(case)).array, label)
-            assert volume.spacing == (1, 1, 1) and volume.direction == transunet.LAS
+            assert (volume.spacing, volume.origin, volume.direction) == ((1, 1, 1), (0, 0, 0), transunet.LAS)
 
 
 def test_a_list_of_slices_fits_these_names(synapse: Path, tmp_path: Path) -> None:
