@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from Training.compare import main
+from Training.compare import compare, main
+from Training.reports.rows import Row, read_rows
 
 ORGANS = ("liver", "right_kidney")
+
+
 def write_run(folder: Path, *cases: tuple[float, float]) -> Path:
     """A run with these Dice of liver and right kidney, case by case."""
     results = [{"case": str(number), "key": "k", "seconds": 1.0, "organs": {
@@ -76,3 +79,53 @@ def test_our_number_stands_beside_the_printed_one(tmp_path: Path, capsys: pytest
     (line,) = [line for line in said(capsys, run, "--paper-table", "1").splitlines() if "79.41" in line]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[cells.index("79.41") + 1] == "80.00"
+
+
+def rows_of(folder: Path, **dice: tuple[tuple[float | None, float | None], ...]) -> list[Row]:
+    return read_rows([str(write_run(folder / name, *cases)) for name, cases in dice.items()])
+
+
+def test_the_baseline_has_no_gain_and_the_others_have_theirs_with_a_p(tmp_path: Path) -> None:
+    """Differences of 0.1, 0.2 and 0.3: t is 0.2 / (0.1 / sqrt 3) = 3.4641, of two degrees of freedom."""
+    rows = rows_of(tmp_path, a=((0.5, 0.5), (0.5, 0.5), (0.5, 0.5)), b=((0.6, 0.6), (0.7, 0.7), (0.8, 0.8)))
+    table = compare(rows, baseline=rows[0])
+    assert table.columns[-2:] == ("Dice over a [95 % CI]", "p")
+    assert [line[-2:] for line in table.rows] == [("", ""), ("+0.200 [-0.048, +0.448]", "0.074")]
+    assert table.notes == ("Paired t-test over 3 cases, seeds averaged first.",)
+    assert compare(rows).columns == table.columns[:-2] and compare(rows).notes == ()
+    assert compare(rows).rows[1] == ("b", "1", "0.700", "0.700", "**0.700**", "7.0", "0.350")
+
+
+def test_one_case_has_a_gain_and_no_p(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path, a=((0.5, 0.5),), b=((0.6, 0.8),))
+    assert compare(rows, baseline=rows[0]).rows[1][-2:] == ("+0.200", "-")
+
+
+def test_what_was_never_measured_is_a_dash(tmp_path: Path) -> None:
+    runs = write_run(tmp_path / "a", (0.5, 0.5)), write_run(tmp_path / "b", (0.5, 0.5))
+    for run in runs:
+        text = (run / "test/results.json").read_text(encoding="utf-8")
+        (run / "test/results.json").write_text(text.replace('"hd95": 5.0', '"hd95": null'), encoding="utf-8")
+    assert compare(read_rows([f"x={run}" for run in runs])).rows[0][4:] == ("**0.500** ± 0.000", "-", "0.250")
+
+
+@pytest.mark.parametrize(("convention", "headings"), [
+    ("strict", ("mean Dice", "mean HD95 mm", "mean NSD")), ("samed", ("mean Dice", "mean HD95 voxels")),
+    ("ma_sam", ("mean Dice",))])
+def test_a_convention_has_its_columns(tmp_path: Path, convention: str, headings: tuple[str, ...]) -> None:
+    table = compare(rows_of(tmp_path, a=((0.5, 0.7),)), convention)
+    assert table.columns == ("run", "seeds", "liver", "right kidney", *headings)
+    assert {len(line) for line in table.rows} == {len(table.columns)}
+
+
+def test_a_baseline_may_be_named_by_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = write_run(tmp_path / "a", (0.5, 0.5)), write_run(tmp_path / "b", (0.6, 0.6))
+    assert "Dice over second" in said(capsys, f"first={runs[0]}", f"second={runs[1]}", "--baseline", runs[1])
+    assert "Dice over" not in said(capsys, *runs)
+
+
+def test_nothing_to_compare_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([])
+    assert "No run is given; name folders with test/results.json, or a --paper-table." in capsys.readouterr().err
+    assert "79.41" in said(capsys, "--paper-table", "1"), "a paper's table needs none"
