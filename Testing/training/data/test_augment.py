@@ -376,3 +376,28 @@ def test_a_range_is_positive_and_may_be_a_point(name):
     for low, high in ((0.0, 1.0), (-1.0, 1.0), (0.51, 0.5)):
         with pytest.raises(ValueError, match=f"augmentation's {name} is {low}..{high}; give a positive range"):
             replace(DEFAULT, **{name: (low, high)})
+
+
+def _scene():
+    """A soft spot below the middle on the left, and a bright right edge."""
+    y, x = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
+    return (0.1 + 0.5 * torch.exp(-((x - 10) ** 2 + (y - 18) ** 2) / 60) + 0.3 * (x > 22))[None]
+
+
+ALWAYS = replace(DEFAULT, affine=1.0, elastic=1.0, elastic_size=0.05, intensity=1.0)
+
+
+@pytest.mark.parametrize(("policy", "seed", "quarters"), [
+    (ALWAYS, 1, (0.23625, 0.32512, 0.30874, 0.25648)), (ALWAYS, 2, (0.45124, 0.42725, 0.56228, 0.48514)),
+    (POLICIES["samed"], 4, (0.19708, 0.28748, 0.30091, 0.30751)),
+    (POLICIES["views"], 4, (0.24952, 0.1518, 0.19973, 0.21616)),
+], ids=["always 1", "always 2", "samed", "views"])
+def test_what_a_seed_makes_of_a_slice_stays_what_it_was(policy, seed, quarters):
+    """Runs go on after an update, and what was published is trained again: the means of four quarters."""
+    moved, _ = augment(_scene(), None, _rng(seed), policy)
+    assert torch.nn.functional.avg_pool2d(moved, 16).flatten().tolist() == pytest.approx(quarters, abs=2e-4)
+
+
+def test_the_noise_of_a_seed_stays_what_it_was():
+    noisy, _ = noisy_and_clean(_scene(), _rng(3), sigma=0.2)
+    assert noisy[0, 20, 4:8].tolist() == pytest.approx((0.14245, 0.16389, 0.8707, 0.64398), abs=2e-4)
