@@ -45,9 +45,9 @@ class BoxDataset(Dataset[tuple[Tensor, Tensor, Tensor, int]]):
 
 def enclosing(outline: np.ndarray) -> np.ndarray:
     """First and last column and row of a mask (S, S) as x0, y0, x1, y1; all of it where the mask is empty."""
-    sides = [np.flatnonzero(outline.any(axis=axis)) for axis in (0, 1)]
-    if not len(sides[0]):
+    if not outline.any():
         return np.array([0, 0, outline.shape[1] - 1, outline.shape[0] - 1], np.float32)
+    sides = [np.flatnonzero(outline.any(axis=axis)) for axis in (0, 1)]
     return np.array([side[end] for end in (0, -1) for side in sides], np.float32)
 
 

@@ -105,6 +105,11 @@ def test_what_a_seed_draws_stays_what_it_was(cache):
     assert box.tolist() == pytest.approx(expected, abs=1e-4)
 
 
+def test_every_organ_is_a_target_and_the_background_none(cache):
+    boxes = BoxDataset(SliceDataset(cache))
+    assert {boxes[epoch, 1][3] for epoch in range(60)} == {1, 2, 3, 4}
+
+
 def test_a_box_goes_from_the_first_to_the_last_column_and_row():
     mask = np.zeros((9, 12), bool)
     mask[2, 5] = mask[6, 3] = True
