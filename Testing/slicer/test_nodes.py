@@ -243,3 +243,22 @@ def test_a_segmentation_of_nothing_but_what_is_replaced_moves_to_the_volumes_tra
     node.SetAndObserveTransformNodeID(None)
     said = refusal(lambda: nodes.import_labels(labels, LABELS, node, segmentation, ["liver"]))
     assert "holds other segments and is not under the same transform" in said
+
+
+def test_names_and_files_of_the_scene_are_private(nodes: Any, scene: Any) -> None:
+    """Of data, with a file and without, and of what the subject hierarchy holds above them: patients and studies."""
+    import slicer
+
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    stored, loose = add_volume(body(np.eye(3)), "Stored"), add_volume(body(np.eye(3)), "Loose")
+    for node, file in ((stored, "/srv/Klinik/ct.nii"), (loose, None)):
+        storage = scene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
+        if file:
+            storage.SetFileName(file)
+        node.SetAndObserveStorageNodeID(storage.GetID())
+    scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Tumour of Meyer")
+    patient = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "Meyer^Eva")
+    hierarchy.CreateFolderItem(patient, "Study of May")
+    found = nodes.private_in_scene()
+    assert [path for path in found if isinstance(path, Path)] == [Path("/srv/Klinik/ct.nii")]
+    assert {"Stored", "Loose", "Tumour of Meyer", "Meyer^Eva", "Study of May"} <= set(found) and "" not in found

@@ -135,7 +135,7 @@ def test_the_box_of_an_empty_mask_is_the_slice():
 def test_boxes_around_the_organs_of_a_volume(manifest):
     labels = read_volume(manifest.label_path(manifest.cases[0]))
     tight, loose = (boxes_around(labels, manifest.labels, relaxation) for relaxation in (0.0, RELAXATION))
-    assert set(tight) == set(manifest.labels.names)
+    assert set(tight) == set(manifest.labels.names) and boxes_around(labels, manifest.labels) == tight
     for label in manifest.labels:
         organ = labels.array == label.value
         inside = tight[label.name].mask(labels)
