@@ -56,6 +56,34 @@ def test_what_is_only_shown_is_cut_and_an_unknown_modality_is_none() -> None:
     assert (model.problem, model.modality, len(model.licence), len(model.description)) == ("", "", 200, 2000)
 
 
+@pytest.mark.parametrize("changes", [
+    {"size_bytes": 1 << 40}, {"size_bytes": 1}, {"cpu_seconds": 1e6, "gpu_seconds": 0}, {"organs": ["a"] * 256},
+    {"organs": []}, {"urls": [f"https://example.org/{number}" for number in range(16)]},
+    {"id": "a" * 100, "title": "t" * 201}, {"cpu_seconds": None, "measured_on": ""}])
+def test_an_entry_may_be_as_large_as_is_said(changes: dict[str, Any]) -> None:
+    [model] = to_download([ENTRY | changes], ())
+    assert model.problem == "" and not model.usable
+    for name, value in changes.items():
+        assert getattr(model, name) == (tuple(value) if isinstance(value, list) else
+                                        value[:200] if isinstance(value, str) else value)
+
+
+def test_entries_are_counted_from_the_first() -> None:
+    wrong = to_download([ENTRY, {"id": "x"}, ENTRY | {"id": "b"}, {}], ())
+    assert [model.id for model in wrong] == ["abdomen-ct", "Models.json, entry 2", "b", "Models.json, entry 4"]
+    assert wrong[1].problem.startswith("Entry 2 of the list of models cannot be used (an entry has no title); correct")
+
+
+def test_a_list_has_up_to_500_entries(tmp_path: Path) -> None:
+    path = tmp_path / "Models.json"
+    for count in (500, 501):
+        path.write_text(json.dumps({"models": [{}] * count}), encoding="utf-8")
+        if count == 500:
+            assert read_list(path) == [{}] * 500
+    with pytest.raises(ValueError, match="it has 501 entries, and 500 can be shown"):
+        read_list(path)
+
+
 def test_texts_stay_on_their_line_and_steer_no_terminal() -> None:
     model = from_entry(ENTRY | {"title": "a\x1b[2Jb", "description": "a\nb\u202e", "organs": ["liver\x07"]})
     assert (model.title, model.description, model.organs) == ("a\\x1b[2Jb", "a\\nb\\u202e", ("liver\\x07",))

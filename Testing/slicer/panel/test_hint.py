@@ -43,3 +43,11 @@ def test_a_hint_is_a_sentence_and_offers_nothing_unless_it_is_told_to(hint: Any)
     ("\n" * 100, r"\n\n\n\n\n..."), ("", "")])
 def test_a_text_from_a_file_is_one_line_that_can_be_read(hint: Any, text: str, said: str) -> None:
     assert hint.short(text, 10) == said
+
+
+def test_a_text_has_up_to_200_letters_if_nothing_else_is_said(hint: Any) -> None:
+    assert hint.short("x" * 200) == "x" * 200 and hint.short("x" * 201) == "x" * 200 + "..."
+
+
+def test_what_looks_like_a_tag_is_none(hint: Any) -> None:
+    assert hint.plain("<b>a</b> &amp; 1 > 0") == "<\u200bb>a<\u200b/b> &\u200bamp; 1 > 0"
