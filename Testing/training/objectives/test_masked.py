@@ -141,3 +141,22 @@ def test_visible_patches_do_not_count_in_maes_loss() -> None:
     target = (target - target.mean(-1, keepdim=True)) / (target.std(-1, keepdim=True) + 0.02)
     error = (captured["rebuilt"] - target).square().mean(-1)
     assert_close(loss, error[mask].mean())
+
+
+def test_patches_are_rebuilt_from_tokens_by_two_layers() -> None:
+    head = MaskedObjective(cast("Encoder", Tables()), 8, 4).head
+    assert [tuple(layer.weight.shape) for layer in head if isinstance(layer, nn.Linear)] == [(16, 8), (16, 16)]
+    assert MaskedObjective(cast("Encoder", Tables()), 8, 6).head(torch.zeros(1, 8)).shape == (1, 36)
+
+
+@pytest.mark.parametrize("mae", [False, True])
+def test_the_first_view_alone_is_rebuilt(mae: bool) -> None:
+    torch.manual_seed(0)
+    objective = (MaeObjective(Mae(MaeSize(8, 24, 1, 2, 16, 1, 2), 32), 0.75) if mae
+                 else MaskedObjective(expert_model().image_encoder, 32, 8))
+    first, second = torch.rand(2, 2, 1, 1, 32, 32)
+    losses = []
+    for views in ([first], [first, second], [second, first]):
+        torch.manual_seed(1)
+        losses.append(objective(views))
+    assert torch.equal(losses[0], losses[1]) and not torch.equal(losses[0], losses[2])
