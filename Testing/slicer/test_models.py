@@ -328,6 +328,17 @@ def test_a_base_is_a_plain_name_of_weights(folder: Path, name: str) -> None:
     assert models.base_name({"name": "sam_vit_b_01ec64.pth"}) == "sam_vit_b_01ec64.pth"
 
 
+@pytest.mark.parametrize(("letters", "fits"), [(200, True), (201, False)])
+def test_a_bases_name_has_up_to_200_letters(letters: int, fits: bool) -> None:
+    name = "b" * (letters - len(".safetensors")) + ".safetensors"
+    assert models.base_name({"name": name}) == (name if fits else "")
+
+
+@pytest.mark.parametrize(("letters", "shown"), [(600, "x" * 600), (601, "x" * 600 + "...")])
+def test_a_problem_has_up_to_600_letters(letters: int, shown: str) -> None:
+    assert models._unusable("a\nb", "x" * letters) == models.Model("a\\nb", "a\\nb", problem=shown)
+
+
 def test_a_file_that_differs_in_capitals_alone_is_said(folder: Path) -> None:
     write_checkpoint(folder / "LIVER.safetensors")
     write_checkpoint(folder / "liver.safetensors")
@@ -343,6 +354,8 @@ def test_a_folder_of_thousands_is_listed_so_far(folder: Path, monkeypatch: pytes
     listed = catalogue()[2:]
     assert [model.id for model in listed] == ["0", "1", "2", "..."]
     assert "has 5 files that end in '.safetensors', and 3 are listed" in listed[-1].problem
+    monkeypatch.setattr(models, "MOST_FILES", 5)
+    assert ids()[2:] == ["0", "1", "2", "3", "4"]
 
 
 @pytest.mark.parametrize("place", ["~nobody-of-that-name/models", "a\0b"])
