@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from Testing.refusals import refusal
+from Training.datasets import arrays
 from Training.datasets.arrays import read_array
 
 IMAGE = np.random.default_rng(0).random((2, 3, 4)).astype(np.float32)
@@ -106,3 +107,28 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     for name in ("slice.npz", "case.h5"):
         os.mkfifo(tmp_path / name)
         assert "holds no readable array 'image'" in refusal(lambda name=name: read_array(tmp_path / name, "image"))
+
+
+def test_an_array_may_be_as_large_as_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrays, "MOST_BYTES", IMAGE.nbytes)
+    assert np.array_equal(read_array(path, "image"), IMAGE)
+    monkeypatch.setattr(arrays, "MOST_BYTES", IMAGE.nbytes - 1)
+    assert "holds no readable array 'image'" in refusal(lambda: read_array(path, "image"))
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0)])
+def test_headers_of_both_versions_are_read(tmp_path: Path, version: tuple[int, int]) -> None:
+    content = io.BytesIO()
+    np.lib.format.write_array(content, IMAGE, version)
+    with zipfile.ZipFile(tmp_path / "slice.npz", "w") as archive:
+        archive.writestr("image.npy", content.getvalue())
+    assert np.array_equal(read_array(tmp_path / "slice.npz", "image"), IMAGE)
+
+
+@pytest.mark.parametrize(("shape", "dimensions"), [((5, 6), (2, 3)), ((4, 5, 6), (2, 3)), ((7,), (1,))])
+def test_slices_and_volumes_are_read_if_nothing_else_is_said(tmp_path: Path, shape: tuple[int, ...],
+                                                             dimensions: tuple[int, ...]) -> None:
+    np.savez(tmp_path / "a.npz", image=np.ones(shape))
+    assert read_array(tmp_path / "a.npz", "image", dimensions).shape == shape
+    if dimensions == (2, 3):
+        assert read_array(tmp_path / "a.npz", "image").shape == shape

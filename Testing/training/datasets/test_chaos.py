@@ -121,3 +121,14 @@ def test_twenty_patients_each(tmp_path: Path) -> None:
             (tmp_path / "MR" / str(case) / "T2SPIR" / folder).mkdir(parents=True)
     found = chaos.find_t2(tmp_path)
     assert len(found.cases) == 20 and not found.missing and found.cases[0].id == "01"
+
+
+@pytest.mark.parametrize(("modality", "grey", "numbers"), [
+    ("CT", (0, 1, 2, 254, 255), (0, 1, 1, 1, 1)),
+    ("MR", (0, 54, 55, 70, 71, 109, 110, 135, 136, 174, 175, 200, 201, 239, 240, 255),
+     (0, 255, 1, 1, 255, 255, 2, 2, 255, 255, 3, 3, 255, 255, 4, 4)),
+])
+def test_the_grey_values_of_each_organ(tmp_path: Path, modality: str, grey: tuple[int, ...],
+                                       numbers: tuple[int, ...]) -> None:
+    sitk.WriteImage(sitk.GetImageFromArray(np.array([grey], np.uint8)), str(tmp_path / "mask.png"))
+    assert chaos._plane(tmp_path / "mask.png", chaos.GREY[modality]).tolist() == [list(numbers)]

@@ -9,6 +9,7 @@ import pytest
 
 from SAMoraLib.volume.io import read_volume
 from Testing.training.datasets.miniature import image, prepared, refused, sizes, write
+from Training.datasets import totalsegmentator
 from Training.datasets.totalsegmentator import MASKS
 
 META = "image_id;age;gender;institute;study_type;split\n"
@@ -79,3 +80,22 @@ def test_refuses_a_mask_on_another_grid(total: Path) -> None:
 def test_a_list_that_is_none_is_one_sentence(total: Path, content: bytes, cause: str) -> None:
     (total / "meta.csv").write_bytes(content)
     assert cause in refused("totalsegmentator", total)
+
+
+def test_a_list_may_be_as_long_as_is_said(total: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    length = (total / "meta.csv").stat().st_size
+    monkeypatch.setattr(totalsegmentator, "LIST_BYTES", length)
+    assert len(totalsegmentator.find(total).cases) == 4
+    monkeypatch.setattr(totalsegmentator, "LIST_BYTES", length - 1)
+    assert f"is longer than {length - 1} bytes; download" in refused("totalsegmentator", total)
+
+
+def test_where_two_masks_overlap_the_later_organ_stays(total: Path) -> None:
+    masks, volume = list(MASKS), read_volume(total / "s0000/ct.nii.gz")
+    both = np.zeros(volume.array.shape, np.uint8)
+    both[2, 7, 3] = 200
+    for name in (masks[4], masks[9]):
+        write(total / f"s0000/segmentations/{name}.nii.gz", volume.with_array(both))
+    manifest = prepared("totalsegmentator", total)
+    label = read_volume(manifest.label_path(manifest.cases[0])).array
+    assert label[2, 7, 3] == 10 and not np.isin(label, 5).any() and (label == 10).sum() == 1
