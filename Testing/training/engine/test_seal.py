@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,19 @@ def test_a_sealed_archive_is_read_as_before(sealed: Path) -> None:
     before = sealed.read_bytes()
     seal(sealed)
     assert sealed.read_bytes() == before, "once is enough"
+
+
+def test_a_seal_is_the_archives_comment(tmp_path: Path) -> None:
+    """Whoever reads archives finds it as one, and everything else as it was."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("one", "some text")
+    before = path.read_bytes()
+    seal(path)
+    whole = before[:-2] + bytes([COMMENT_BYTES, 0])
+    assert path.read_bytes() == whole + MARK + f"{zlib.crc32(whole):08x}".encode()
+    with zipfile.ZipFile(path) as archive:
+        assert archive.comment.startswith(MARK) and archive.read("one") == b"some text"
 
 
 def test_every_byte_counts(sealed: Path) -> None:

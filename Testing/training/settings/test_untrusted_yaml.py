@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from SAMoraLib.system.untrusted_json import MAX_INTEGER
 from Testing.folders import ROOT
+from Training.settings import untrusted_yaml
 from Training.settings.untrusted_yaml import MAX_BYTES, MAX_DEPTH, parse_yaml, read_yaml
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -87,3 +89,34 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "Training").rglob("*.yaml")), ids=lambda path: path.stem)
 def test_the_committed_files_are_read(path: Path) -> None:
     assert isinstance(read_yaml(path), dict)
+
+
+@pytest.mark.parametrize(("limit", "text", "value"), [
+    ("MAX_BYTES", "a: bcd", {"a": "bcd"}), ("MAX_VALUES", "[a, {b: 1}, c]", ["a", {"b": 1}, "c"]),
+    ("MAX_DEPTH", "a: [{b: 1}]", {"a": [{"b": 1}]}),
+    ("MAX_DEPTH", "a: &x [1]\nb: {c: *x}", {"a": [1], "b": {"c": [1]}}),
+], ids=["letters", "values", "levels", "levels of an alias"])
+def test_a_text_may_be_as_large_as_is_said(limit: str, text: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six letters; six values in the text; three collections one in the other, in the text and around a value."""
+    largest = {"MAX_BYTES": 6, "MAX_VALUES": 7, "MAX_DEPTH": 5}[limit]
+    monkeypatch.setattr(untrusted_yaml, limit, largest)
+    assert parse_yaml(text) == value
+    monkeypatch.setattr(untrusted_yaml, limit, largest - 1)
+    with pytest.raises(ValueError, match=r"it is longer than 5 characters|has more than 6 values|it is nested deeper"):
+        parse_yaml(text)
+
+
+def test_a_file_may_be_as_long_as_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_bytes("a: é".encode())
+    monkeypatch.setattr(untrusted_yaml, "MAX_BYTES", 5)
+    assert read_yaml(tmp_path / "a") == {"a": "é"}
+    monkeypatch.setattr(untrusted_yaml, "MAX_BYTES", 4)
+    with pytest.raises(ValueError, match="it is longer than 4 bytes"):
+        read_yaml(tmp_path / "a")
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_whole_number(sign: int) -> None:
+    assert parse_yaml(f"a: {sign * MAX_INTEGER}") == {"a": sign * MAX_INTEGER}
+    with pytest.raises(ValueError, match="is too large a number"):
+        parse_yaml(f"a: {sign * (MAX_INTEGER + 1)}")
