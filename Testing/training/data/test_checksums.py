@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,9 @@ def test_a_folder_from_before_gets_its_checksums(folder: Path) -> None:
     assert are_unchanged(folder, NAMES) and (folder / NAME).exists()
     (folder / "b.npy").write_bytes(b"c")
     assert not are_unchanged(folder, NAMES)
+
+
+def test_checksums_are_those_that_everybody_computes(folder: Path) -> None:
+    """So that an entry stays whole when the program is updated."""
+    expected = {name: zlib.crc32((folder / name).read_bytes()) for name in NAMES}
+    assert json.loads((folder / NAME).read_text(encoding="utf-8")) == expected

@@ -10,7 +10,7 @@ import pytest
 
 from Testing.refusals import refusal
 from Training.evaluate import measure
-from Training.reports.results import read_results, summarise, to_csv, write_results
+from Training.reports.results import read_results, summarise, table, to_csv, write_results
 
 
 def _row(dice_value, hd95_value=1.0):
@@ -91,3 +91,22 @@ def test_results_that_are_hardly_json_too(tmp_path, text):
     (tmp_path / "test").mkdir()
     (tmp_path / "test" / "results.json").write_text(text, encoding="utf-8")
     assert "is no file of Training.evaluate (" in refusal(lambda: read_results(tmp_path))
+
+
+def test_a_table_has_mean_and_deviation_of_each_organ_and_the_mean_of_all():
+    results = [{"case": "x", "organs": {"liver": _row(0.8, 4.25), "spleen": _row(None, None)}},
+               {"case": "y", "organs": {"liver": _row(0.6, 2.25), "spleen": _row(0.5, 1.0)}}]
+    header, liver, spleen, mean = [line.split() for line in table(summarise(results)).splitlines()]
+    assert header == ["organ", "Dice", "HD95", "(mm)", "NSD", "cases"]
+    assert liver == ["liver", "0.700", "+-", "0.100", "3.2", "+-", "1.0", "0.350", "+-", "0.050", "2"]
+    assert spleen == ["spleen", "0.500", "+-", "0.000", "1.0", "+-", "0.0", "0.250", "+-", "0.000", "1"]
+    assert mean == ["mean", "0.600", "2.1", "0.300"]
+    lines = table(summarise(results[:1]), "ma_sam").splitlines()
+    assert lines[1].split() == ["liver", "1.000", "+-", "0.000", "-", "+-", "-", "-", "+-", "-", "1"]
+    assert {len(line) for line in lines[:3]} == {76}
+
+
+def test_a_case_may_have_no_time(tmp_path):
+    results = [{"case": "x", "seconds": None, "organs": {"liver": _row(0.8)}}, WHOLE]
+    write_results(tmp_path / "test", results, {})
+    assert [result.get("seconds") for result in read_results(tmp_path)] == [None, 1.5]
