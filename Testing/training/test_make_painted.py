@@ -195,6 +195,20 @@ def test_the_copy_of_a_seed_stays_what_it_was(blocks: Patient, seed: int, painte
         assert ct.array[found].mean() == pytest.approx(hu, abs=0.3)
 
 
+def test_the_noise_of_a_seed_stays_what_it_was(blocks: Patient) -> None:
+    ct, _ = make_copy(blocks, 4, painted=False)
+    assert np.abs(ct.array[12, 25, 22:30] - np.array([168, 167, 171, 171, 168, 169, 166, 168])).max() <= 1
+
+
+def test_where_a_seed_takes_its_points_from_stays_what_it_was(blocks: Patient) -> None:
+    """Turned, sized, bent and moved: first, last and some other point, along z, y and x in voxels."""
+    at = _sample_points(blocks, (9.0, 8.0, 7.0), np.random.default_rng(7))
+    assert at.shape == (3, 12, 19, 20)
+    for place, expected in (((0, 0, 0), (0.918, -2.356, 1.85)), ((-1, -1, -1), (8.179, 22.519, 26.059)),
+                            ((3, 10, 12), (3.904, 10.839, 17.638))):
+        assert at[(slice(None), *place)].tolist() == pytest.approx(expected, abs=0.002)
+
+
 def test_hu_end_where_a_ct_ends() -> None:
     bright = Patient(np.full((5, 6, 7), 9000), np.full((5, 6, 7), STRUCTURE["liver"], np.uint8), (9.0, 9.0, 9.0))
     assert make_copy(bright, 1, painted=False)[0].array.max() == 3071
