@@ -175,3 +175,7 @@ def test_thousands_of_patients_take_a_moment() -> None:
 
     few = min(seconds(500) for _ in range(3))
     assert seconds(5000) < 40 * few, "in proportion"
+
+
+def test_a_short_name_of_a_file_is_masked_without_its_ending() -> None:
+    assert anonymous("of Xu here, Xu.nii.gz is bad", [Path("/srv/Xu.nii.gz")]) == "of <name> here, <name>.nii.gz is bad"
