@@ -17,7 +17,7 @@ from SAMoraLib.system.streams import one_line
 
 NRRD, META = (".nrrd", ".nhdr"), (".mha", ".mhd")
 LIST_LINE = re.compile(r"^\s*(data *file *:|ElementDataFile *=)\s*LIST\b", re.IGNORECASE)
-NUMBER = re.compile(r"%(0?)(\d{0,2})(?:\.(\d{1,2}))?[diu]")
+NUMBER = re.compile(r"%(0?)(\d{0,2})(\.\d{1,2})?[diu]")
 MOST_FILES = 100_000  # of one volume; more is a damaged header
 LONGEST = 1 << 24  # bytes of a header
 MOST_AXES = 16
@@ -177,12 +177,12 @@ def _lines_of_list(path: Path) -> list[str]:
 
 def _numbered(pattern: str, number: int) -> str:
     """C's format of one whole number, as in slice%03d.raw or slice%.3d.raw."""
-    return NUMBER.sub(lambda found: _padded(number, *found.groups()), pattern, count=1)
+    return NUMBER.sub(lambda found: _written(number, *found.groups("")), pattern, count=1)
 
 
-def _padded(number: int, zero: str, width: str, digits: str | None) -> str:
-    text = f"{number:0{int(digits)}d}" if digits else str(number)
-    return text.rjust(int(width or 0), "0" if zero and not digits else " ")
+def _written(number: int, zero: str, width: str, digits: str) -> str:
+    """In C, unlike Python, a 0 before the width means nothing where digits are asked for."""
+    return f"%{'' if digits else zero}{width}{digits}d" % number
 
 
 def millimetres(header: TextHeader, tell: Callable[[str], None]) -> float:

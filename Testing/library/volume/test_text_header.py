@@ -9,7 +9,17 @@ import pytest
 
 from SAMoraLib.volume import Volume, text_header
 from SAMoraLib.volume.io import read_volume
-from SAMoraLib.volume.text_header import millimetres, read_fields, read_header, voxel_files
+from SAMoraLib.volume.text_header import (
+    TextHeader,
+    millimetres,
+    named_files,
+    one_volume,
+    read_fields,
+    read_header,
+    refuse_value,
+    voxel_files,
+    whole,
+)
 from Testing.refusals import refusal
 
 VOXELS = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
@@ -155,10 +165,24 @@ def test_the_files_with_the_voxels_are_known(tmp_path: Path, name: str, line: st
 
 @pytest.mark.parametrize(("pattern", "files"), [
     ("s%02d.raw 9 10 1", ["s09.raw", "s10.raw"]), ("s%.3d.raw 1 2 1", ["s001.raw", "s002.raw"]),
-    ("s%3d.raw 7 7 1", ["s  7.raw"]), ("s%i.raw 3 1 -1", []), ("s%d.raw 1 5 2", ["s1.raw", "s3.raw", "s5.raw"])])
+    ("s%3d.raw 7 7 1", ["s  7.raw"]), ("s%i.raw 3 1 -1", []), ("s%d.raw 1 5 2", ["s1.raw", "s3.raw", "s5.raw"]),
+    ("%d of %d.raw 4 4", ["%d of %d.raw 4 4"]), ("s%d-%d.raw 4 5", ["s4-%d.raw", "s5-%d.raw"]),
+    ("s%03d.raw -1 0 1", ["s-01.raw", "s000.raw"]), ("s%.3d.raw -1 -1 1", ["s-001.raw"]),
+    ("s%06.3d.raw 7 7 1", ["s   007.raw"]), ("s%5d.raw 123456 123456 1", ["s123456.raw"])])
 def test_numbers_in_names_are_written_as_c_writes_them(tmp_path: Path, pattern: str, files: list[str]) -> None:
     (tmp_path / "a.mhd").write_text(f"ElementDataFile = {pattern}", encoding="utf-8")
     assert [path.name for path in voxel_files(tmp_path / "a.mhd")] == files
+
+
+@pytest.mark.parametrize(("name", "numbers", "found"), [
+    ("a.nhdr", "9 11", [9, 10, 11]), ("a.nhdr", "3 5 0", [3, 4, 5]), ("a.nhdr", "3 1 -1", [3, 2, 1]),
+    ("a.nhdr", "7 2 -2", [7, 5, 3]), ("a.nhdr", "7 3 -2", [7, 5, 3]), ("a.nhdr", "4 4 -1", [4]),
+    ("a.nhdr", "1 5 3", [1, 4]), ("a.mhd", "9 11", [9, 10, 11]), ("a.mhd", "3 5 0", [3, 4, 5]),
+    ("a.mhd", "3 1 -1", []), ("a.mhd", "1 4 -2", [1, 3])])
+def test_numbers_of_files_run_as_the_format_says(name: str, numbers: str, found: list[int]) -> None:
+    header = TextHeader(Path("sub", name), {"datafile" if ".n" in name else "elementdatafile": f"s%d.raw {numbers}"},
+                        "", 0)
+    assert named_files(header) == [Path(f"sub/s{number}.raw") for number in found]
 
 
 def test_a_damaged_header_names_no_end_of_files(tmp_path: Path) -> None:
@@ -199,3 +223,93 @@ def test_a_header_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for path in paths:
         read_volume(path)
     assert read == [*paths]
+
+
+@pytest.mark.parametrize(("name", "text", "fields"), [
+    ("v.mhd", "Comment = a: b\nNDims = 3\n", {"comment": "a: b", "ndims": "3"}),
+    ("v.mhd", "Comment: a = b\nDim Size : 5 4 3\n", {"comment": "a = b", "dimsize": "5 4 3"}),
+    ("v.mhd", "a\nComment = x\nComment = y\n", {"comment": "x"}),
+    ("v.mhd", "NDims = 3\nNDims = 3\n\nID = 7\n", {"ndims": "3", "id": "7"}),
+    ("v.nrrd", "NRRD0004\ncontent: x\ncontent: y\n", {"content": "x"}),
+    ("v.nrrd", "NRRD0004\nsizes: 5\nsizes:5\n", {"sizes": "5"}),
+    ("v.nrrd", "NRRD0004\na=b: c\n# d: e\nf:=g: h\ni: j:=k\n", {"a=b": "c", "i": "j:=k"})],
+    ids=["colon-in-value", "equals-in-value", "comment-twice", "blank-line", "content-twice", "said-again", "keys"])
+def test_a_line_is_one_field_and_the_first_of_its_name_counts(tmp_path: Path, name: str, text: str,
+                                                              fields: dict[str, str]) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8", newline="\n")
+    assert read_fields(tmp_path / name) == fields
+
+
+@pytest.mark.parametrize(("name", "text", "end"), [("v.nrrd", "NRRD0004\r\nsizes: 5\r\n\r\n12345", 22),
+                                                   ("v.nrrd", "NRRD0004\nsizes: 5", 17),
+                                                   ("v.mha", "NDims = 3\nElementDataFile = LOCAL\n12345", 34)],
+                         ids=["nrrd", "no-voxels", "meta"])
+def test_voxels_begin_behind_the_header(tmp_path: Path, name: str, text: str, end: int) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8", newline="")
+    header = read_header(tmp_path / name)
+    assert (header.end, header.first) == (end, text.splitlines()[0])
+
+
+@pytest.mark.parametrize(("name", "line"), [("v.nrrd", "sizes: {}"), ("v.mha", "DimSize = {}")])
+def test_a_field_that_says_two_things_is_refused(tmp_path: Path, name: str, line: str) -> None:
+    (tmp_path / name).write_text("\n".join(["NRRD0004", line.format("5 4"), line.format("3 4")]), encoding="utf-8")
+    assert "'5 4' and '3 4' for " in refusal(lambda: read_fields(tmp_path / name))
+
+
+@pytest.mark.parametrize(("value", "said"), [("", "says nothing for sizes"), ("5 x", "says '5 x' for sizes"),
+                                             ("y" * 90, f"says '{'y' * 80}' for sizes")], ids=["none", "some", "long"])
+def test_a_value_that_is_refused_is_shown(value: str, said: str) -> None:
+    assert said in refusal(lambda: refuse_value("v.nrrd", "sizes", value))
+
+
+@pytest.mark.parametrize(("text", "least"), [("1 2", 1), ("0 7", 0), ("3", 3), ("1 " * 16, 1), ("9" * 12, 1)],
+                         ids=["one", "zero", "three", "most-axes", "most-digits"])
+def test_whole_numbers_are_read_from_the_least_on(text: str, least: int) -> None:
+    found = whole("v.nrrd", {"sizes": text}, "sizes", least) if least != 1 else whole("v", {"sizes": text}, "sizes")
+    assert found == [int(word) for word in text.split()]
+
+
+@pytest.mark.parametrize(("text", "least"), [("", 1), ("0 2", 1), ("2 3", 3), ("1 " * 17, 1), ("9" * 13, 1), ("1.0", 1),
+                                             ("-1", 0)],
+                         ids=["none", "zero", "below", "axes", "digits", "decimal", "negative"])
+def test_other_numbers_are_refused(text: str, least: int) -> None:
+    assert "for sizes" in refusal(lambda: whole("v.nrrd", {"sizes": text}, "sizes", least))
+
+
+@pytest.mark.parametrize("further", [[], [1], [1, 1]], ids=["three", "four", "five"])
+def test_further_axes_of_one_are_left_out(further: list[int]) -> None:
+    assert one_volume("v.nrrd", (5, 4, 3, *further), 1) == [5, 4, 3]
+
+
+@pytest.mark.parametrize(("sizes", "components", "message"), [
+    ([5, 4, 3], 2, "with 2 components"), ([5, 4, 3], 0, "with 0 components"),
+    ([5, 4, 3, 2], 1, "has 4 dimensions (5 x 4 x 3 x 2)"), ([5, 4, 3, 1, 2], 1, "has 5 dimensions"),
+    ([5, 4], 1, "image of 2 dimensions")], ids=["two", "zero", "times", "fifth", "flat"])
+def test_what_is_no_one_volume_is_refused(sizes: list[int], components: int, message: str) -> None:
+    assert message in refusal(lambda: one_volume("v.nrrd", sizes, components))
+
+
+LIES = {"space": "LPS", "spacedirections": "(2,0,0) (0,3,0) (0,0,5) none"}
+
+
+@pytest.mark.parametrize(("name", "fields", "factor"), [
+    ("v.nrrd", LIES | {"dimension": "4", "spaceunits": '"um" "um" "um" "ms"'}, 0.001),
+    ("v.nrrd", LIES | {"dimension": "4", "spaceunits": '"cms" "cms" "cms"'}, 10),
+    ("v.nrrd", LIES | {"dimension": "3", "units": "m m m"}, 1000),
+    ("v.nrrd", LIES | {"dimension": "3", "spacedirections": "(1,0,0) (0,1,0) (0,0,1)"}, 1),
+    ("v.mha", {"ndims": "4", "elementspacing": "0.5 1 5 0", "rotation": "1 0"}, 1),
+    ("v.mha", {"ndims": "3", "elementspacing": "2 3 5", "orientation": "1 0", "distanceunits": "cm"}, 10)],
+    ids=["time-unit", "plural", "m", "ones", "meta-time", "meta-cm"])
+def test_three_axes_alone_have_a_length(name: str, fields: dict[str, str], factor: float) -> None:
+    messages: list[str] = []
+    assert millimetres(TextHeader(Path(name), fields, "", 0), messages.append) == factor and not messages
+
+
+@pytest.mark.parametrize(("name", "fields"), [
+    ("v.nrrd", {"dimension": "3", "spacings": "2 0 5"}), ("v.nrrd", {"dimension": "3", "spacings": "2 inf 5"}),
+    ("v.nrrd", {"dimension": "3", "space": "LPS", "spacedirections": "(2,0,0) (0,0,0) (0,0,5)"}),
+    ("v.mha", {"ndims": "3", "elementspacing": "2 0 5"}), ("v.mha", {"ndims": "3", "elementspacing": "2 -3 5"})],
+    ids=["zero", "infinite", "zero-vector", "meta-zero", "meta-negative"])
+def test_an_axis_without_length_is_no_voxel_size(name: str, fields: dict[str, str]) -> None:
+    header = TextHeader(Path(name), fields, "", 0)
+    assert "how large its voxels are" in refusal(lambda: millimetres(header, lambda _: None))
