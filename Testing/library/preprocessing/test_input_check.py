@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from SAMoraLib.demo.phantom import make_phantom
-from SAMoraLib.preprocessing.input_check import SMALL_MM, WrongInput, check_input
+from SAMoraLib.preprocessing import input_check
+from SAMoraLib.preprocessing.input_check import SMALL_MM, Greys, WrongInput, check_input
 from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.volume import Volume
 from SAMoraLib.volume.io import read_volume
@@ -167,3 +168,159 @@ def test_real_volumes_pass_their_own_check_alone(modality: str) -> None:
         volume = read_volume(path)
         assert verdict(volume, own) == ("", "", []), path
         assert verdict(volume, other)[1] == modality.upper(), path
+
+
+# What is measured
+
+PLACE = ((3.0, 3.0, 3.0), (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+
+
+def measured(array: object) -> Greys:
+    """Of (D, H, W), or of one row; as coarse as it is measured."""
+    values = np.asarray(array)
+    return Greys.of(Volume(values.reshape((1,) * (3 - values.ndim) + values.shape), *PLACE))
+
+
+def test_shares_of_values_leave_their_limits_out() -> None:
+    greys = measured([-900.5, -900.5, -701, -700, -250, -249, -21, -20, 0, 349, 350, 700, 700.5, 800, 800.5, 1299.5,
+                      1300, 1300, 1300, 1300])
+    assert (greys.low, greys.high) == (-900.5, 1300)
+    shares = (greys.darkest, greys.air, greys.dark, greys.soft, greys.bright, greys.shifted)
+    assert [round(20 * share, 9) for share in shares] == [2, 3, 7, 5, 8, 2]
+
+
+def test_the_border_is_compared_with_what_is_usual() -> None:
+    """10 at the top and the left, 20 at the bottom and the right; what lies within is no part of it."""
+    low = -40
+    greys = measured([[[10, 10, 10, 10, 10, 10, 10],
+                       [10, 30, 30, 30, low, low, 20],
+                       [10, 30, 30, 30, -33, low, 20],
+                       [10, 30, 30, 30, low, low, 20],
+                       [20, 20, 20, 20, 20, 20, 20]]])
+    assert greys.usual == (low, 30)
+    assert greys.rim == pytest.approx((15 - low) / 70)
+    assert greys.ground == pytest.approx(6 / 35)  # -33 is the last that lies within the lowest tenth
+
+
+def test_one_value_nearly_everywhere_has_a_span() -> None:
+    assert measured([*[5] * 299, 5.15]).ground == pytest.approx(299 / 300)
+
+
+def test_what_pads_is_not_the_deepest() -> None:
+    row = [-3000, *[-2000] * 4, *[-1100] * 5, *range(-1000, -900)]
+    greys = measured(row)
+    assert greys.deep == pytest.approx(np.percentile([-1100] * 5 + list(range(-1000, -900)), 2))
+    assert measured([-5, *range(100)]).deep == pytest.approx(1.98) and measured([7, 7]).deep == 7
+
+
+def test_a_volume_is_measured_on_a_coarse_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every third column, second row, and slice; of these, some are enough for percentiles."""
+    array = np.full((3, 8, 12), 9999)
+    array[:, ::2, ::3] = np.arange(48).reshape(3, 4, 4)
+    volume = Volume(array, (1.0, 1.5, 4.0), *PLACE[1:])
+    assert (Greys.of(volume).low, Greys.of(volume).high, Greys.of(volume).darkest) == (0, 47, 1 / 48)
+    assert Greys.of(volume).usual == pytest.approx((0.47, 46.765))
+    monkeypatch.setattr(input_check, "ENOUGH", 12)
+    assert Greys.of(volume).usual == pytest.approx((0.44, 43.78))  # of 0, 4, ... 44
+
+
+@pytest.mark.parametrize(("row", "labels"), [
+    ([0, 1, 1, 1, 1, 1, 1, 2, 0], True), ([0, 1, 1, 1, 1, 1, 2, 0], False), ([0, 1, 0, 1, 0], False),
+    ([2, 2, 2, 2], False), ([-1, 1, 1, 1, 1, 1, 1], False), ([0, 2560, 2560], True), ([0, 2561, 2561], False),
+    ([0, 1.5, 1.5], False), ([0, 3, 3], True), (np.repeat(range(256), 9), True), (np.repeat(range(257), 9), False)],
+    ids=["five-of-six", "four-of-five", "alone", "one-value", "negative", "largest", "larger", "broken", "odd", "256",
+         "257"])
+def test_labels_are_few_whole_numbers_beside_their_like(row: list[float], labels: bool) -> None:
+    assert measured(row).labels is labels
+
+
+@pytest.mark.parametrize(("place", "slices", "labels"), [((1, 0, 1), 3, False), ((2, 0, 1), 3, False),
+                                                         ((1, 0, 0), 32, True), ((2, 0, 1), 32, False)])
+def test_labels_are_looked_at_in_sixteen_slices_as_they_are(place: tuple[int, int, int], slices: int, labels: bool
+                                                            ) -> None:
+    """A broken number between the voxels of the coarse grid."""
+    array = np.ones((slices, 2, 8))
+    array[:, :, 6:] = 0
+    array[place] = 0.5
+    assert Greys.of(Volume(array, (1.5, 1.5, 3.0 if slices == 3 else 1.5), *PLACE[1:])).labels is labels
+
+
+# What follows from it
+
+USUAL = Greys(low=-1000, high=1500, darkest=0.1, air=0.3, dark=0.4, soft=0.3, bright=0.05, shifted=0.01, deep=-990,
+              usual=(-1000, 600), ground=0.3, rim=0.0, labels=False)
+
+
+def judged(monkeypatch: pytest.MonkeyPatch, preprocessing: Preprocessing = CT, **greys: object
+           ) -> tuple[str, list[str]]:
+    """Why a volume of such greys is refused, and what is told of it."""
+    monkeypatch.setattr(Greys, "of", lambda _: replace(USUAL, **greys))
+    message, _, told = verdict(phantom(), preprocessing)
+    return message, told
+
+
+INVERTED = {"bright": 0.31, "air": 0.009, "low": -1}
+ADDED = {"low": -50, "shifted": 0.11, "soft": 0.43, "high": 1300.5}
+NO_FAT = {"dark": 0.0049}
+GREYS: dict[str, tuple[dict[str, object], dict[str, object], str]] = {  # refused, just not refused, why
+    "span": ({"low": 100, "high": 119.9}, {"low": 100, "high": 120}, "normalised"),
+    "largest": ({"low": -19.9, "high": 19.9}, {"low": -19.9, "high": 20}, "normalised"),
+    "smallest": ({"low": -19.9, "high": 19.9}, {"low": -20, "high": 19.9}, "normalised"),
+    "bright": (INVERTED, INVERTED | {"bright": 0.3}, "inverted"),
+    "not bright": (INVERTED, INVERTED | {"air": 0.01}, "inverted"),
+    "not negative": (INVERTED, INVERTED | {"low": 0}, "inverted"),
+    "added, low": (ADDED, ADDED | {"low": -50.5}, "1000 or 1024 was added"),
+    "added, few": (ADDED | {"soft": 0.1}, ADDED | {"shifted": 0.1, "soft": 0.1}, "1000 or 1024 was added"),
+    "added, soft": (ADDED, ADDED | {"shifted": 0.12, "soft": 0.48}, "1000 or 1024 was added"),
+    "added, high": (ADDED, ADDED | {"high": 1300}, "1000 or 1024 was added"),
+    "deep": ({"deep": -1500.5}, {"deep": -1500}, "scaled, or shifted downwards"),
+    "fat": (NO_FAT, {"dark": 0.005}, "looks like an MR"),
+}
+
+
+@pytest.mark.parametrize("kind", GREYS)
+def test_greys_are_refused_from_their_limit_on(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused, passed, why = GREYS[kind]
+    assert why in judged(monkeypatch, **refused)[0]
+    assert judged(monkeypatch, **passed) == ("", [])
+
+
+@pytest.mark.parametrize(("greys", "why"), [
+    ({"rim": 0.5}, "an MR"), ({"rim": 0.51}, "inverted"), ({"low": 200}, "an MR"), ({"low": 200.5}, "inverted"),
+    ({"low": 0, "high": 255}, "windowed"), ({"low": 0, "high": 255.5}, "an MR"),
+    ({"darkest": 0.02, "usual": (-1000, 349)}, "an MR"), ({"darkest": 0.019, "usual": (-1000, 350)}, "an MR")])
+def test_what_has_no_fat_is_something_else(greys: dict[str, object], why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert why in judged(monkeypatch, **NO_FAT | greys)[0]
+
+
+WITHIN = {"usual": (-100, 50.5), "darkest": 0.05, "ground": 0.16}  # a volume that lies within the body
+
+
+@pytest.mark.parametrize(("greys", "what"), [
+    ({"usual": (-700, 600)}, ""), ({"usual": (-699.5, 600)}, "hardly a value below -700 HU"),
+    (WITHIN, ""), (WITHIN | {"darkest": 0.051}, "hardly a value"), (WITHIN | {"usual": (-100, 50)}, "hardly a value"),
+    (WITHIN | {"usual": (-150, 350)}, "hardly a value"), (WITHIN | {"usual": (-149.5, 350)}, ""),
+    (WITHIN | {"usual": (-50, 350)}, "hardly a value"), (WITHIN | {"usual": (-50.5, 350)}, ""),
+    (WITHIN | {"usual": (-50, 350), "ground": 0.15}, ""),
+    ({"soft": 0.02}, ""), ({"soft": 0.019}, "hardly any soft tissue"),
+    (NO_FAT | {"darkest": 0.019, "usual": (-1000, 349.5)}, "no fat or air"), ({"low": 7, "high": 7}, "7 everywhere")])
+def test_greys_are_told_of_from_their_limit_on(greys: dict[str, object], what: str, monkeypatch: pytest.MonkeyPatch
+                                               ) -> None:
+    message, told = judged(monkeypatch, **greys)
+    assert not message and len(told) == bool(what) and what in "".join(told)
+
+
+@pytest.mark.parametrize(("greys", "refused"), [({"air": 0.021, "low": -900.5}, True), ({"air": 0.02}, False),
+                                                ({"air": 0.021, "low": -900}, False)])
+def test_much_air_is_a_cts(greys: dict[str, float], refused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ("looks like a CT" in judged(monkeypatch, MR, **greys)[0]) is refused
+
+
+@pytest.mark.parametrize(("spacing", "what"), [((2.0, 3.0, 25.0), ""), ((2.0, 2.95, 12.5), "only 60 x 59 mm"),
+                                               ((2.5, 4.0, 5.0), "")])
+def test_the_two_longer_sides_show_an_abdomen(spacing: tuple[float, float, float], what: str,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    """30 columns, 20 rows, 3 slices: 60 mm are enough."""
+    monkeypatch.setattr(Greys, "of", lambda _: USUAL)
+    told = verdict(Volume(np.zeros((3, 20, 30), np.int16), spacing, *PLACE[1:]))[2]
+    assert len(told) == bool(what) and what in "".join(told)
