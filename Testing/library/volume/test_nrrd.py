@@ -12,7 +12,9 @@ import pytest
 import SimpleITK as sitk
 
 from SAMoraLib.volume.io import read_volume
-from SAMoraLib.volume.nrrd import TYPES
+from SAMoraLib.volume.nrrd import TYPES, grid
+from SAMoraLib.volume.text_header import TextHeader
+from SAMoraLib.volume.voxel_data import Stored
 from Testing.library.volume.test_text_header import VOXELS, nrrd
 from Testing.refusals import refusal
 
@@ -57,6 +59,28 @@ def test_a_grid_lies_where_itk_puts_it(tmp_path: Path, space: str) -> None:
     PLAIN | {"dimension": "4", "sizes": "5 4 3 1", "kinds": "space space space time", "spacings": "2 3 5 nan"}])
 def test_every_way_to_say_a_grid_is_itks(tmp_path: Path, fields: dict[str, str | None]) -> None:
     same_as_itk(nrrd(tmp_path / "v.nrrd", **fields))
+
+
+@pytest.mark.parametrize(("sizes", "fields", "steps", "origin"), [
+    ((5, 4, 3), {}, (1, 1, 1), (0, 0, 0)), ((5, 4, 3), {"spacings": "2 3"}, (1, 1, 1), (0, 0, 0)),
+    ((5, 4, 3), {"spacings": "2 3 5", "axismins": "7 8"}, (2, 3, 5), (0, 0, 0)),
+    ((1, 5, 4, 3), {"kinds": "list space space space", "spacings": "nan 2 3 5", "axismins": "nan 7 8 9",
+                    "centers": "??? node cell node"}, (2, 3, 5), (7, 9.5, 9)),
+    ((5, 4, 3, 1), {"kinds": "space space space time", "spacings": "2 3 5 nan", "axismins": "7 8 9 nan",
+                    "centers": "cell node cell node"}, (2, 3, 5), (8, 8, 11.5)),
+    ((5, 4, 3, 1), {"kinds": "space space space time", "spacedirections": "(2,0,0) (0,3,0) (0,0,5) none"}, (2, 3, 5),
+     (0, 0, 0)),
+    ((5, 4, 3), {"space": "left-posterior-inferior", "spacings": "2 3 5", "spaceorigin": "(7,8,9)"}, (2, 3, -5),
+     (7, 8, -9)),
+    ((5, 4, 3), {"space": "rai", "spacings": "2 3 5", "spaceorigin": "(7,8,9)"}, (-2, -3, -5), (-7, -8, -9)),
+    ((5, 4, 3, 1), {"space": "lpst", "spacedirections": "(2,0,0,0) (0,3,0,0) (0,0,5,0) (0,0,0,6)",
+                    "spaceorigin": "(7,8,9,6)"}, (2, 3, 5), (7, 8, 9))],
+    ids=["nothing", "two-spacings", "two-mins", "vector-first", "time-last", "time-none", "inferior", "letters", "four-numbers"])
+def test_a_grid_is_what_the_fields_say(sizes: tuple[int, ...], fields: dict[str, str], steps: tuple[int, ...],
+                                       origin: tuple[float, ...]) -> None:
+    stored = Stored(sizes, np.dtype("<i2"), "raw", None)
+    found = grid(stored, TextHeader(Path("v.nrrd"), fields, "NRRD0004", 0))
+    assert np.array_equal(found[0], np.diag(steps)) and found[1].tolist() == list(origin) and found[2] == [5, 4, 3]
 
 
 def test_an_origin_that_is_half_said_is_not_guessed(tmp_path: Path) -> None:
@@ -123,6 +147,7 @@ def test_bzip2_is_read(tmp_path: Path) -> None:
     {"sizes": "5 4 -3"}, {"sizes": "0 4 3"}, {"sizes": "5 4 3 " * 9}, {"sizes": "nan 4 3"}, {"sizes": None},
     {"encoding": "hex"}, {"encoding": "hex", "byte skip": "-1"}, {"encoding": "zrl"}, {"encoding": None},
     {"endian": None}, {"endian": "middle"}, {"space": "outer"},
+    {"space directions": "(2,0,0) (0,3,0) (0,0,5,0,0)"},
     {"kinds": "domain"}, {"space directions": "(2,0,0) (0,3,0)"}, {"space directions": "(2,0,0) (0,3,0) (0,5)"},
     {"space origin": "(1,2)"}, {"byte skip": "-2"}, {"byte skip": "x"}, {"line skip": "-1"},
     {"byte skip": "9" * 40}, {"sizes": "99999999 99999999 99999999"}, {"type": "block"}, {"type": "%s%n"},
