@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from SAMoraLib.volume.io import read_volume
-from SAMoraLib.volume.meta_image import KINDS
+from SAMoraLib.volume.meta_image import KINDS, grid, stored_as
+from SAMoraLib.volume.text_header import TextHeader
 from Testing.library.volume.test_nrrd import TEXT, same_as_itk
 from Testing.library.volume.test_text_header import VOXELS, meta
 from Testing.refusals import refusal
@@ -102,3 +103,41 @@ def test_a_type_that_is_none_is_refused(tmp_path: Path) -> None:
     path = meta(tmp_path / "v.mha")
     path.write_bytes(path.read_bytes().replace(b"MET_SHORT", b"MET_OTHER"))
     assert "values of type 'met_other'" in refusal(lambda: read_volume(path))
+
+
+PLAIN = {"ndims": "3", "dimsize": "5 4 3", "elementtype": "MET_SHORT", "elementspacing": "2 3 5",
+         "elementdatafile": "v.raw"}
+FOUR = PLAIN | {"ndims": "4", "dimsize": "5 4 3 1", "elementspacing": "2 3 5 7"}
+
+
+def header(fields: dict[str, str]) -> TextHeader:
+    return TextHeader(Path("v.mhd"), fields, "", 99)
+
+
+@pytest.mark.parametrize(("fields", "steps", "origin"), [
+    (PLAIN, np.diag([2, 3, 5]), [0, 0, 0]),
+    (FOUR | {"position": "7 8 9 6"}, np.diag([2, 3, 5]), [7, 8, 9]),
+    (FOUR | {"orientation": "0 1 0 0 -1 0 0 0 0 0 1 0 0 0 0 1"}, [[0, -3, 0], [2, 0, 0], [0, 0, 5]], [0, 0, 0]),
+    (PLAIN | {"rotation": "1 0 0 0.6 0.8 0 0 0 1"}, [[2, 1.8, 0], [0, 2.4, 0], [0, 0, 5]], [0, 0, 0]),
+    (PLAIN | {"rotation": "1.009 0 0 0 0.991 0 0 0 1"}, np.diag([2.018, 2.973, 5]), [0, 0, 0])],
+    ids=["nothing", "four", "turned", "rows", "rounded"])
+def test_a_row_of_the_rotation_is_an_axis(fields: dict[str, str], steps: list[list[float]], origin: list[float]
+                                          ) -> None:
+    found = grid(stored_as(header(fields)), header(fields))
+    assert np.allclose(found[0], steps) and found[1].tolist() == origin and found[2] == [5, 4, 3]
+
+
+@pytest.mark.parametrize("rotation", ["1 0.6 0 0 0.8 0 0 0 1", "1.011 0 0 0 1 0 0 0 1", "1 0 0 0 0.989 0 0 0 1"])
+def test_a_row_is_of_length_1(rotation: str) -> None:
+    fields = PLAIN | {"rotation": rotation}
+    assert "not of length 1" in refusal(lambda: grid(stored_as(header(fields)), header(fields)))
+
+
+@pytest.mark.parametrize(("fields", "sizes", "skip"), [
+    ({}, [5, 4, 3], 0), ({"headersize": "0"}, [5, 4, 3], 0), ({"headersize": "1"}, [5, 4, 3], 1),
+    ({"headersize": "-1"}, [5, 4, 3], -1), ({"elementnumberofchannels": "1"}, [5, 4, 3], 0),
+    ({"elementnumberofchannels": "2"}, [2, 5, 4, 3], 0)])
+def test_voxels_are_stored_as_the_fields_say(fields: dict[str, str], sizes: list[int], skip: int) -> None:
+    stored = stored_as(header(PLAIN | fields))
+    assert (stored.sizes, stored.skip, stored.lines, stored.header_end) == (sizes, skip, 0, None)
+    assert (stored.kind, stored.encoding) == (np.dtype("<i2"), "raw")

@@ -75,7 +75,8 @@ def test_every_way_to_say_a_grid_is_itks(tmp_path: Path, fields: dict[str, str |
     ((5, 4, 3), {"space": "rai", "spacings": "2 3 5", "spaceorigin": "(7,8,9)"}, (-2, -3, -5), (-7, -8, -9)),
     ((5, 4, 3, 1), {"space": "lpst", "spacedirections": "(2,0,0,0) (0,3,0,0) (0,0,5,0) (0,0,0,6)",
                     "spaceorigin": "(7,8,9,6)"}, (2, 3, 5), (7, 8, 9))],
-    ids=["nothing", "two-spacings", "two-mins", "vector-first", "time-last", "time-none", "inferior", "letters", "four-numbers"])
+    ids=["nothing", "two-spacings", "two-mins", "vector-first", "time-last", "time-none", "inferior", "letters",
+         "four-numbers"])
 def test_a_grid_is_what_the_fields_say(sizes: tuple[int, ...], fields: dict[str, str], steps: tuple[int, ...],
                                        origin: tuple[float, ...]) -> None:
     stored = Stored(sizes, np.dtype("<i2"), "raw", None)
