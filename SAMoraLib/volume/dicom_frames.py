@@ -197,7 +197,7 @@ def _inflated(file: BinaryIO) -> BinaryIO | None:
     stream, packed = zlib.decompressobj(-zlib.MAX_WBITS), file.read()
     data = plain + stream.decompress(packed, MOST_BESIDE)
     allowed = MOST_BESIDE + _pixel_bytes(_first_elements(data))
-    while (rest := stream.unconsumed_tail) and len(data) <= allowed:
+    while not stream.eof and (rest := stream.unconsumed_tail) and len(data) <= allowed:
         data += stream.decompress(rest, allowed + 1 - len(data))
     if len(data) > allowed:
         raise ValueError("it is longer than its header says")

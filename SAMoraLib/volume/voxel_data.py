@@ -236,11 +236,11 @@ def _inflated(file: BinaryIO) -> Iterator[bytes]:
         stream = zlib.decompressobj(GZIP_OR_ZLIB)
         while data and not stream.eof:
             yield stream.decompress(data, BLOCK)
-            data = stream.unconsumed_tail or file.read(CHUNK)
+            # At its end a stream may name what follows as unconsumed too.
+            data = stream.unused_data if stream.eof else stream.unconsumed_tail or file.read(CHUNK)
         if not stream.eof:
-            if rest := stream.flush():
-                yield rest
             raise EOFError("the packed voxels have no end")
-        data = stream.unused_data + data
+        if len(data) < len(GZIP):
+            data += file.read(CHUNK)
         if not data.startswith(GZIP):
             return

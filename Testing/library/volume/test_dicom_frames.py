@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -57,6 +59,114 @@ def test_what_is_not_said_is_no_number(tmp_path: Path, name: str, value: str | N
                               frame.rescale])
     count = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}.get(name, 1)
     assert np.isnan(numbers).sum() == count
+
+
+@pytest.mark.parametrize(("stated", "thickness"), [("0.5", 0.5), ("0", 7), ("-1", 7), (None, 7)])
+def test_a_thickness_that_cannot_be_is_the_distance(tmp_path: Path, stated: str | None, thickness: float) -> None:
+    data = files.slice_file(0)
+    data.SliceThickness, data.SpacingBetweenSlices = stated, "7"
+    assert header(files.save(data, tmp_path / "a.dcm")).frames[0].thickness == thickness
+
+
+BEHIND = struct.pack("<HH", 0xFFFC, 0xFFFC) + b"OB\0\0"  # an element that follows the pixels
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_what_lies_beside_the_pixels_is_counted_to_its_limit(tmp_path: Path, more: int, monkeypatch: pytest.MonkeyPatch
+                                                             ) -> None:
+    path, pixels = tmp_path / "a.dcm", 8 * 9 * 2 + 12
+    path.write_bytes(written(path) + BEHIND + struct.pack("<I", 30) + bytes(30))
+    monkeypatch.setattr(dicom_frames, "MOST_BESIDE", path.stat().st_size - pixels - more)
+    if more:
+        assert f"it holds {path.stat().st_size - pixels} bytes beside its pixels" in damage(path)
+    else:
+        assert header(path).shape == (8, 9, 1)
+
+
+@pytest.mark.parametrize(("fields", "size"), [
+    ({}, 144), ({"SamplesPerPixel": None, "NumberOfFrames": None}, 144), ({"NumberOfFrames": 7}, 1008),
+    ({"SamplesPerPixel": 3}, 432), ({"BitsAllocated": 1}, 9), ({"BitsAllocated": 1, "Rows": 1}, 2),
+    ({"Rows": 1, "Columns": 1, "BitsAllocated": 1}, 1), ({"NumberOfFrames": 65_536}, 144 * 65_536)])
+def test_pixels_take_whole_bytes(fields: dict[str, int | None], size: int) -> None:
+    sizes = {"Rows": 8, "Columns": 9, "BitsAllocated": 16, "SamplesPerPixel": 1, "NumberOfFrames": 1}
+    assert dicom_frames._pixel_bytes(files.group(**sizes | fields)) == size
+
+
+@pytest.mark.parametrize("fields", [{"Rows": 0}, {"Columns": -1}, {"SamplesPerPixel": -1}, {"NumberOfFrames": 65_537},
+                                    {"NumberOfFrames": -1}, {"BitsAllocated": 0}])
+def test_a_number_of_pixels_that_cannot_be_is_refused(fields: dict[str, int]) -> None:
+    sizes = {"Rows": 8, "Columns": 9, "BitsAllocated": 16}
+    with pytest.raises(ValueError, match="how many pixels"):
+        dicom_frames._pixel_bytes(SimpleNamespace(**sizes | fields, get=fields.get))
+
+
+def item(length: int, content: bytes = b"", element: int = 0xE000, order: str = "<") -> bytes:
+    return struct.pack(f"{order}HHI", 0xFFFE, element, length) + content
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("lengths", "ended"), [([], True), ([0], True), ([0, 6, 10], True)])
+def test_fragments_are_measured_to_their_end(lengths: list[int], ended: bool, order: str) -> None:
+    data = b"".join(item(length, bytes(length), order=order) for length in lengths)
+    data += item(0, element=0xE0DD, order=order)
+    file = io.BytesIO(data + b"what follows")
+    found = list(dicom_frames._fragments(file, len(data) + 12, order, (8, 9, 1)))
+    assert found == lengths and file.tell() == len(data)
+    for cut in range(1, 8):
+        with pytest.raises(ValueError, match="some of its pixels are missing"):
+            list(dicom_frames._fragments(io.BytesIO(data[:-cut]), len(data) - cut, order, (8, 9, 1)))
+
+
+@pytest.mark.parametrize("data", [item(6, bytes(5)), item(0) + item(0, element=0xE001), b"\0" * 16],
+                         ids=["short", "other", "none"])
+def test_what_is_no_fragment_is_damage(data: bytes) -> None:
+    with pytest.raises(ValueError, match="some of its pixels are missing"):
+        list(dicom_frames._fragments(io.BytesIO(data), len(data), "<", (8, 9, 1)))
+
+
+@pytest.mark.parametrize(("frames", "fragments", "whole"), [
+    (1, [100], True), (1, [99], False), (1, [50, 50], True), (2, [100], False), (2, [100, 100], True),
+    (2, [100, 99], False), (2, [1, 199], True)])
+def test_a_large_frame_takes_its_least(frames: int, fragments: list[int], whole: bool, monkeypatch: pytest.MonkeyPatch
+                                       ) -> None:
+    """A frame of 1200 bytes, which is packed to a twelfth at most."""
+    monkeypatch.setattr(dicom_frames, "LARGE", 1199)
+    monkeypatch.setattr(dicom_frames, "PACKED", 12)
+    content = item(4, bytes(4)) + b"".join(item(length, bytes(length)) for length in fragments)
+    file = io.BytesIO(content + item(0, element=0xE0DD))
+    data = files.group(Rows=20, Columns=30, BitsAllocated=16, NumberOfFrames=frames)
+    data.set_original_encoding(False, True, [])
+    try:
+        dicom_frames._require_pixels(file, dicom_frames.UNDEFINED_LENGTH, data)
+    except ValueError:
+        assert not whole
+    else:
+        assert whole
+    monkeypatch.setattr(dicom_frames, "LARGE", 1200)  # a small one may be as small as it likes
+    if len(fragments) >= frames:
+        file.seek(0)
+        dicom_frames._require_pixels(file, dicom_frames.UNDEFINED_LENGTH, data)
+
+
+@pytest.mark.parametrize(("start", "length", "left", "whole"), [(0, 144, 144, True), (5, 144, 144, True),
+                                                                (0, 146, 146, True), (0, 144, 143, False),
+                                                                (0, 143, 144, False), (5, 144, 143, False)])
+def test_pixels_are_all_there_or_missing(start: int, length: int, left: int, whole: bool) -> None:
+    file = io.BytesIO(bytes(start + left))
+    file.seek(start)
+    data = files.group(Rows=8, Columns=9, BitsAllocated=16)
+    if whole:
+        dicom_frames._require_pixels(file, length, data)
+        assert file.tell() == start + length
+    else:
+        with pytest.raises(ValueError, match="are missing"):
+            dicom_frames._require_pixels(file, length, data)
+
+
+def test_a_damaged_length_asks_for_no_more_than_there_is(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(bytes(200_000))
+    with dicom_frames.AsFarAsItGoes((tmp_path / "a").open("rb", buffering=0)) as file:
+        assert [len(file.read(size)) for size in (1, 1 << 40, 1 << 40)] == [1, 199_999, 0]
 
 
 def test_frames_take_from_their_own_group_before_the_shared_one_and_the_file(tmp_path: Path) -> None:
@@ -204,6 +314,21 @@ def test_a_deflated_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.dcm").write_bytes(deflate(written(tmp_path / "a.dcm")))
     found = header(tmp_path / "a.dcm")
     assert (found.shape, found.modality) == ((8, 9, 1), "CT")
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("follows", [b"", b"\0", b"\0" * 50], ids=["nothing", "padding", "more"])
+def test_a_deflated_file_may_be_as_long_as_it_says(tmp_path: Path, follows: bytes, monkeypatch: pytest.MonkeyPatch
+                                                   ) -> None:
+    """Unpacked in more than one step; what follows, as DICOM's padding to an even length, is left."""
+    data = files.slice_file(0, hu=np.arange(2000).reshape(1, 40, 50))
+    whole = files.save(data, tmp_path / "a.dcm").read_bytes()
+    (tmp_path / "a.dcm").write_bytes(deflate(whole) + follows)
+    longer = len(DeflatedExplicitVRLittleEndian) - len(ExplicitVRLittleEndian) - 1  # and a byte that fills up the other
+    monkeypatch.setattr(dicom_frames, "MOST_BESIDE", len(whole) + longer - 4000)
+    assert header(tmp_path / "a.dcm").shape == (40, 50, 1)
+    monkeypatch.setattr(dicom_frames, "MOST_BESIDE", len(whole) + longer - 4001)
+    assert "longer than its header says" in damage(tmp_path / "a.dcm")
 
 
 def test_no_more_is_inflated_than_the_header_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from SAMoraLib.volume import voxel_data
 from SAMoraLib.volume.io import read_volume
+from SAMoraLib.volume.text_header import TextHeader
+from SAMoraLib.volume.voxel_data import AT_THE_END, BZIP2, DEFLATED, HEX, RAW, TEXT, Stored, read_stored
 from Testing.folders import ROOT
 from Testing.library.volume.test_text_header import VOXELS, meta, nrrd
 from Testing.refusals import refusal
@@ -181,6 +184,86 @@ def test_files_that_do_not_share_the_voxels_evenly_are_refused(tmp_path: Path) -
         (tmp_path / name).write_bytes(VOXELS.tobytes())
     path = detached(tmp_path / "v.mhd", "LIST\n" + "\n".join("1234567"))
     assert "7 files of one size" in refusal(lambda: read_volume(path))
+
+
+def stored(path: Path, data: bytes, encoding: str, **how: int) -> np.ndarray:
+    """What is read of a file without a header."""
+    path.write_bytes(data)
+    return read_stored(TextHeader(path, {}, "", 0),
+                       Stored((5, 4, 3), np.dtype("<i2"), encoding, how.pop("header_end", 0), **how))
+
+
+RAW_BYTES, HEAD = VOXELS.tobytes(), bytes(range(100, 120))
+NUMBERS = " ".join(map(str, VOXELS.ravel().tolist())).encode()
+
+
+@pytest.mark.parametrize("encode", [
+    (RAW, bytes), (DEFLATED, zlib.compress), (DEFLATED, gzip.compress), (BZIP2, bz2.compress),
+    (DEFLATED, lambda data: gzip.compress(data[:50]) + gzip.compress(data[50:])),
+    (DEFLATED, lambda data: gzip.compress(data) + b"what follows"),
+    (HEX, lambda data: data.hex("\n", 3).encode()), (HEX, lambda data: data.hex().encode() + b"\n00")],
+    ids=["raw", "zlib", "gzip", "bzip2", "two", "followed", "hex", "longer-hex"])
+@pytest.mark.parametrize("chunk", [7, 64])
+@pytest.mark.parametrize(("head", "skip"), [(0, 0), (1, 1), (16, 16), (20, 20), (20, AT_THE_END)])
+def test_voxels_are_the_same_in_pieces(tmp_path: Path, encode, chunk: int, head: int, skip: int,
+                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of files that are larger than what is read at once."""
+    monkeypatch.setattr(voxel_data, "CHUNK", chunk)
+    monkeypatch.setattr(voxel_data, "BLOCK", 16)
+    encoding, packed = encode
+    if encoding == HEX:
+        data, skip = b"x" * head + packed(RAW_BYTES), head
+    else:
+        data = packed(HEAD[:head] + RAW_BYTES)
+    assert np.array_equal(stored(tmp_path / "v", b"12345" + data, encoding, header_end=5, skip=skip), VOXELS)
+
+
+@pytest.mark.parametrize(("encoding", "head", "data"), [
+    (RAW, b"", RAW_BYTES + b"more"), (DEFLATED, b"", zlib.compress(RAW_BYTES + b"more")), (TEXT, b"", NUMBERS + b" 7"),
+    (TEXT, b"xy", NUMBERS), (RAW, b"a\n" + b"b" * 40 + b"\n", RAW_BYTES)],
+    ids=["raw", "zlib", "text", "skip", "lines"])
+def test_voxels_lie_between_what_is_left_out(tmp_path: Path, encoding: str, head: bytes, data: bytes,
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(voxel_data, "BLOCK", 16)
+    lines = head.count(b"\n")
+    how = {"lines": lines} if lines else {"skip": len(head)}
+    assert np.array_equal(stored(tmp_path / "v", head + data, encoding, **how), VOXELS)
+
+
+@pytest.mark.parametrize(("encoding", "skip", "expected"), [
+    (RAW, 0, 120), (RAW, AT_THE_END, 120), (DEFLATED, 0, 120), (DEFLATED, 3, 120), (DEFLATED, AT_THE_END, 360),
+    (BZIP2, AT_THE_END, 360), (HEX, 0, 120), (TEXT, 0, 7200)])
+def test_memory_is_asked_for_what_reading_takes(tmp_path: Path, encoding: str, skip: int, expected: int,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def ask(_: str, size: int) -> None:
+        asked.append(size)
+        raise ValueError("enough.")
+
+    monkeypatch.setattr(voxel_data, "require_room", ask)
+    assert refusal(lambda: stored(tmp_path / "v", bytes(200), encoding, skip=skip)) == "enough."
+    assert asked == [expected]
+
+
+@pytest.mark.parametrize(("size", "header_end", "skip", "found"), [
+    (119, 0, 0, 119), (129, 4, 6, 119), (129, 10, AT_THE_END, 119), (9, 4, 6, 0), (3, 4, 0, 0)])
+def test_a_length_is_looked_at_before_memory_is_taken(tmp_path: Path, size: int, header_end: int, skip: int, found: int,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(np, "empty", lambda *_: pytest.fail("memory is taken"))
+    message = refusal(lambda: stored(tmp_path / "v", bytes(size), RAW, header_end=header_end, skip=skip))
+    assert f"is incomplete, {found} bytes of 120" in message
+
+
+@pytest.mark.parametrize(("encoding", "data", "found"), [
+    (DEFLATED, zlib.compress(RAW_BYTES[:-1]), 119), (BZIP2, bz2.compress(b""), 0),
+    (HEX, RAW_BYTES[:-1].hex().encode(), 119), (HEX, RAW_BYTES.hex().encode()[:-1], 119),
+    (TEXT, NUMBERS.rpartition(b" ")[0], 118), (RAW, b"\n" + RAW_BYTES[1:], 119)],
+    ids=["zlib", "bzip2", "hex", "half", "text", "line"])
+def test_what_is_missing_is_counted(tmp_path: Path, encoding: str, data: bytes, found: int) -> None:
+    how = {"lines": 1} if encoding == RAW else {}
+    message = refusal(lambda: stored(tmp_path / "v", data, encoding, **how))
+    assert f"is incomplete, {found} bytes of 120" in message
 
 
 WORDS = (b"-1", b"0", b"9" * 19, b"1e999", b"nan", b"%s%n", b"../x", b"/etc/passwd", b"LIST", b"\x1b[2J", b"\0", b"(((",
