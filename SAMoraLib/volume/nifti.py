@@ -185,7 +185,7 @@ def _scaled(name: str, array: np.ndarray, header: Any) -> np.ndarray:
     slope, intercept = scale
     if not np.isfinite([slope, intercept]).all():
         raise ValueError(f"'{name}' is damaged: its values are scaled by {slope:g} and {intercept:g}; export it again.")
-    kind = np.float64 if array.dtype.itemsize > 4 or array.dtype == np.float64 else np.float32
+    kind = np.float64 if array.dtype.itemsize > 4 else np.float32
     require_room(name, array.size * np.dtype(kind).itemsize)
     scaled = np.empty(array.shape, kind)
     for number, plane in enumerate(array):  # in double precision, and never all of it at once
@@ -269,7 +269,7 @@ Form = tuple[np.ndarray, np.ndarray]
 
 def _compare(name: str, by_sform: Form, by_qform: Form, shape: tuple[int, ...], tell: Tell) -> None:
     """Tell of two forms that put a voxel at two places; refuse two of which one is a mirror image."""
-    if np.linalg.det(by_sform[0]) * np.linalg.det(by_qform[0]) < 0:
+    if np.sign(np.linalg.det(by_sform[0])) != np.sign(np.linalg.det(by_qform[0])):
         raise ValueError(f"'{name}' is damaged: by its sform it is a mirror image of what it is by its qform, so left "
                          "and right are not known; export it again.")
     ends = np.array([[i, j, k] for i in (0, shape[0] - 1) for j in (0, shape[1] - 1) for k in (0, shape[2] - 1)])

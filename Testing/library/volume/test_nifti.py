@@ -14,7 +14,7 @@ from nibabel.nifti1 import Nifti1Header, Nifti1Image
 from nibabel.nifti2 import Nifti2Header, Nifti2Image
 from scipy.spatial.transform import Rotation
 
-from SAMoraLib.volume import Volume
+from SAMoraLib.volume import Volume, nifti
 from SAMoraLib.volume.io import read_volume
 from SAMoraLib.volume.nifti import read_voxels, stored_bytes
 from Testing.refusals import refusal
@@ -334,6 +334,98 @@ def test_two_forms_that_disagree_are_told_and_the_sform_taken(tmp_path: Path, co
     found, messages = told(edited(tmp_path / "v.nii", put(), affine=GRID, qform=other, codes=codes))
     assert np.allclose(LPS_RAS @ found.ijk_to_lps, GRID, atol=1e-4)
     assert len(messages) == 1 and "disagree by up to" in messages[0]
+
+
+def sized(axis: int, size: float, shift: float = 0.0) -> np.ndarray:
+    """The plain grid with other voxels along an axis, and its first one moved along it."""
+    affine = GRID.copy()
+    affine[axis, axis], affine[axis, 3] = size, GRID[axis, 3] + shift
+    return affine
+
+
+@pytest.mark.parametrize(("axis", "size", "apart"), [(0, 4.0, 16), (1, 5.0, 14), (2, 7.0, 12)])
+@pytest.mark.parametrize("at_the_end", [True, False])
+def test_two_forms_are_compared_at_the_farthest_corner(tmp_path: Path, axis: int, size: float, apart: int,
+                                                       at_the_end: bool) -> None:
+    """Of 9 x 8 x 7 voxels, each 2 mm longer by the qform: where the first coincide the last are apart."""
+    other = sized(axis, size, 0 if at_the_end else -apart)
+    messages = told(edited(tmp_path / "v.nii", put(), qform=other))[1]
+    assert any(f"disagree by up to {apart} mm" in message for message in messages)
+
+
+@pytest.mark.parametrize(("change", "told_of"), [
+    (GRID, ""), (sized(0, 2, 1), ""), (sized(2, 5, -1), ""), (sized(1, 3, 1.25), "disagree by up to 1 mm"),
+    (sized(0, 2.019), ""), (sized(0, 2.021), "names voxels of 2.021 x 3 x 5 mm"),
+    (sized(2, 5.051), "names voxels of 2 x 3 x 5.051 mm")],
+    ids=["same", "moved-1", "moved-back", "moved-more", "rounded", "wider", "higher"])
+def test_small_differences_of_two_forms_are_rounding(tmp_path: Path, change: np.ndarray, told_of: str) -> None:
+    messages = told(edited(tmp_path / "v.nii", put(), qform=change))[1]
+    assert len(messages) == bool(told_of) and told_of in "".join(messages)
+
+
+def test_voxels_below_a_millimetre_are_compared_too(tmp_path: Path) -> None:
+    small = np.diag([0.5, 0.75, 0.9, 1])
+    assert not told(edited(tmp_path / "v.nii", put(), affine=small, qform=small))[1]
+    moved = small + 4 * np.eye(4)[[1]].T * np.eye(4)[3]
+    assert "disagree by up to 4 mm" in told(edited(tmp_path / "v.nii", put(), affine=small, qform=moved))[1][0]
+
+
+@pytest.mark.parametrize(("fields", "signs"), [
+    ({"quatern_b": 1}, (1, -1, -1)), ({"quatern_c": 1}, (-1, 1, -1)), ({"quatern_d": 1}, (-1, -1, 1)),
+    ({"quatern_d": 1.0004}, (-1, -1, 1)), ({"quatern_d": 1, "qfac": -1}, (-1, -1, -1)),
+    ({"quatern_b": 1, "qfac": 0}, (1, -1, -1))])
+def test_half_a_turn_is_a_rotation(tmp_path: Path, fields: dict[str, float], signs: tuple[int, ...]) -> None:
+    def change(header: np.ndarray) -> None:
+        for name, value in fields.items():
+            if name == "qfac":
+                header["pixdim"][0][0] = value
+            else:
+                header[name] = value
+
+    found = read_volume(edited(tmp_path / "v.nii", change, codes=(1, 0)))
+    assert np.allclose((LPS_RAS @ found.ijk_to_lps)[:3, :3], np.diag(signs) * (2, 3, 5), atol=1e-3)
+
+
+def test_a_qform_a_little_longer_than_a_rotation_is_refused(tmp_path: Path) -> None:
+    path = edited(tmp_path / "v.nii", put(quatern_d=1.0006), codes=(1, 0))
+    assert "its qform is no rotation" in refusal(lambda: read_volume(path))
+
+
+@pytest.mark.parametrize(("kind", "scaled"), [(np.uint8, np.float32), (np.int32, np.float32), (np.float32, np.float32),
+                                              (np.int64, np.float64), (np.float64, np.float64)])
+def test_scaled_values_are_as_wide_as_they_need(tmp_path: Path, kind: type, scaled: type,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(nifti, "require_room", lambda _, size: asked.append(size))
+    image = Nifti1Image(VOXELS.astype(kind), GRID, dtype=kind)
+    image.header.set_slope_inter(2, -1024)
+    (tmp_path / "v.nii").write_bytes(image.to_bytes())
+    found = read_volume(tmp_path / "v.nii").array
+    assert found.dtype == scaled and np.array_equal(found, VOXELS.T.astype(kind) * 2.0 - 1024)
+    assert asked == [504 * np.dtype(kind).itemsize, 504 * np.dtype(scaled).itemsize]
+
+
+@pytest.mark.parametrize("dim", [[4, 9, 8, 7, 1, 9, 9, 9], [5, 9, 8, 7, 1, 1, 9, 9], [7, 9, 8, 7, 1, 1, 1, 1]])
+def test_further_dimensions_of_one_are_left_out(tmp_path: Path, dim: list[int]) -> None:
+    assert read_voxels(edited(tmp_path / "v.nii", put(dim=dim))).shape == (7, 8, 9)
+
+
+@pytest.mark.parametrize(("dim", "message"), [
+    ([5, 9, 8, 7, 1, 2, 1, 1], "image with 2 components"), ([4, 9, 8, 7, 2, 2, 1, 1], "has 4 dimensions"),
+    ([6, 9, 8, 7, 1, 1, 2, 1], "has 6 dimensions")])
+def test_further_dimensions_of_two_are_refused(tmp_path: Path, dim: list[int], message: str) -> None:
+    path = edited(tmp_path / "v.nii", put(dim=dim))
+    assert message in refusal(lambda: read_voxels(path))
+
+
+@pytest.mark.parametrize("kind", [Nifti1Image, Nifti2Image])
+def test_a_header_alone_says_what_voxels_take(tmp_path: Path, kind: type[Nifti1Image]) -> None:
+    data = kind(VOXELS, GRID).to_bytes()
+    length = 348 if kind is Nifti1Image else 540
+    (tmp_path / "v.nii").write_bytes(data[:length])
+    assert stored_bytes(tmp_path / "v.nii") == 1008
+    (tmp_path / "v.nii").write_bytes(data[:length - 1])
+    assert "is not a NIfTI file" in refusal(lambda: stored_bytes(tmp_path / "v.nii"))
 
 
 def test_two_forms_of_which_one_is_a_mirror_image_are_refused(tmp_path: Path) -> None:
