@@ -179,6 +179,5 @@ def _extent(mask: np.ndarray, axis: int, step: int, size: int) -> tuple[int, int
 
 
 def _centred(start: int, stop: int, length: int) -> tuple[int, int]:
-    length = max(length, 1)
     first = (start + stop - length) // 2
     return first, first + length

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from SAMoraLib.preprocessing.body import MARGIN, MIN_SIDE_MM, Body, Box, body_box, body_slices, find_body, largest_slice
+from SAMoraLib.preprocessing import body as body_module
+from SAMoraLib.preprocessing.body import (
+    MARGIN,
+    MIN_SIDE_MM,
+    Body,
+    Box,
+    background_threshold,
+    body_box,
+    body_slices,
+    find_body,
+    largest_slice,
+)
 from SAMoraLib.preprocessing.settings import Preprocessing
 from SAMoraLib.volume import Volume, to_canonical
 
@@ -200,3 +211,57 @@ def test_the_most_that_a_slice_may_have_is_known_before_the_body(axes: tuple[int
     assert largest_slice(stored, replace(CT, crop=crop)) == pixels
     box = box_of(to_canonical(stored)[0])
     assert crop == "none" or box.shape[0] * box.shape[1] <= pixels
+
+
+@pytest.mark.parametrize(("rows", "columns", "box"), [
+    ((2, 6), (1, 8), Box(0, 24, 1, 16)),  # 36 x 70 mm, and 72.8 with the margins
+    ((0, 10), (3, 4), Box(-1, 29, -2, 16)),  # 87 mm: the last voxel of the coarse grid reaches beyond the volume
+    ((4, 5), (4, 5), Box(5, 22, 4, 14)), ((1, 2), (9, 10), Box(-4, 13, 13, 23))])
+def test_a_box_is_as_large_as_its_longer_side(rows: tuple[int, int], columns: tuple[int, int], box: Box) -> None:
+    """Coarse voxels of 3 x 2, each of which measures 3 x 5 mm."""
+    mask = np.zeros((2, 10, 10), bool)
+    mask[1, slice(*rows), slice(*columns)] = True
+    canonical = Volume(np.zeros((2, 29, 19), np.int16), (5.0, 3.0, 7.0), (0, 0, 0), LPS)
+    assert body_box(Body(mask, (1, 3, 2), mask.any(axis=(1, 2))), canonical) == box
+
+
+def test_what_hangs_on_the_trunk_by_less_than_6_cm_is_cut_off() -> None:
+    mask = np.zeros((1, 100, 120), bool)
+    mask[0, 20:80, 10:70] = True
+    for width, end in ((20, 81), (21, 110)):  # 11 beyond the trunk are left where it is joined
+        joined = mask.copy()
+        joined[0, 40:40 + width, 70:110] = True
+        found = body_module._without_arms(joined)
+        assert not (found & ~joined).any() and found[mask].mean() > 0.9
+        assert int(np.flatnonzero(found.any(axis=(0, 1)))[-1]) + 1 == end
+    thin = mask & (np.arange(120) < 30)
+    assert np.array_equal(body_module._without_arms(thin), thin)
+
+
+@pytest.mark.parametrize(("value", "found"), [(-300, False), (-299, True)])
+def test_the_skin_is_above_300_hu(value: int, found: bool) -> None:
+    volume = ct((1, 30, 40), (3.0, 3.0, 5.0))
+    volume.array[:, 5:15, 10:30] = value
+    assert find_body(volume, CT).mask[0, 0, 0] != found  # without a body, all of it
+
+
+@pytest.mark.parametrize(("rows", "seen"), [(2, False), (3, True)])
+def test_a_slice_of_a_tenth_of_the_body_is_looked_at(rows: int, seen: bool) -> None:
+    volume = ct((3, 40, 40), (3.0, 3.0, 5.0))
+    volume.array[0, 5:25, 5:25] = LIVER  # 400 pixels, of which opening takes the four corners
+    volume.array[2, 5:5 + rows * 2, 5:15] = LIVER  # 36 or 56
+    assert find_body(volume, CT).slices.tolist() == [True, False, seen]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_threshold_of_an_mr_parts_the_roots_best(seed: int) -> None:
+    """Otsu by definition: the least variance within the two classes."""
+    rng = np.random.default_rng(seed)
+    values = np.concatenate([np.abs(rng.normal(20, 15, 300)), rng.normal(200, 60, 500), rng.normal(700, 40, 90)]) - 50
+    low, high = np.percentile(values, 0.5), np.percentile(values, 99)
+    roots = np.sqrt(np.clip(values, low, high) - low) / np.sqrt(high - low)
+    binned = np.minimum(np.floor(roots * 256), 255) / 256 + 1 / 512
+    within = [sum(part.size * part.var() for part in (binned[binned < edge], binned[binned > edge]))
+              for edge in np.arange(1, 256) / 256]
+    best = (1 + int(np.argmin(within))) / 256
+    assert background_threshold(values) == pytest.approx(low + best ** 2 * (high - low), rel=1e-9)
