@@ -82,3 +82,13 @@ def test_labels_come_from_the_nearest_voxel() -> None:
     prepared = prepare_volume(volume(), replace(CT, spacing=2.5))
     assert grid_labels(labels, prepared, 2.5)[:, 6, 8].tolist() == [n for n in range(1, 9) for _ in "ab"]
     assert grid_labels(labels, prepared, 10.0)[:, 2, 2].tolist() == [2, 4, 6, 8]
+
+
+def test_white_stays_white() -> None:
+    """Weights add up to 1 within rounding, and nothing is brighter than 1."""
+    source = volume()
+    source.array[:] = 3000
+    prepared = prepare_volume(source, replace(CT, spacing=0.7))
+    depth = grid_shape(prepared, 0.7)[0]
+    found = grid_slices(prepared, 0.7, 0, depth)
+    assert found.max() == 1 and depth == 57

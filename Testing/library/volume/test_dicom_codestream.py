@@ -31,6 +31,25 @@ def test_a_frame_states_its_shape(data: bytes) -> None:
     assert stated_shape(io.BytesIO(data)) == (7, 9, 3)
 
 
+@pytest.mark.parametrize("before", [b"\xff\xe0\0\0", b"\xff\xe0\0\1", b"\xff\xe0\0\2", b"\xff\xe0\0\3x", b"\xff\xff",
+                                    b"\xff\xe0\1\2" + bytes(256)])
+def test_segments_before_the_frame_are_passed_over(before: bytes) -> None:
+    data = b"\xff\xd8" + before + jpeg(7, 300, 3)[2:]
+    assert stated_shape(io.BytesIO(b"before" + data)) is None
+    file = io.BytesIO(b"before" + data)
+    file.seek(6)
+    assert stated_shape(file) == (7, 300, 3)
+
+
+@pytest.mark.parametrize(("data", "shape"), [
+    (jpeg(7, 9, 3)[:-3], (7, 9, 3)), (jpeg(7, 9, 3)[:-4], None), (jpeg(256, 9), (256, 9, 1)), (jpeg(7, 0), (7, 0, 1)),
+    (b"\xff\xd8\0\xe0\0\2" + jpeg(7, 9)[2:], None), (jpeg_2000(7, 9, 3)[:42], (7, 9, 3)),
+    (jpeg_2000(7, 9, 3)[:41], None), (jpeg(7, 9, 1, 0xC4), None)],
+    ids=["whole", "cut", "256", "no-columns", "no-mark", "siz", "siz-cut", "tables"])
+def test_a_shape_is_read_whole_or_not_at_all(data: bytes, shape: tuple[int, int, int] | None) -> None:
+    assert stated_shape(io.BytesIO(data)) == shape
+
+
 @pytest.mark.parametrize("data", [b"", b"\xff\xd8", b"\xff\xd8\xff\xda\0\2" + bytes(50), b"\xff\x4f\xff\x51\0",
                                   bytes(99), jpeg(7, 9)[:-8], jpeg(0, 9), b"\xff\xd8" + b"\xff" * 5000,
                                   b"\xff\xd8\xff\xe0\0\0" * 9])

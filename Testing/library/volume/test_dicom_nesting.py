@@ -88,6 +88,30 @@ def test_many_items_beside_each_other_are_not_deep() -> None:
     require_shallow(sequence(UNDEFINED) + frame * 1000 + mark(0xE0DD), True, "<")
 
 
+def test_measured_items_beside_each_other_are_not_deep_either() -> None:
+    items = (mark(0xE000, 12) + sequence(0) + mark(0xE000, len(measured(3))) + measured(3)) * 1000
+    require_shallow(sequence(len(items)) + items, True, "<")
+
+
+FULL = (sequence(UNDEFINED) + mark(0xE000, UNDEFINED)) * DEEPEST
+
+
+@pytest.mark.parametrize("last", [mark(0xE000, UNDEFINED), sequence(UNDEFINED), sequence(8) + mark(0xE000)],
+                         ids=["item", "sequence", "measured"])
+def test_the_last_element_of_all_counts(last: bytes) -> None:
+    beside = sequence(8) + mark(0xE000)
+    require_shallow(beside + FULL, True, "<")
+    require_shallow(beside + FULL + last[:-1 if len(last) < 20 else 11], True, "<")
+    with pytest.raises(ValueError, match="deeper than"):
+        require_shallow(beside + FULL + last, True, "<")
+
+
+def test_elements_begin_where_they_are_said_to() -> None:
+    deep = open_ended(DEEPEST + 1)
+    with pytest.raises(ValueError, match="deeper than"):
+        require_shallow(b"\x01\x02\x03" + deep, True, "<", 3)
+
+
 def test_marks_within_a_value_end_nothing() -> None:
     value = mark(0xE00D) + mark(0xE0DD)
     hidden = struct.pack("<HH", 0x0011, 0x1001) + b"OB\0\0" + struct.pack("<I", len(value)) + value

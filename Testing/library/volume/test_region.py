@@ -107,6 +107,37 @@ def test_regions_that_cannot_be_used_are_refused(region, message: str) -> None:
     assert refusal(region).startswith(message)
 
 
+@pytest.mark.parametrize("edges", [(1, 0, 0, 0, 1, 0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1, 0),
+                                   (1, 0, 0, 0, 1, 0, 0, 0, float("inf"))])
+def test_edges_are_nine_finite_numbers(edges: tuple[float, ...]) -> None:
+    assert "edges of 9" in refusal(lambda: Region((1, 2, 3), edges))
+
+
+@pytest.mark.parametrize(("edges", "sides"), [
+    ((2, 0, 0, 0, 3, 0, 4, 0, 0), "4.47214 x 3 x 0 mm"), ((1000, 1000, 0, 0, 1e-4, 0, 0, 0, 7), "1000 x 1000 x 7 mm")],
+    ids=["no-third", "nearly-one"])
+def test_flat_is_what_its_edges_do_not_span(edges: tuple[float, ...], sides: str) -> None:
+    assert f"is flat ({sides})" in refusal(lambda: Region((1, 2, 3), edges))
+
+
+def test_a_box_reaches_as_far_as_its_corners() -> None:
+    """However small it is, and where it is sheared."""
+    low, high = Region.between((1, 2, 3), (1.001, 2.002, 3.004)).extent
+    assert np.allclose([low, high], [(1, 2, 3), (1.001, 2.002, 3.004)], rtol=0, atol=1e-9)
+    low, high = Region((10, 20, 30), (2, 1, 0, 0, -4, 0, 0, 0, 6)).extent
+    assert (low.tolist(), high.tolist()) == ([8.5, 18, 27], [11.5, 22, 33])
+
+
+@pytest.mark.parametrize(("beyond", "first"), [(5e-5, 2), (2e-4, 3)])
+@pytest.mark.parametrize("width", [0.8, 9.0])
+def test_rounding_is_the_same_in_boxes_of_any_size(beyond: float, first: int, width: float) -> None:
+    volume = grid(np.eye(3), (0.0, 0.0, 0.0))
+    region = Region.between((1.4 + beyond, -1, -1), (1.4 + beyond + width, 9, 99))
+    assert int(np.flatnonzero(region.mask(volume).any(axis=(0, 1)))[0]) == first
+    sheared = Region((1.4 + beyond + width / 2, 0, 0), (width, 500, 0, 0, 500, 0, 0, 0, 99))  # where y is 0
+    assert int(np.flatnonzero(sheared.mask(volume)[0, 0])[0]) == first
+
+
 @pytest.mark.parametrize("axis", range(3))
 @pytest.mark.parametrize(("beyond", "inside"), [(5e-5, True), (2e-4, False)])
 def test_a_voxel_within_rounding_of_a_face_is_inside(axis: int, beyond: float, inside: bool) -> None:
