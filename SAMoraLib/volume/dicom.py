@@ -213,7 +213,8 @@ def _check_stack(name: str, frames: Sequence[Frame]) -> float:
     """Refuse slices that are turned, missing, doubled, uneven, tilted or of unknown size; mm from slice to slice."""
     axes = frames[0].orientation.T
     orientations = np.stack([frame.orientation for frame in frames])
-    straight = are_perpendicular(axes) and np.allclose(np.linalg.norm(axes, axis=0), 1, atol=1e-2)
+    lengths = np.linalg.norm(axes, axis=0)
+    straight = are_perpendicular(axes) and np.allclose(lengths, 1, atol=1e-2)
     if not (straight and np.allclose(orientations, orientations[0], atol=ORTHOGONAL)):
         raise ValueError(f"The slices in '{name}' are not parallel, or their orientation is damaged; give a folder "
                          "with one stack of slices.")
@@ -229,7 +230,7 @@ def _check_stack(name: str, frames: Sequence[Frame]) -> float:
         raise ValueError(f"'{name}' holds {len(phases)} phases, time points or echoes; export one of them alone.")
     if len(frames) == 1:
         return _thickness(name, frames[0])
-    return _check_places(name, np.stack([frame.position for frame in frames]), axes)
+    return _check_places(name, np.stack([frame.position for frame in frames]), axes / lengths)
 
 
 def _check_places(name: str, positions: np.ndarray, axes: np.ndarray) -> float:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from pydicom.uid import (
 )
 from scipy.spatial.transform import Rotation
 
+from SAMoraLib.volume import dicom
 from SAMoraLib.volume.dicom import headers_of, in_order
 from SAMoraLib.volume.io import read_volume, stored_bytes
 from Testing.comma_locale import comma_locale
@@ -362,6 +365,83 @@ def test_a_lone_slice_of_unknown_thickness_is_refused(tmp_path: Path, change: fi
     assert "how thick it is" in refusal(lambda: read_volume(folder))
 
 
+def test_a_lone_slice_may_be_thin(tmp_path: Path) -> None:
+    folder = files.series(tmp_path / "ct", set_to(SliceThickness="0.6"), count=1)
+    assert read_volume(folder).spacing == pytest.approx((0.8, 0.9, 0.6))
+
+
+@pytest.mark.parametrize("name", ["RescaleSlope", "RescaleIntercept"])
+@pytest.mark.parametrize("alone", [True, False], ids=["one", "all-but-one"])
+def test_one_slice_that_is_scaled_otherwise_is_told_of(tmp_path: Path, name: str, alone: bool) -> None:
+    folder = files.series(tmp_path / "ct", lambda n, data: delattr(data, name) if (n == 2) == alone else None)
+    assert f"{1 if alone else 5} of 6 slices" in refusal(lambda: read_volume(folder))
+
+
+def test_an_offset_may_be_0(tmp_path: Path) -> None:
+    def change(number: int, data: Any) -> None:
+        data.RescaleIntercept, data.PixelData = "0", files.stored(files.HU[number], 1, 0)
+
+    assert np.array_equal(read_volume(files.series(tmp_path / "ct", change)).array, files.HU)
+
+
+@pytest.mark.parametrize("end", [0, 1])
+def test_each_axis_of_a_slice_is_of_length_1(tmp_path: Path, end: int) -> None:
+    """To within a hundredth, which the distance of slices does not take over."""
+    for length, passes in (("1.009", True), ("1.02", False), ("0.98", False)):
+        orientation = ["1", "0", "0", "0", "1", "0"]
+        orientation[4 * end] = length
+        folder = files.series(tmp_path / length, set_to(ImageOrientationPatient=orientation))
+        headers = headers_of("ct", sorted(folder.iterdir()))
+        frames = [replace(header.frames[0], position=np.array([0, 0, 2.5 * n])) for n, header in enumerate(headers)]
+        if passes:
+            assert dicom._check_stack("ct", frames) == pytest.approx(2.5)
+        else:
+            assert "orientation is damaged" in refusal(lambda frames=frames: dicom._check_stack("ct", frames))
+
+
+@pytest.mark.parametrize(("shift", "passes"), [(0.078, True), (0.082, False)])
+def test_a_stack_leans_by_a_thousandth_of_all_of_it(shift: float, passes: bool) -> None:
+    """20 mm high: 0.02 mm, beside what rounding does, 0.06 mm."""
+    positions = np.array([(7 + shift * n / 5, -20, 30 + 4 * n) for n in range(6)])
+    if passes:
+        assert dicom._check_places("ct", positions, np.eye(3)[:, :2]) == pytest.approx(4)
+    else:
+        assert "not at right angles" in refusal(lambda: dicom._check_places("ct", positions, np.eye(3)[:, :2]))
+
+
+@pytest.mark.parametrize(("change", "size"), [
+    (files.unchanged, 2), (set_to(RescaleSlope="2"), 2), (set_to(RescaleSlope="0.5"), 8),
+    (set_to(RescaleIntercept="-0.5"), 8), (set_to(BitsAllocated=8, PixelData=bytes(72)), 2),
+    (set_to(BitsAllocated=32, PixelData=bytes(288)), 4)],
+    ids=["short", "even", "slope", "offset", "byte", "long"])
+def test_what_voxels_take_is_known_by_the_headers(tmp_path: Path, change: files.Edit, size: int,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = files.series(tmp_path / "ct", change)
+    assert dicom.stored_bytes(folder) == 6 * 8 * 9 * size
+    asked: list[int] = []
+
+    def ask(_: str, size: int) -> None:
+        asked.append(size)
+        raise ValueError("enough.")
+
+    monkeypatch.setattr(dicom, "require_room", ask)
+    refusal(lambda: read_volume(folder))
+    assert asked == [6 * 8 * 9 * (2 if size == 8 else size)]
+
+
+def test_what_many_frames_take_is_known_by_their_header(tmp_path: Path) -> None:
+    assert dicom.stored_bytes(frames_folder(tmp_path / "ct", (0, 1, 2, 3))) == 4 * 8 * 9 * 2
+
+
+@pytest.mark.parametrize(("rescales", "kind", "by_gdcm"), [
+    ([(1, 0), (1, 0)], "Enhanced CT Image Storage", True), ([(1, 0), (1, 0)], "CT Image Storage", False),
+    ([(1, 0), (1, 5)], "Enhanced CT Image Storage", False), ([(1, 0), (2, 0)], "Enhanced MR Image Storage", False),
+    ([(np.nan, np.nan)] * 2, "CT Image Storage", True), ([(np.nan, 0)] * 2, "CT Image Storage", False)])
+def test_gdcm_scales_what_it_finds(rescales: list[tuple[float, float]], kind: str, by_gdcm: bool) -> None:
+    header = SimpleNamespace(frames=[SimpleNamespace(rescale=rescale) for rescale in rescales], kind=kind)
+    assert dicom._scaled_by_gdcm(header) is by_gdcm
+
+
 # Files that cannot be read
 
 
@@ -472,6 +552,15 @@ def test_a_series_a_level_down_is_found(tmp_path: Path, index: bool) -> None:
     files.series(tmp_path / "study/1/3")
     message = refusal(lambda: read_volume(tmp_path / "study"))
     assert "holds 2 folders with DICOM files; give one of them, e.g. '1/2'" in message.replace("\\", "/")
+
+
+@pytest.mark.parametrize(("levels", "found"), [(3, True), (4, False)])
+def test_a_series_is_looked_for_three_levels_down(tmp_path: Path, levels: int, found: bool) -> None:
+    files.series(tmp_path.joinpath("study", *"1234"[:levels]), count=2)
+    if found:
+        assert read_volume(tmp_path / "study").array.shape == (2, 8, 9)
+    else:
+        assert "holds no DICOM series" in refusal(lambda: read_volume(tmp_path / "study"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
