@@ -39,6 +39,9 @@ def test_preprocessing_knows_what_samed_does() -> None:
     ({"neighbours": -0.5}, "Neighbouring slices cannot lie -0.5 mm away"),
     ({"spacing": -1.0}, "A grid cannot have steps of -1.0 mm"),
     ({"spacing": float("nan")}, "A grid cannot have steps of nan mm"),
+    ({"spacing": 0.19}, "A grid of 0.19 mm is finer than any scan"),
+    ({"intensity": "percentile", "low": -0.5, "high": 99}, "The percentiles -0.5..99 are not from 0 to 100"),
+    ({"intensity": "percentile", "low": 1, "high": 100.5}, "The percentiles 1..100.5 are not from 0 to 100"),
     ({"spacing": 1.0, "neighbours": 3.0}, "A grid of 1.0 mm shows every slice anyway; set neighbours to 0."),
 ])
 def test_what_cannot_be_is_refused_with_what_to_give(change: dict[str, Any], message: str) -> None:
@@ -50,7 +53,9 @@ def test_what_cannot_be_is_refused_with_what_to_give(change: dict[str, Any], mes
 @pytest.mark.parametrize("change", [
     {"low": 274.9}, {"neighbours": 0.0}, {"neighbours": 5.0}, {"spacing": 0.0}, {"spacing": 1.5},
     {"rows": "anterior", "crop": "none"}, {"columns": "right"}, {"rows": "left", "columns": "posterior"},
-    {"modality": "MR", "intensity": "percentile", "low": 0, "high": 99}])
+    {"spacing": 0.2}, {"spacing": 1000.0}, {"neighbours": 0.1},
+    {"modality": "MR", "intensity": "percentile", "low": 0, "high": 99},
+    {"modality": "MR", "intensity": "percentile", "low": 0, "high": 100}])
 def test_what_can_be_goes_through_the_card(change: dict[str, Any]) -> None:
     settings = replace(CT, **change)
     assert Preprocessing(**asdict(settings)) == Preprocessing(**settings.to_json()) == settings
