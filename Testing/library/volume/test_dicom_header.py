@@ -26,6 +26,18 @@ def test_nothing_else_is(tmp_path: Path, content: bytes) -> None:
     assert not looks_like_dicom(tmp_path) and not looks_like_dicom(tmp_path / "none.dcm")
 
 
+@pytest.mark.parametrize(("start", "length", "known"), [
+    (b"\x08\0\x05\0CS\x0a\0", 132, True), (b"\x08\0\x05\0CS\x0a\0", 131, False),
+    (b"\x08\0\x05\0\x0a\0\0\0", 132, True), (b"\0\x08\0\x05\x01\x01\0\0", 200, True),
+    (b"\x08\0\x05\0\x0a\0\x01\0", 200, False), (b"\x08\0\x05\0\x0a\0\0\x01", 200, False),
+    (b"\x08\0\x05\0\x01S\x01\x01", 200, False), (b"\x08\0\x05\0C\x01\x01\x01", 200, False),
+    (b"\x09\0\x05\0CS\x0a\0", 200, False), (bytes(128) + b"DICM", 132, True), (bytes(128) + b"DICN", 132, False),
+    (bytes(127) + b"DICM", 132, False)])
+def test_without_a_preamble_the_first_element_tells(tmp_path: Path, start: bytes, length: int, known: bool) -> None:
+    (tmp_path / "a").write_bytes(start.ljust(length, b"x"))
+    assert looks_like_dicom(tmp_path / "a") is known
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no FIFO in folders")
 def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.dcm")
