@@ -16,6 +16,7 @@ from pydicom.dataset import FileDataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
     MediaStorageDirectoryStorage,
     RLELossless,
 )
@@ -345,6 +346,22 @@ def test_no_more_is_inflated_than_the_header_says(tmp_path: Path, monkeypatch: p
 def test_a_deflated_file_that_is_cut_is_damage(tmp_path: Path, cut: int) -> None:
     (tmp_path / "a.dcm").write_bytes(deflate(written(tmp_path / "a.dcm"))[:-cut])
     damage(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize(("levels", "deep"), [(64, False), (65, True)])
+def test_nesting_is_looked_at_behind_the_files_own_elements(tmp_path: Path, levels: int, deep: bool) -> None:
+    """Which say their VR also where the others do not."""
+    path, undefined = tmp_path / "a.dcm", dicom_frames.UNDEFINED_LENGTH
+    data = written(path, lambda data: setattr(data.file_meta, "TransferSyntaxUID", ImplicitVRLittleEndian))
+    place = data.rindex(b"\xe0\x7f\x10\0")
+    start = struct.pack("<HHI", 0x0040, 0xA730, undefined) + item(undefined)
+    nested = start * levels + (item(0, element=0xE00D) + item(0, element=0xE0DD)) * levels
+    many = struct.pack("<HHI", 0x0040, 0xA730, 8 * 65) + item(0) * 65
+    path.write_bytes(data[:place] + many + nested + data[place:])
+    if deep:
+        assert "nested deeper than 64 levels" in damage(path)
+    else:
+        assert header(path).shape == (8, 9, 1)
 
 
 def test_a_code_that_steers_a_terminal_is_spelt_out(tmp_path: Path) -> None:
