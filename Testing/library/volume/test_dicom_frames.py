@@ -184,6 +184,16 @@ def test_frames_take_from_their_own_group_before_the_shared_one_and_the_file(tmp
     assert np.allclose([frame.position for frame in frames], [files.place(n) for n in (4, 2, 0)])
 
 
+def test_of_several_items_the_first_speaks(tmp_path: Path) -> None:
+    data = files.frames_file((0, 1), shared=lambda groups: groups.pop("PixelMeasuresSequence"))
+    first, second = files.group(PixelSpacing=["3", "4"]), files.group(SliceThickness="7")
+    data.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence = [first, second]
+    data.SharedFunctionalGroupsSequence.append(files.group(PixelMeasuresSequence=[second]))
+    frames = header(files.save(data, tmp_path / "a.dcm")).frames
+    assert [frame.spacing for frame in frames] == [(4, 3)] * 2
+    assert np.isnan([frame.thickness for frame in frames]).all()
+
+
 def test_a_file_that_describes_other_frames_than_it_has_is_damaged(tmp_path: Path) -> None:
     data = files.frames_file()
     data.NumberOfFrames = 5
