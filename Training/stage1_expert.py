@@ -15,7 +15,7 @@ from SAMoraLib.card import Card, reference_to
 from SAMoraLib.checkpoint import save_expert
 from SAMoraLib.labels import LabelSet
 from SAMoraLib.model import SegmentationModel, build_model
-from SAMoraLib.parts import expert_keys, own_keys, train_only
+from SAMoraLib.parts import expert_keys, train_only
 from SAMoraLib.variants import get_variant, row_on
 from SAMoraLib.weights.sam import load_base
 from SAMoraLib.weights.tensors import read_tensors
@@ -28,8 +28,8 @@ from Training.engine.run import Run
 from Training.objectives.contrastive import ContrastiveObjective
 from Training.objectives.denoising import DenoisingObjective
 from Training.objectives.distillation import Frozen, ImageDistillation, PatchDistillation
+from Training.objectives.labelled import LabelledObjective
 from Training.objectives.masked import MaskedObjective
-from Training.objectives.segmentation import SegmentationObjective
 from Training.settings.command_line import command
 from Training.settings.stages import Stage1Expert
 from Training.teachers.mae import Mae
@@ -37,7 +37,6 @@ from Training.teachers.simclr import Simclr
 from Training.teachers.weights import IMAGENET, Teacher, load_teacher, row_of
 
 Samples = ViewDataset | ChosenOrgans
-DECODER = ("transformer", "decoder")  # learns beside an expert that is taught with labels, and is thrown away
 PUBLISHED = {"image": "simclr_r50_2x_sk", "patch": "mae_vit_large"}  # the papers' teachers
 STANDARDISED = 64  # views over which a teacher's features are standardised
 
@@ -48,9 +47,9 @@ def train_expert(config: Stage1Expert) -> None:
     manifest = read_manifest(config.manifest)
     variant = get_variant(row_on(config.encoder, "samed"), config.encoder, name=f"expert_{config.level}",
                           adapters=(config.level,), rank=config.rank, trained=("lora",))
-    model = build_model(variant, max(len(config.organs), 1), config.preprocessing.image_size)
+    model = build_model(variant, 1, config.preprocessing.image_size)
     load_base(model, read_tensors(config.base))
-    train_only(model, [*expert_keys(model, config.level), *(own_keys(model, DECODER) if config.organs else ())])
+    train_only(model, expert_keys(model, config.level))
     teacher = find_teacher(config) if config.supervision == "teacher" else None
     for organ in config.organs:
         manifest.labels.by_name(organ)
@@ -90,7 +89,7 @@ def make_objective(config: Stage1Expert, model: SegmentationModel, samples: Samp
     """The level's objective on the model's encoder; some of ``samples`` standardise a teacher's features."""
     size, encoder = model.variant.size, model.image_encoder
     if config.supervision == "labels":
-        return SegmentationObjective(model, "full")
+        return LabelledObjective(encoder, config.level, size.out_chans, len(config.organs))
     if teacher is not None:
         return _distillation(config, model, teacher, torch.stack([samples[0, i][0] for i in _spread(len(samples))]))
     if config.level == "image":

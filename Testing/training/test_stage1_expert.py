@@ -28,8 +28,8 @@ from Training.data.slices import ViewDataset
 from Training.objectives.contrastive import ContrastiveObjective
 from Training.objectives.denoising import DenoisingObjective
 from Training.objectives.distillation import ImageDistillation, PatchDistillation
+from Training.objectives.labelled import LabelledObjective
 from Training.objectives.masked import MaskedObjective
-from Training.objectives.segmentation import SegmentationObjective
 from Training.settings.optimisation import Optimisation
 from Training.settings.stages import Stage1Expert
 from Training.stage1_expert import find_teacher, make_objective, make_view, teacher_reference, train_expert
@@ -226,7 +226,7 @@ def test_a_card_names_the_teacher_if_there_is_one(tmp_path: Path) -> None:
 
 
 def test_an_expert_taught_with_labels_keeps_its_pairs_alone(data: Path) -> None:
-    """The positive control: its decoder learns beside it, and is thrown away."""
+    """The positive control: its linear layer learns beside it, and is thrown away."""
     organs = ("liver", "spleen")
     train_expert(config("image", data, supervision="labels", organs=organs, optimisation=replace(QUICK, steps=2)))
     saved, card = (read(data / "run" / "expert.safetensors") for read in (load_file, read_card))
@@ -236,18 +236,16 @@ def test_an_expert_taught_with_labels_keeps_its_pairs_alone(data: Path) -> None:
     assert card.training["supervision"] == "labels"
 
 
-def test_labels_teach_the_expert_and_a_decoder_of_its_organs(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_teach_the_expert_its_organs(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[Any, Any]] = []
     monkeypatch.setattr(stage1_expert, "fit", lambda fabric, objective, samples, *_: seen.append((objective, samples)))
     train_expert(config("patch", data, supervision="labels", organs=("liver", "spleen", "left_kidney")))
     [(objective, samples)] = seen
-    assert type(objective) is SegmentationObjective and objective.resolution == "full" and len(samples) == 6
+    assert type(objective) is LabelledObjective and objective.level == "patch" and len(samples) == 6
     assert {int(value) for index in range(6) for value in samples[0, index][1].unique()} == {0, 1, 2, 3}
-    assert objective.model.num_classes == 3
-    trained = {name for name, parameter in objective.model.named_parameters() if parameter.requires_grad}
-    assert any(".lora.patch." in name for name in trained)
-    assert {name.split(".")[0] for name in trained} == {"image_encoder", "mask_decoder"}
-    assert all(".lora.patch." in name for name in trained if name.startswith("image_encoder"))
+    assert objective.head.out_channels == 4
+    trained = {name for name, parameter in objective.named_parameters() if parameter.requires_grad}
+    assert {name for name in trained if ".lora.patch." not in name} == {"head.weight", "head.bias"}
 
 
 def test_an_organ_that_nobody_labelled_leaves_no_folder(data: Path) -> None:
