@@ -2,6 +2,8 @@
 
     python -m Training.make_painted --image ct.nii.gz --label label_117classes.nii.gz --output runs/ct/cases --count 160
 
+    python -m Training.make_painted ... --contrast any     # none in HU: as CT, as MR and as nothing that is scanned
+
 The label file carries TotalSegmentator's ids (version 2, 117 classes). One patient so becomes many: other postures,
 sizes, resolutions, phases of contrast medium and, where painted, other HU of every tissue (domain randomisation).
 """
@@ -15,12 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from SAMoraLib.demo.painting import contrast_medium, paint_ct
+from SAMoraLib.demo.painting import contrast_medium, paint_any, paint_ct
 from SAMoraLib.demo.shapes import bspline_weights, smooth_field
 from SAMoraLib.demo.tissues import LABEL_OF_STRUCTURE, STRUCTURE, STRUCTURES
 from SAMoraLib.volume import Volume, to_canonical
 from SAMoraLib.volume.io import read_volume, write_volume
 from Training.data.workers import do_all
+from Training.make_phantoms import CONTRASTS
 from Training.settings.program import program
 
 # Ids of TotalSegmentator 2 -> structure of the phantom that looks like it; bone, gut, kidney and lung are split below.
@@ -34,6 +37,7 @@ STRUCTURE_OF_ID = {
 }
 FAT_HU, GAS_HU, VESSEL_HU, CORTEX_HU = -30, -300, -400, 300  # between the tissues that the labels leave together
 WALL_MM, RENAL_CORTEX_MM, BODY_HU = 4.0, 7.0, -250
+ANY = 2  # beside 0 and 1, whether a copy is painted: the draws of a kind are its own
 TURN, SIZE, BEND_MM, KNOT_MM = 8.0, (0.85, 1.15), 7.0, 50.0  # degrees; factors; standard deviation; distance of knots
 
 
@@ -117,6 +121,16 @@ def make_copy(patient: Patient, seed: int, painted: bool) -> tuple[Volume, Volum
     return ct, ct.with_array(LABEL_OF_STRUCTURE[structures])
 
 
+def make_any(patient: Patient, seed: int) -> tuple[Volume, Volume]:
+    """A deformed copy in a contrast that is drawn anew, in slices as thick as MR's may be: grey values and labels."""
+    rng = np.random.default_rng([seed, ANY])
+    in_plane = rng.uniform(1.2, 2.4)
+    spacing = (in_plane, in_plane, rng.uniform(2, 9))
+    structures = _sampled_structures(patient.structures, _sample_points(patient, spacing, rng))
+    image = Volume(paint_any(structures, rng), spacing, (0.0, 0.0, 0.0), tuple(np.eye(3).ravel().tolist()))
+    return image, image.with_array(LABEL_OF_STRUCTURE[structures])
+
+
 def _sample_points(patient: Patient, spacing: tuple[float, float, float], rng: np.random.Generator) -> np.ndarray:
     """Where each voxel of the copy lies in the patient's array: (3, D, H, W) along z, y, x, in voxels."""
     from scipy.spatial.transform import Rotation
@@ -160,21 +174,27 @@ def _sampled_hu(hu: np.ndarray, at: np.ndarray) -> np.ndarray:
     return sampled
 
 
-def write_copies(patient: Patient, folder: Path, seeds: range, real: float, workers: int) -> None:
-    """One image and one label file per seed, the share ``real`` with the patient's own HU; those there are kept."""
-    jobs = [(patient, folder, seed, 61 * (seed - seeds.start) % 100 >= 100 * real) for seed in seeds]
-    do_all(_write_copy, jobs, workers, "copies")
+def write_copies(patient: Patient, folder: Path, seeds: range, real: float, workers: int, contrast: str = "ct") -> None:
+    """One image and one label file per seed; those there are kept.
+
+    Args:
+        real: the share with the patient's own HU.
+        contrast: "any" paints all of them in contrasts of their own.
+    """
+    kept = [contrast == "ct" and 61 * number % 100 < 100 * real for number in range(len(seeds))]
+    kinds = ["real" if own else "painted" if contrast == "ct" else "any" for own in kept]
+    do_all(_write_copy, [(patient, folder, *job) for job in zip(seeds, kinds, strict=True)], workers, "copies")
 
 
-def _write_copy(job: tuple[Patient, Path, int, bool]) -> None:
-    patient, folder, seed, painted = job
-    name = f"{'painted' if painted else 'real'}_{seed}.nii.gz"
+def _write_copy(job: tuple[Patient, Path, int, str]) -> None:
+    patient, folder, seed, kind = job
+    name = f"{kind}_{seed}.nii.gz"
     image, label = folder / "imagesTr" / name, folder / "labelsTr" / name
     if image.exists() and label.exists():
         return
-    ct, labels = make_copy(patient, seed, painted)
+    copy, labels = make_any(patient, seed) if kind == "any" else make_copy(patient, seed, kind == "painted")
     write_volume(labels, label)
-    write_volume(ct, image)
+    write_volume(copy, image)
 
 
 @program()
@@ -187,6 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--first-seed", type=int, default=30_000, help="(default: %(default)s)")
     parser.add_argument("--count", type=int, default=100, help="(default: %(default)s)")
     parser.add_argument("--real", type=float, default=0.4, help="share with the CT's own HU (default: %(default)s)")
+    parser.add_argument("--contrast", choices=CONTRASTS, default="ct", help="(default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="(default: %(default)s)")
     options = parser.parse_args(arguments)
     try:
@@ -194,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         parser.error(str(error))
     seeds = range(options.first_seed, options.first_seed + options.count)
-    write_copies(patient, options.output, seeds, options.real, options.workers)
+    write_copies(patient, options.output, seeds, options.real, options.workers, options.contrast)
 
 
 if __name__ == "__main__":

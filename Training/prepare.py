@@ -20,7 +20,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from SAMoraLib.labels import LABEL_SETS, LabelSet, get_label_set
-from SAMoraLib.preprocessing.settings import Preprocessing
+from SAMoraLib.preprocessing.settings import SCANS
 from Training.data.few_shot import read_slice_list
 from Training.data.manifest import SPLITS, Case, Manifest, write_manifest
 from Training.datasets.cases import Checked, read_case
@@ -178,7 +178,7 @@ def parser() -> argparse.ArgumentParser:
                         help=f"shares of train, validation and test by chance, if no split is published: {FRACTIONS}")
     parser.add_argument("--seed", type=int, default=0, help="of the random split")
     own = parser.add_argument_group(FOLDER)
-    own.add_argument("--modality", choices=Preprocessing.CHOICES["modality"])
+    own.add_argument("--modality", choices=SCANS)
     own.add_argument("--image", default="image.nii.gz", help="name of the image in a case's folder")
     own.add_argument("--label", default="label.nii.gz", help="name of the label volume in a case's folder")
     own.add_argument("--label-map", default="", metavar="1=spleen,...",

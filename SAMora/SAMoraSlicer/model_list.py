@@ -36,7 +36,7 @@ class Model:
 
     Attributes:
         id: a word; the checkpoint is called so in the models folder.
-        modality: "CT" or "MR".
+        modality: "CT", "MR", or "any" of both.
         organs: names as in the card's labels.
         size_bytes, sha256: of the checkpoint; the hash is "" for the user's own files.
         urls: the same file at several places, tried in order; none for the user's own files.

@@ -24,7 +24,7 @@ class Result:
     Attributes:
         volume: the volume's name.
         volume_id, segmentation_id: the nodes' ids in the scene; either may be gone by now.
-        modality: "CT" or "MR", of the model.
+        modality: "CT", "MR" or "any", of the model.
         organs: as in the child's ``result`` event: name, title, voxels, volume_ml, mean_intensity, confidence, found.
     """
 

@@ -112,3 +112,11 @@ def paint_random(structures: np.ndarray, rng: np.random.Generator) -> np.ndarray
     low, high = np.percentile(image[:, ::2, ::2], (0.5, 99.5))
     gamma = rng.uniform(0.7, 1.4)
     return (np.clip((image - low) / (high - low + 1e-6), 0, 1) ** gamma).astype(np.float32)
+
+
+def paint_any(structures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As ``paint_random``, in grey values as a scanner without a scale of its own gives them: int16, up to some
+    hundreds or thousands.
+    """
+    grey: np.ndarray = np.rint(rng.uniform(200, 3000) * paint_random(structures, rng)).astype(np.int16)
+    return grey

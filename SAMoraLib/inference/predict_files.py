@@ -104,8 +104,9 @@ def _named_boxes(job: Job, labels: LabelSet) -> dict[str, Region]:
 
 def suggestion(modality: str, folder: Path) -> str:
     """Which models in a folder are for a modality, as one more sentence; empty where none is, or it is not known."""
-    names = [card.name for card in cards_in(folder).values()
-             if card.kind == "model" and card.preprocessing and card.preprocessing.modality == modality]
+    models = [(card.preprocessing.modality, card.name) for card in cards_in(folder).values()
+              if card.kind == "model" and card.preprocessing]
+    names = [name for wanted in (modality, "any") for found, name in models if modality and found == wanted]
     return f" For {modality} there is the model '{names[0]}'." if names else ""
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from SAMoraLib.preprocessing.body import COARSE_MM
-from SAMoraLib.preprocessing.settings import Preprocessing
+from SAMoraLib.preprocessing.settings import SCANS, Preprocessing
 from SAMoraLib.volume import Volume
 
 Tell = Callable[[str], None]
@@ -137,7 +137,7 @@ def check_input(volume: Volume, name: str, preprocessing: Preprocessing, tell: T
                          + _escape(wanted))
     if wanted == "CT":
         _check_hu(greys, name, span, tell)
-    elif greys.air > 0.02 and greys.low < -900 and volume.modality != "MR":
+    elif wanted == "MR" and greys.air > 0.02 and greys.low < -900 and volume.modality != "MR":
         raise WrongInput(f"'{name}' looks like a CT (values {span}), but the model is for MR; choose a model for CT.",
                          "CT")
 
@@ -149,10 +149,11 @@ def _sides(volume: Volume) -> list[float]:
 
 
 def _check_modality(found: str, name: str, wanted: str) -> None:
-    if found and found != wanted:
-        raise WrongInput(f"'{name}' is {NAMES.get(found, found)} by its DICOM header, but the model is for {wanted}; "
-                         f"choose a model for {NAMES.get(found, found)}, or give {_article(wanted)}." + _escape(wanted),
-                         found if found in ("CT", "MR") else "")
+    taken = SCANS if wanted == "any" else (wanted,)
+    if found and found not in taken:
+        raise WrongInput(f"'{name}' is {NAMES.get(found, found)} by its DICOM header, but the model is for "
+                         f"{' and '.join(taken)}; choose a model for {NAMES.get(found, found)}, or give "
+                         f"{' or '.join(map(_article, taken))}." + _escape(wanted), found if found in SCANS else "")
 
 
 def _article(modality: str) -> str:

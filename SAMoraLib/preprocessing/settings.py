@@ -10,6 +10,7 @@ from SAMoraLib.fields import NUMBER, Rule, check_fields, known_fields, number, o
 from SAMoraLib.variants import Variant
 from SAMoraLib.volume.orientation import DIRECTIONS
 
+SCANS = ("CT", "MR")  # what scanners make of the abdomen
 MAX_IMAGE_SIZE = 2048
 MIN_SPACING = 0.2  # mm: a finer grid over a body holds more voxels than memory does
 
@@ -19,7 +20,7 @@ class Preprocessing:
     """How a volume becomes slices in [0, 1].
 
     Attributes:
-        modality: "CT" or "MR".
+        modality: "CT", "MR", or "any" of both, where nothing is taken for granted of the grey values.
         intensity: "hu_window" clips to low..high HU; "percentile" clips to the low..high percentile of the body.
         crop: "none" stretches the whole slice to the slab (SAMed); "body" takes a square in mm around the body.
         image_size: side S of the square slab, pixels.
@@ -44,7 +45,7 @@ class Preprocessing:
     rows: str = "posterior"
     columns: str = "left"
 
-    CHOICES = {"modality": ("CT", "MR"), "intensity": ("hu_window", "percentile"), "crop": ("none", "body"),
+    CHOICES = {"modality": (*SCANS, "any"), "intensity": ("hu_window", "percentile"), "crop": ("none", "body"),
                "rows": tuple(DIRECTIONS), "columns": tuple(DIRECTIONS)}
     TYPES: ClassVar[Mapping[str, Rule]] = dict.fromkeys(("low", "high", "neighbours", "spacing"), NUMBER)
     RULES: ClassVar[Mapping[str, Rule]] = {
@@ -59,6 +60,8 @@ class Preprocessing:
         if DIRECTIONS[self.rows][0] == DIRECTIONS[self.columns][0]:
             raise ValueError(f"Rows that run to {self.rows} and columns that run to {self.columns} span no slice; let "
                              "one of them run to left or right and the other to posterior or anterior.")
+        if self.modality == "any" and self.intensity == "hu_window":
+            raise ValueError("Grey values of any contrast are no HU to cut a window from; set intensity to percentile.")
         if not self.low < self.high:
             raise ValueError(f"The intensity range {self.low}..{self.high} is empty; low must be below high.")
         if not self.neighbours >= 0:

@@ -24,6 +24,7 @@ from Training.make_painted import (
     _sampled_hu,
     _sampled_structures,
     main,
+    make_any,
     make_copy,
     read_patient,
     structures_of,
@@ -272,11 +273,33 @@ def test_two_in_five_copies_keep_the_patients_own_hu_however_many_there_are(
     command = ["--image", str(files[0]), "--label", str(files[1]), "--output", str(tmp_path)]
     main(command)
     assert [(folder, seed) for _, folder, seed, _ in jobs] == [(tmp_path, seed) for seed in range(30_000, 30_100)]
-    assert InProcess.workers == 2 and not jobs[0][3]
+    assert InProcess.workers == 2 and jobs[0][3] == "real"
     del jobs[:]
     main([*command, "--first-seed", "7", "--count", "1000"])
-    own = np.cumsum([not painted for _, _, _, painted in jobs])
+    own = np.cumsum([kind == "real" for _, _, _, kind in jobs])
     assert own[-1] == 400 and np.abs(own - 0.4 * np.arange(1, 1001)).max() < 1.5
+
+
+def test_copies_of_any_contrast_are_all_painted(files: tuple[Path, Path], tmp_path: Path) -> None:
+    main(["--image", str(files[0]), "--label", str(files[1]), "--output", str(tmp_path), "--count", "2", "--workers",
+          "1", "--contrast", "any"])
+    images, labels = (sorted((tmp_path / kind).iterdir()) for kind in ("imagesTr", "labelsTr"))
+    assert [path.name for path in images] == [path.name for path in labels] == ["any_30000.nii.gz", "any_30001.nii.gz"]
+    patient = read_patient(*files)
+    image, label = make_any(patient, 30_000)
+    assert np.array_equal(read_volume(images[0]).array, image.array)
+    assert np.array_equal(read_volume(labels[0]).array, label.array)
+
+
+def test_a_copy_of_any_contrast_is_another_patient_in_other_greys(blocks: Patient) -> None:
+    copies = [make_any(blocks, seed) for seed in range(12)]
+    thickness = [image.spacing[2] for image, _ in copies]
+    assert min(thickness) < 4 and 6 < max(thickness) <= 9 and all(1.2 <= image.spacing[0] <= 2.4 for image, _ in copies)
+    ranges = [np.ptp(image.array) for image, _ in copies]
+    assert all(image.array.min() >= 0 and image.array.dtype == np.int16 for image, _ in copies)
+    assert min(ranges) < 1200 and 1800 < max(ranges) <= 3000
+    organs = [np.unique(label.array).tolist() for _, label in copies]
+    assert all(len(found) > 1 for found in organs)
 
 
 @pytest.mark.parametrize(("moved", "fits"), [(0.09, True), (0.13, False), (-0.9, False)])

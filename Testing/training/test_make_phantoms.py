@@ -54,7 +54,7 @@ def test_the_published_set_is_68_from_seed_20000(monkeypatch: pytest.MonkeyPatch
     calls = []
     monkeypatch.setattr(make_phantoms, "make_phantoms", lambda *arguments: calls.append(arguments))
     main(["--output", str(tmp_path)])
-    assert calls == [(tmp_path, range(20_000, 20_068), 2)]
+    assert calls == [(tmp_path, range(20_000, 20_068), 2, "ct")]
 
 
 @pytest.mark.parametrize("lost", ["imagesTr", "labelsTr", ""])
@@ -69,3 +69,15 @@ def test_what_is_there_is_kept_and_a_lost_half_is_made_again(small: None, tmp_pa
     main(command)
     assert sorted(tmp_path.glob("*/*.nii.gz")) == files
     assert read_volume(files[1]).array.any() == bool(lost)
+
+
+def test_phantoms_of_any_contrast_are_the_same_patients_in_other_greys(small: None, tmp_path: Path) -> None:
+    main(["--output", str(tmp_path), "--first-seed", str(SEED), "--count", "2", "--contrast", "any"])
+    expected = make_phantom(SEED, (12.0, 12.0, 20.0), all_organs=False)
+    images = [read_volume(path) for path in sorted((tmp_path / "imagesTr").iterdir())]
+    label = read_volume(tmp_path / "labelsTr" / f"phantom_{SEED}.nii.gz")
+    assert np.array_equal(label.array, expected.labels.array) and images[0].array.shape == label.array.shape
+    assert all(image.array.min() >= 0 and 200 <= image.array.max() <= 3000 for image in images)
+    again = tmp_path / "again"
+    main(["--output", str(again), "--first-seed", str(SEED), "--count", "1", "--contrast", "any"])
+    assert np.array_equal(read_volume(again / "imagesTr" / f"phantom_{SEED}.nii.gz").array, images[0].array)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from SAMoraLib.labels import LabelSet, get_label_set
-from SAMoraLib.preprocessing.settings import Preprocessing
+from SAMoraLib.preprocessing.settings import SCANS
 from SAMoraLib.system.files import file_sha256, write_json
 from SAMoraLib.system.streams import is_shown, shortened
 from SAMoraLib.system.untrusted_json import read_json
@@ -73,9 +73,8 @@ class Manifest:
     def __post_init__(self) -> None:
         _check_cases(self.cases)
         _check_label_map(self.label_map, self.labels)
-        if self.modality not in Preprocessing.CHOICES["modality"]:
-            raise ValueError(f"Unknown modality '{shortened(self.modality)}'; "
-                             f"choose from {', '.join(Preprocessing.CHOICES['modality'])}.")
+        if self.modality not in SCANS:
+            raise ValueError(f"Unknown modality '{shortened(self.modality)}'; choose from {', '.join(SCANS)}.")
 
     def of(self, *splits: str) -> tuple[Case, ...]:
         """The cases of ``splits``, in the manifest's order.

@@ -288,7 +288,8 @@ def details(model: Model) -> str:
     if model.problem:
         return model.problem
     organs = _("{count} organs").format(count=len(model.organs))
-    facts = [model.modality, organs, megabytes(model.size_bytes), model.licence]
+    modality = _("CT and MR") if model.modality == "any" else model.modality
+    facts = [modality, organs, megabytes(model.size_bytes), model.licence]
     lines = [" · ".join(fact for fact in facts if fact), _times(model), model.description]
     return "\n".join(short(line, LONGEST_LINE) for line in lines if line)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from SAMoraLib.demo.painting import contrast_medium, paint_ct, paint_random
+from SAMoraLib.demo.painting import contrast_medium, paint_any, paint_ct, paint_random
 from SAMoraLib.demo.phantom import make_phantom
 from SAMoraLib.demo.tissues import STRUCTURE, TISSUES
 from Testing.closeness import assert_close
@@ -103,3 +103,10 @@ def test_without_contrast_medium_a_ct_is_as_the_tissues_are_by_themselves() -> N
     assert 3 <= len(plain) <= 9
     assert abs(np.mean(plain) - 42) < 20
     assert all(mean < 42 + 1.15 * 1.5 * 115 + 60 for mean in means)
+
+
+def test_any_contrast_is_a_random_one_on_a_scale_of_its_own(structures):
+    for seed in range(3):
+        grey, rng = paint_any(structures, np.random.default_rng(seed)), np.random.default_rng(seed)
+        scale = 200 + 2800 * rng.random()
+        assert grey.dtype == np.int16 and np.abs(grey - scale * paint_random(structures, rng)).max() <= 0.51

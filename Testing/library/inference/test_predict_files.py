@@ -128,7 +128,10 @@ def test_a_model_for_what_an_input_looks_like_is_named(tmp_path: Path, capsys: p
     job = Job(tmp_path / "mr.nrrd", tmp_path / "out.nrrd")
     refused, events = run([job], model, capsys)
     assert refused == 1 and "looks like an MR" in events[-1]["message"] and "there is" not in events[-1]["message"]
-    save_for(tmp_path, "MR", "abdomen_mr")
+    save_for(tmp_path, "any", "abdomen_any")
+    refused, events = run([job], model, capsys)
+    assert refused == 1 and events[-1]["message"].endswith("For MR there is the model 'abdomen_any'.")
+    save_for(tmp_path, "MR", "abdomen_mr")  # made for MR alone, and so the better choice
     (tmp_path / "broken.safetensors").write_bytes(b"no checkpoint")
     refused, events = run([job], model, capsys)
     assert refused == 1 and events[-1]["message"].endswith("For MR there is the model 'abdomen_mr'.")

@@ -19,6 +19,7 @@ from Testing.folders import SHARED
 
 CT = Preprocessing("CT", "hu_window", -160, 240, "body", 224)
 MR = Preprocessing("MR", "percentile", 1, 99, "body", 224)
+ANY = Preprocessing("any", "percentile", 1, 99, "body", 224)
 DATA = SHARED / "data"
 Change = Callable[[np.ndarray], np.ndarray]
 
@@ -120,7 +121,7 @@ def test_what_may_not_be_hu_is_told(change: Change) -> None:
     assert not message and len(told) == 1 and "'v'" in told[0]
 
 
-@pytest.mark.parametrize("preprocessing", [CT, MR])
+@pytest.mark.parametrize("preprocessing", [CT, MR, ANY])
 @pytest.mark.parametrize("times", [1, 20])
 def test_a_label_volume_is_refused(preprocessing: Preprocessing, times: int) -> None:
     labels = make_phantom(7, (3.0, 3.0, 6.0)).labels
@@ -147,6 +148,20 @@ def test_an_mr_passes_an_mrs_check_and_a_ct_does_not() -> None:
     assert verdict(replace(changed(ct_like_mr), modality="MR"), MR) == ("", "", [])
     message, looks_like, _ = verdict(phantom(), MR)
     assert "looks like a CT" in message and looks_like == "CT"
+
+
+@pytest.mark.parametrize("change", [lambda hu: hu, ct_like_mr, window(-160, 240, 255), window(-160, 240, 1000),
+                                    lambda hu: hu + 1024])
+@pytest.mark.parametrize("modality", ["", "CT", "MR"])
+def test_a_model_for_any_contrast_takes_both_and_any_greys(modality: str, change: Change) -> None:
+    assert verdict(replace(changed(change), modality=modality), ANY) == ("", "", [])
+
+
+def test_a_model_for_any_contrast_takes_no_other_scans() -> None:
+    message, looks_like, _ = verdict(replace(phantom(), modality="PT"), ANY)
+    assert not looks_like and message == (
+        "'v' is PET by its DICOM header, but the model is for CT and MR; choose a model for PET, or give a CT or an "
+        "MR.")
 
 
 @pytest.mark.parametrize("assume_hu", [False, True])

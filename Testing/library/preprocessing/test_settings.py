@@ -13,7 +13,7 @@ from Testing.small import CT
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"modality": "US"}, "Unknown modality 'US'; choose from CT, MR."),
+    ({"modality": "US"}, "Unknown modality 'US'; choose from CT, MR, any."),
     ({"intensity": "none"}, "Unknown intensity 'none'; choose from hu_window, percentile."),
     ({"crop": "organ"}, "Unknown crop 'organ'; choose from none, body."),
     ({"low": 275}, "The intensity range 275..275 is empty; low must be below high."),
@@ -34,6 +34,7 @@ def test_preprocessing_knows_what_samed_does() -> None:
     ({"columns": "down"}, "Unknown columns 'down'; choose from left, right, posterior, anterior."),
     ({"rows": "left"}, "Rows that run to left and columns that run to left span no slice; let one of them run to left"),
     ({"rows": "anterior", "columns": "posterior"}, "Rows that run to anterior and columns that run to posterior span"),
+    ({"modality": "any"}, "Grey values of any contrast are no HU to cut a window from; set intensity to percentile."),
     ({"low": 300}, "The intensity range 300..275 is empty"),
     ({"high": float("nan")}, "The intensity range -125..nan is empty"),
     ({"neighbours": -0.5}, "Neighbouring slices cannot lie -0.5 mm away"),

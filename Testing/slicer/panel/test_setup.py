@@ -547,6 +547,7 @@ def test_packages_are_installed_or_taken_away_as_is_needed(section: Section, mon
     ({}, ["0 organs · 0.0 MB"]),
     ({"modality": "CT", "organs": ("liver", "aorta"), "size_bytes": 4_700_000, "licence": "CC0",
       "description": "Ours."}, ["CT · 2 organs · 4.7 MB · CC0", "Ours."]),
+    ({"modality": "any"}, ["CT and MR · 0 organs · 0.0 MB"]),
     ({"cpu_seconds": 125.0, "measured_on": "a CT"}, ["0 organs · 0.0 MB", "2 min (CPU) for a CT"]),
     ({"cpu_seconds": 125.0, "gpu_seconds": 4, "measured_on": "a CT"},
      ["0 organs · 0.0 MB", "2 min (CPU), 4 s (GPU) for a CT"]),
