@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from SAMoraLib.encoders.sam_vit import SamImageEncoder
 from SAMoraLib.kernels.linear import Linear
 from SAMoraLib.model import SegmentationModel, as_rgb_slices, build_model, empty_model, load_tensors
 from SAMoraLib.parts import count_parameters, own_keys, train_only
-from SAMoraLib.variants import VARIANTS, Variant, get_variant
+from SAMoraLib.variants import VARIANTS, Fusion, Variant, get_variant
 from SAMoraLib.weights.sam import ADDED
 from Testing.closeness import assert_close
 from Testing.golden import key_shapes
@@ -99,17 +100,23 @@ def test_impossible_sizes_are_refused() -> None:
         build_model(small_variant("samed"), 1, 30)
 
 
+# Of HL-Attn, those that start at zero as a whole.
+READINGS = [{}, {"heads": 2, "norm": True}, {"add_query": True, "gain": True},
+            {"add_query": True, "gain": True, "heads": 2, "norm": True, "self_attention": True, "inputs": "stream"}]
+
+
 @pytest.mark.parametrize("scope", ["block", "attention"])
 @pytest.mark.parametrize("window", [3, 2])
+@pytest.mark.parametrize("reading", READINGS, ids=lambda reading: "+".join(reading) or "equation_8")
 @torch.no_grad()
-def test_samora_starts_at_the_encoder_of_its_base(scope: str, window: int) -> None:
-    """Experts as they are drawn (B = 0) and as they are trained: the last projection of HL-Attn is zero.
+def test_samora_starts_at_the_encoder_of_its_base(scope: str, window: int, reading: dict[str, Any]) -> None:
+    """Experts as they are drawn (B = 0) and as they are trained: the last projection of HL-Attn, or its gain, is zero.
 
     The base stream runs in one batch with the experts', so its sums may round differently; float64 tells that apart.
     """
     size = replace(SIZE, window_size=window)
     base = small_model("sam", size=size)
-    variant = get_variant("samora", encoder_size=size, fusion=replace(FUSION, scope=scope))
+    variant = get_variant("samora", encoder_size=size, fusion=replace(FUSION, scope=scope, **reading))
     model = build_model(variant, 4, 32).eval()
     model.load_state_dict(base.state_dict(), strict=False)
     image = slabs(2, 1)
@@ -137,8 +144,9 @@ def test_samed_starts_at_its_base() -> None:
         assert_close(model(slabs(2, 1)).low_res_logits, base(slabs(2, 1)).low_res_logits)
 
 
-def test_stage_2_of_samora_trains_fusion_and_decoder_alone() -> None:
-    model = small_model("samora")
+@pytest.mark.parametrize("reading", READINGS, ids=lambda reading: "+".join(reading) or "equation_8")
+def test_stage_2_of_samora_trains_fusion_and_decoder_alone(reading: dict[str, Any]) -> None:
+    model = small_model("samora", fusion=replace(FUSION, **reading))
     train_only(model, own_keys(model, model.variant.trained))
     model(slabs(2, 1)).low_res_logits.square().mean().backward()
     reached = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
@@ -202,6 +210,17 @@ def test_counts_of_the_parts_that_samora_adds() -> None:
     samed, samora = (on_meta(get_variant(name), 8, 224) for name in ("samed", "samora"))
     assert count_parameters(samora, ["fusion"]) == 9_437_184
     assert count_parameters(samora, ["lora"]) - count_parameters(samed, ["lora"]) == 294_912
+
+
+@pytest.mark.parametrize("reading", [{}, {"heads": 8, "norm": True}, {"self_attention": True}, {"add_query": True},
+                                     {"gain": True, "add_query": True, "heads": 8, "norm": True}],
+                         ids=lambda reading: "+".join(reading) or "equation_8")
+def test_every_reading_of_hl_attn_fits_table_3(reading: dict[str, Any]) -> None:
+    """It prints 108.8 and 118.5 M: a difference between 9.6 and 9.8 M."""
+    samed = on_meta(get_variant("samed"), 8, 224)
+    samora = on_meta(get_variant("samora", fusion=Fusion(**reading)), 8, 224)
+    more = count_parameters(samora) - count_parameters(samed)
+    assert more == 9_437_184 + 294_912 + 12 * 768 * ("gain" in reading) and 9.6e6 < more < 9.8e6
 
 
 @pytest.mark.parametrize(("encoder", "total"), [("vit_b", 93_735_472), ("vit_l", 312_342_832),

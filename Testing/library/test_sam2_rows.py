@@ -10,7 +10,7 @@ from torch import Tensor
 
 from SAMoraLib.model import SegmentationModel, as_rgb_slices, build_model
 from SAMoraLib.parts import count_parameters, own_keys, train_only
-from SAMoraLib.variants import HIERA_SIZES, get_variant
+from SAMoraLib.variants import HIERA_SIZES, Fusion, get_variant
 from SAMoraLib.weights.sam2 import from_sam2
 from Testing.closeness import assert_close
 from Testing.golden import key_shapes
@@ -56,6 +56,8 @@ def test_counts_of_what_samora_2_adds() -> None:
     fusion = count_parameters(samora, ["fusion"])
     assert fusion == 1024 * sum(block.dim for block in samora.image_encoder.blocks) == 10_207_232
     assert count_parameters(samora) - count_parameters(samed) == fusion + 2 * 165_760 == 10_538_752
+    full = on_meta(get_variant("samora_2", fusion=Fusion(heads=8, norm=True, add_query=True, gain=True)), 8, 224)
+    assert 10.5e6 < count_parameters(full) - count_parameters(samed) < 10.7e6, "table 3: 10.6 M"
 
 
 def test_counts_of_the_decoder() -> None:
