@@ -10,6 +10,7 @@ import pytest
 
 from Testing.folders import ROOT
 from Testing.guard import guarded, own_folders  # noqa: F401  fixtures
+from Testing.heard_signals import heard_signals  # noqa: F401  a fixture
 
 MODULE = ROOT / "SAMora" / "SAMora.py"
 
