@@ -3,9 +3,9 @@
     python -m Training.control             # in small: minutes on two cores
     python -m Training.control --full      # as docs/decisions/0003 reports it
 
-Three experts are taught with labels, each other organs, on a base that was told nothing of any of them; frozen, they
-are fused with 10 % of the slices. The decoder alone has the same base, slices and steps. Give the same command again
-after an interruption.
+Three experts are taught with labels, each other organs of many patients, on a base that was told nothing of any of
+them; frozen, they are fused with 10 % of the slices of a few others. The decoder alone has the same base, slices and
+steps. Give the same command again after an interruption.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from Training.reports.rows import Row, difference, read_rows
 from Training.settings.program import program
 
 GRIDS = Path(__file__).parent / "configs" / "grids"
-FIRST_SEED = 30_000  # no other training's
-SMALL = (30, ["0.8", "0", "0.2"])  # phantoms, and their shares in train, validation and test
-FULL = (64, ["0.75", "0", "0.25"])
+EXPERTS, FEW = "experts", "few"  # folders of the grid's: what the experts see, and what they are fused and tested on
+FIRST_SEEDS = {EXPERTS: 40_000, FEW: 41_000}  # no other training's
+SMALL = {EXPERTS: (40, ("1", "0", "0")), FEW: (14, ("0.43", "0", "0.57"))}  # phantoms; train, validation, test
+FULL = {EXPERTS: (160, ("1", "0", "0")), FEW: (26, ("0.31", "0", "0.69"))}
 CONVENTION = "strict"
 
 
@@ -44,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runs, places = plan(grid), slots(options.jobs, "")
     for run in runs:
         check(run)
-    make_data(grid.output, *(FULL if options.full else SMALL))
+    for name, (count, shares) in (FULL if options.full else SMALL).items():
+        make_data(grid.output / name, FIRST_SEEDS[name], count, shares)
     progress = execute(runs, grid.output, places)
     print(write_table(grid, runs))
     report(progress)
@@ -54,9 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if progress.failed else 0
 
 
-def make_data(folder: Path, count: int, shares: Sequence[str]) -> None:
+def make_data(folder: Path, first_seed: int, count: int, shares: Sequence[str]) -> None:
     """Phantom CTs with labels, and their manifest; what is there is kept."""
-    make_phantoms(folder / "phantoms", range(FIRST_SEED, FIRST_SEED + count), workers=2)
+    make_phantoms(folder / "phantoms", range(first_seed, first_seed + count), workers=2)
     if not (folder / prepare.MANIFEST_NAME).exists():
         prepare.main(["--input", str(folder / "phantoms"), "--output", str(folder), "--labels", "synapse",
                       "--modality", "CT", "--fractions", *shares])

@@ -34,6 +34,7 @@ def test_the_experts_know_each_other_organs_and_the_base_none(name: str) -> None
     base, *experts = [settings(run) for run in runs if run.script in ("pretrain_base", "stage1_expert")]
     taught = Counter(organ for expert in experts for organ in expert.organs)
     assert taught == Counter(LABEL_SETS["synapse"].names) and set(base.untold) == set(taught)
+    assert all(expert.manifest.parent.name == "experts" for expert in experts)
     assert [(expert.level, expert.supervision) for expert in experts] == [
         ("image", "labels"), ("patch", "labels"), ("pixel", "labels")]
 
@@ -44,6 +45,7 @@ def test_the_decoder_alone_has_the_fusions_slices_steps_and_start(name: str) -> 
              if run.script == "stage2_finetune"}
     for run, config in tuned.items():
         alone = tuned[f"decoder_{run.rpartition('_')[2]}"]
+        assert config.manifest == alone.manifest and config.manifest.parent.name == "few"
         assert (config.fraction, config.few_shot_seed, config.optimisation, config.augment, config.preprocessing) == (
             0.1, alone.few_shot_seed, alone.optimisation, alone.augment, alone.preprocessing)
     assert tuned["decoder_seed1"].trained == ("transformer", "decoder") and not tuned["decoder_seed1"].experts
@@ -67,12 +69,12 @@ def test_phantoms_and_their_manifest_are_made_once(tmp_path: Path, monkeypatch: 
     calls: list[Any] = []
     monkeypatch.setattr(control, "make_phantoms", lambda folder, seeds, workers: calls.append((folder, seeds)))
     monkeypatch.setattr(control.prepare, "main", calls.append)
-    control.make_data(tmp_path, 5, ["0.6", "0", "0.4"])
-    assert calls[0] == (tmp_path / "phantoms", range(30_000, 30_005))
+    control.make_data(tmp_path, 50, 5, ["0.6", "0", "0.4"])
+    assert calls[0] == (tmp_path / "phantoms", range(50, 55))
     assert calls[1][:4] == ["--input", str(tmp_path / "phantoms"), "--output", str(tmp_path)]
     assert calls[1][-3:] == ["0.6", "0", "0.4"]
     (tmp_path / "manifest.json").touch()
-    control.make_data(tmp_path, 5, ["0.6", "0", "0.4"])
+    control.make_data(tmp_path, 50, 5, ["0.6", "0", "0.4"])
     assert len(calls) == 3
 
 
@@ -90,11 +92,13 @@ def test_the_command_runs_the_grid_and_tells_the_gains(options: Sequence[str], f
         return Progress([run.name for run in runs])
 
     monkeypatch.setattr(control, "execute", execute)
-    monkeypatch.setattr(control, "make_data", lambda folder, count, shares: None)
+    made: list[tuple[str, int]] = []
+    monkeypatch.setattr(control, "make_data", lambda folder, first, count, shares: made.append((folder.name, first)))
     monkeypatch.setattr(control, "check", lambda run: None)  # as the grids' own test does
     monkeypatch.chdir(tmp_path)
     assert control.main(options) == 0
     said = capsys.readouterr().out.strip().splitlines()
+    assert made == [("experts", 40_000), ("few", 41_000)]
     assert ran[0][1] == (3 if full else 2) and any(line.startswith("| samora_full | ") for line in said)
     if "--json" in options:
         assert json.loads(said[-1])["samora_lac"]["gain"] == 0
