@@ -179,7 +179,8 @@ class Fusion:
             pairs add) or "lorahub" (one low-rank pair, their weighted sum; three weights are learnt). What follows
             speaks of the first three; the last two have one stream, and "mole" neither order nor width.
         scope: "block" runs attention and MLP per expert (eq. 4-5); "attention" shares the MLP (released code).
-        inputs: "difference" shows the fusion E_i - F, "stream" shows it E_i itself (eq. 6 to the letter).
+        inputs: "difference" shows the fusion E_i - F, "stream" shows it E_i itself (eq. 6 to the letter); "mixed" lets
+            HL-Attn compare tokens by E_i and take E_i - F of them.
         add_query: adds the query back after each cross-attention (released code; absent in eq. 8).
         order: the level at which (image, patch, pixel) enter: "2-1-1", "1-1-2" or "1-2-1" (supplement, table 11).
         width: d_k of eq. 8, of all heads together; 128 is the width that gives the papers' parameter count.
@@ -189,7 +190,8 @@ class Fusion:
         self_attention: the query of each step first attends to itself, both attentions at half the width (figure 3
             speaks of a self-attention that it leaves out).
         gain: a gain per channel, zero at the start, multiplies E_Omega, in the place of a last projection of zeros:
-            with ``add_query``, too, stage 2 then starts exactly at the pretrained encoder.
+            with ``add_query``, too, stage 2 then starts exactly at the pretrained encoder. The projections start so
+            that each token takes from those that look like it what the level below says there.
     """
 
     scope: str = "block"
@@ -205,7 +207,7 @@ class Fusion:
 
     # Fields that versions before did not know, as what they made has them.
     LATER: ClassVar[Mapping[str, Any]] = {"heads": 1, "norm": False, "self_attention": False, "gain": False}
-    CHOICES = {"kind": FUSIONS, "scope": ("block", "attention"), "inputs": ("difference", "stream"),
+    CHOICES = {"kind": FUSIONS, "scope": ("block", "attention"), "inputs": ("difference", "stream", "mixed"),
                "order": ("2-1-1", "1-1-2", "1-2-1")}
     RULES: ClassVar[Mapping[str, Rule]] = {"add_query": FLAG, "width": _WIDTH, "heads": whole(1, MAX_WIDTH),
                                           "norm": FLAG, "self_attention": FLAG, "gain": FLAG}
@@ -215,6 +217,7 @@ class Fusion:
         for name, choices in self.CHOICES.items():
             _require(f"fusion {name}", getattr(self, name), choices)
         others = [name for name, value in self.LATER.items() if getattr(self, name) != value]
+        others += ["mixed inputs"] if self.inputs == "mixed" else []
         if others and self.kind != "hl_attn":
             raise ValueError(f"A fusion's {', '.join(others)} can be chosen of hl_attn alone, and this one is "
                              f"{self.kind}; leave it out, or choose hl_attn.")

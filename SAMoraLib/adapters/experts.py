@@ -61,16 +61,18 @@ class ExpertStreams(torch.nn.Module, Block):
     def _fuse(self, base: Tensor, experts: list[Tensor]) -> Tensor:
         """E_Omega on the token grid (B, H, W, C), attended within the block's own windows.
 
-        With ``inputs="difference"`` the fusion sees E_i - F: E_i holds the base stream already, and eq. 7 adds F.
+        But with ``inputs="stream"`` the fusion sees E_i - F: E_i holds the base stream already, and eq. 7 adds F.
         """
-        shown = [stream - base if self.inputs == "difference" else stream for stream in experts]
+        shown = [stream if self.inputs == "stream" else stream - base for stream in experts]
         if self.kind == "mole":  # one gate for all tokens
             gated: Tensor = self.fusion(torch.stack(shown))
             return gated
         window, out = self.window_out, torch.empty_like(base)
         for rows, columns in regions(base.shape[1], base.shape[2], window):
             windows = [partition(stream[:, rows, columns], window) for stream in shown]
-            fused = self.fusion({name: tokens.flatten(1, 2) for name, tokens in zip(EXPERTS, windows, strict=True)})
+            tokens = {name: each.flatten(1, 2) for name, each in zip(EXPERTS, windows, strict=True)}
+            beside = [partition(base[:, rows, columns], window).flatten(1, 2)] if self.inputs == "mixed" else []
+            fused = self.fusion(tokens, *beside)
             out[:, rows, columns] = unpartition(fused.unflatten(1, windows[0].shape[1:3]), base[:, rows, columns])
         return out
 

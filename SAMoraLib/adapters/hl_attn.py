@@ -17,6 +17,8 @@ STEPS = {
     "1-2-1": (("image", "pixel"), ("patch", "fused")),
 }
 
+GAIN = 10.0  # AdamW moves any number by about the rate: a gain would hardly come from 0 to 1 within a few hundred steps
+
 
 class CrossAttention(nn.Module):
     """Eq. 8: softmax(Q_H K_L^T / sqrt(d_k)) V_L, bias-free, of heads that are ``width`` wide together, back to d."""
@@ -27,11 +29,18 @@ class CrossAttention(nn.Module):
         self.q, self.k, self.v = (nn.Linear(dim, width, bias=False) for _ in range(3))
         self.o = nn.Linear(width, dim, bias=False)
 
-    def forward(self, high: Tensor, low: Tensor) -> Tensor:
-        """Query ``high`` (B, N, d) attends to ``low`` (B, N, d)."""
+    def forward(self, high: Tensor, low: Tensor, values: Tensor) -> Tensor:
+        """Query ``high`` (B, N, d) attends to ``low`` (B, N, d) and takes of ``values`` (B, N, d), eq. 8's ``low``."""
         q, k, v = (project(x).unflatten(-1, (self.heads, -1))
-                   for project, x in ((self.q, high), (self.k, low), (self.v, low)))
+                   for project, x in ((self.q, high), (self.k, low), (self.v, values)))
         return self.o(attention(q, k, v).flatten(2))
+
+    @torch.no_grad()
+    def align(self) -> None:
+        """Compare by one projection, and give back what is taken as it was, as far as the width lets through."""
+        self.k.weight.copy_(self.q.weight)
+        nn.init.orthogonal_(self.v.weight)
+        self.o.weight.copy_(self.v.weight.T)
 
 
 class FusionStep(CrossAttention):
@@ -46,14 +55,28 @@ class FusionStep(CrossAttention):
         self.add_query = fusion.add_query
         self.norm = _normalised if fusion.norm else nn.Identity()
         self.itself = CrossAttention(dim, width, fusion.heads) if fusion.self_attention else None
+        if fusion.gain:
+            self.align()
+            if self.itself is not None:
+                nn.init.zeros_(self.itself.o.weight)
 
-    def forward(self, high: Tensor, low: Tensor) -> Tensor:
-        """Query ``high`` (B, N, d) takes from ``low`` (B, N, d)."""
+    def step(self, high: Tensor, low: Tensor, base: Tensor | None) -> Tensor:
+        """Query ``high`` (B, N, d) takes from ``low`` (B, N, d); with ``base`` tokens are compared by what each of them
+        is when it is added.
+        """
         if self.itself is not None:
-            seen = self.norm(high)
-            high = high + self.itself(seen, seen)
-        taken = super().forward(self.norm(high), self.norm(low))
+            high = high + self.itself(self._compared(high, base), *self._seen(high, base))
+        taken = self(self._compared(high, base), *self._seen(low, base))
         return high + taken if self.add_query else taken
+
+    def _seen(self, low: Tensor, base: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What is compared, and what is taken: the same, or with ``base`` the difference to it."""
+        compared = self._compared(low, base)
+        return compared, compared if base is None else low
+
+    def _compared(self, tokens: Tensor, base: Tensor | None) -> Tensor:
+        compared: Tensor = self.norm(tokens if base is None else base + tokens)
+        return compared
 
 
 class HLAttention(nn.Module):
@@ -71,12 +94,16 @@ class HLAttention(nn.Module):
         if self.gain is None:
             nn.init.zeros_(self.high.o.weight)
 
-    def forward(self, streams: dict[str, Tensor]) -> Tensor:
-        """Fuse the experts' tokens "image", "patch" and "pixel" (B, N, d), one window each: E_Omega (B, N, d)."""
+    def forward(self, streams: dict[str, Tensor], base: Tensor | None = None) -> Tensor:
+        """Fuse the experts' tokens "image", "patch" and "pixel" (B, N, d), one window each: E_Omega (B, N, d).
+
+        Args:
+            base: F (B, N, d) of the same tokens, where ``streams`` are differences to it that are compared as streams.
+        """
         streams = dict(streams)
         for step, (query, key) in zip((self.low, self.high), self.steps, strict=True):
-            streams["fused"] = step(streams[query], streams[key])
-        return streams["fused"] if self.gain is None else self.gain * streams["fused"]
+            streams["fused"] = step.step(streams[query], streams[key], base)
+        return streams["fused"] if self.gain is None else GAIN * self.gain * streams["fused"]
 
 
 def _normalised(tokens: Tensor) -> Tensor:

@@ -157,6 +157,25 @@ def test_with_a_gain_every_reading_starts_at_the_base_stream(fusion: Fusion, win
     assert_close(block(tokens()), plain)
 
 
+@WINDOWS
+@pytest.mark.parametrize("scope", ["block", "attention"])
+@torch.no_grad()
+def test_mixed_inputs_are_differences_compared_as_streams(scope: str, window: int) -> None:
+    """The block gives HL-Attn the base of each window beside the experts' differences to it."""
+    fusion = Fusion(scope, "mixed", True, width=8)
+    block = experts_encoder(sized(window), fusion).blocks[0]
+    run = (lambda one: one(tokens())) if scope == "block" else (lambda one: after_attention(one, tokens()))
+    plain = plain_block(block, None)
+    base, out, side = run(plain), torch.full_like(tokens(), float("nan")), window or GRID
+    shown = {name: run(plain_block(block, name)) - base for name in EXPERTS}
+    for top, left in itertools.product(range(0, GRID, side), range(0, GRID, side)):
+        cut = (slice(None), slice(top, top + side), slice(left, left + side))
+        window_tokens = {name: stream[cut].flatten(1, 2) for name, stream in shown.items()}
+        out[cut] = block.hl_attn(window_tokens, base[cut].flatten(1, 2)).reshape(out[cut].shape)
+    expected = base + out
+    assert_close(block(tokens()), expected if scope == "block" else expected + plain.mlp(plain.norm2(expected)))
+
+
 @torch.no_grad()
 def test_new_experts_leave_nothing_to_fuse() -> None:
     """B = 0: the differences vanish, whatever HL-Attn has learnt."""

@@ -22,7 +22,9 @@ ORDERS = {"2-1-1": [("patch", "pixel"), ("image", "fused")],
 
 READINGS = [{}, {"add_query": True}, {"heads": 2}, {"norm": True}, {"self_attention": True}, {"gain": True},
             {"add_query": True, "gain": True}, {"heads": 4, "norm": True, "self_attention": True},
-            {"heads": 2, "norm": True, "self_attention": True, "add_query": True, "gain": True}]
+            {"heads": 2, "norm": True, "self_attention": True, "add_query": True, "gain": True},
+            {"inputs": "mixed"}, {"inputs": "mixed", "heads": 2, "norm": True, "self_attention": True, "gain": True},
+            {"inputs": "mixed", "norm": True, "add_query": True, "gain": True}]
 
 
 def streams(batch: int = 2, tokens: int = TOKENS) -> dict[str, Tensor]:
@@ -37,9 +39,9 @@ def trained(fusion: Fusion) -> HLAttention:
     return module
 
 
-def equation_8(attention: CrossAttention, high: Tensor, low: Tensor, heads: int = 1) -> Tensor:
+def equation_8(attention: CrossAttention, high: Tensor, low: Tensor, values: Tensor, heads: int = 1) -> Tensor:
     """softmax(Q_H K_L^T / sqrt(d_k)) V_L of each head, next to each other and projected back, for (N, d) and (M, d)."""
-    q, k, v = high @ attention.q.weight.T, low @ attention.k.weight.T, low @ attention.v.weight.T
+    q, k, v = high @ attention.q.weight.T, low @ attention.k.weight.T, values @ attention.v.weight.T
     of_heads = [(one_q @ one_k.T / one_k.shape[1] ** 0.5).softmax(dim=1) @ one_v
                 for one_q, one_k, one_v in zip(*(x.chunk(heads, dim=1) for x in (q, k, v)), strict=True)]
     return torch.cat(of_heads, dim=1) @ attention.o.weight.T
@@ -51,12 +53,17 @@ def normalised(tokens: Tensor) -> Tensor:
     return centred / (centred.square().mean(dim=1, keepdim=True) + 1e-5).sqrt()
 
 
-def one_step(step: FusionStep, fusion: Fusion, query: Tensor, low: Tensor) -> Tensor:
+def one_step(step: FusionStep, fusion: Fusion, query: Tensor, low: Tensor, base: Tensor) -> Tensor:
     """A step of the row's reading on the tokens (N, d) of one window."""
     norm = normalised if fusion.norm else lambda tokens: tokens
-    if fusion.self_attention:
-        query = query + equation_8(step.itself, norm(query), norm(query), fusion.heads)
-    taken = equation_8(step, norm(query), norm(low), fusion.heads)
+    if fusion.inputs == "mixed":
+        if fusion.self_attention:
+            query = query + equation_8(step.itself, norm(base + query), norm(base + query), query, fusion.heads)
+        taken = equation_8(step, norm(base + query), norm(base + low), low, fusion.heads)
+    else:
+        if fusion.self_attention:
+            query = query + equation_8(step.itself, norm(query), norm(query), norm(query), fusion.heads)
+        taken = equation_8(step, norm(query), norm(low), norm(low), fusion.heads)
     return query + taken if fusion.add_query else taken
 
 
@@ -66,13 +73,13 @@ def one_step(step: FusionStep, fusion: Fusion, query: Tensor, low: Tensor) -> Te
 def test_two_steps_in_the_order_and_the_reading_of_the_row(order: str, reading: dict[str, int]) -> None:
     fusion = replace(FUSION, order=order, **reading)
     module = trained(fusion)
-    given = streams()
-    fused = module(given)
+    given, base = streams(), torch.randn(2, TOKENS, DIM, generator=torch.Generator().manual_seed(1))
+    fused = module(given, *[base] * (fusion.inputs == "mixed"))
     for b in range(2):
         known = {name: stream[b] for name, stream in given.items()}
         for step, (query, key) in zip((module.low, module.high), ORDERS[order], strict=True):
-            known["fused"] = one_step(step, fusion, known[query], known[key])
-        assert_close(fused[b], known["fused"] * (module.gain if fusion.gain else 1))
+            known["fused"] = one_step(step, fusion, known[query], known[key], base[b])
+        assert_close(fused[b], known["fused"] * (10 * module.gain if fusion.gain else 1))
     assert set(given) == set(EXPERTS), "the caller's streams are not changed"
 
 
@@ -81,11 +88,12 @@ def test_two_steps_in_the_order_and_the_reading_of_the_row(order: str, reading: 
 def test_each_reading_is_another(reading: dict[str, int]) -> None:
     """And none of its parameters is without effect."""
     module = trained(replace(FUSION, **reading))
-    before = module(streams())
+    base = [streams()["pixel"].flip(1)] * (reading.get("inputs") == "mixed")
+    before = module(streams(), *base)
     for name, parameter in module.named_parameters():
         kept = parameter.clone()
         parameter.mul_(-1.5)
-        assert not torch.allclose(module(streams()), before, rtol=1e-3), name
+        assert not torch.allclose(module(streams(), *base), before, rtol=1e-3), name
         parameter.copy_(kept)
 
 
@@ -102,7 +110,36 @@ def test_the_experts_of_a_query_that_is_added_back_all_arrive() -> None:
     for step in (module.low, module.high):
         step.o.weight.data.zero_()
     given = streams()
-    assert_close(module(given), module.gain * given["image"])
+    assert_close(module(given), 10 * module.gain * given["image"])
+
+
+@pytest.mark.parametrize("width", [DIM, 8])
+@torch.no_grad()
+def test_a_gain_starts_with_what_tokens_say_that_look_alike(width: int) -> None:
+    """In windows of two kinds of tokens, far apart, it is the sum of the experts over a token's own kind: all of it, or
+    as much as the width lets through.
+    """
+    torch.manual_seed(0)
+    module = HLAttention(DIM, Fusion(width=width, inputs="mixed", add_query=True, gain=True))
+    module.gain.fill_(0.1)
+    kinds = torch.tensor([0, 0, 0, 1, 1, 1, 1])
+    base = 30 * torch.nn.functional.one_hot(kinds, DIM).float()[None]
+    given = {name: 1e-5 * stream for name, stream in streams(1).items()}  # too little to tell tokens of a kind apart
+    of_kind = torch.stack([(kinds == kind).float() for kind in kinds.tolist()])
+    of_kind = of_kind / of_kind.sum(dim=1, keepdim=True)
+    through = {step: getattr(module, step).o.weight @ getattr(module, step).v.weight for step in ("low", "high")}
+    below = given["patch"] + of_kind @ given["pixel"] @ through["low"].T
+    assert_close(module(given, base), given["image"] + of_kind @ below @ through["high"].T)
+    for step in through.values():
+        assert_close(step @ step, step)
+        assert round(float(step.trace())) == width
+
+
+def test_what_is_taken_alike_is_compared_by_one_projection() -> None:
+    module = HLAttention(DIM, replace(FUSION, gain=True, add_query=True, self_attention=True))
+    assert torch.equal(module.low.q.weight, module.low.k.weight) and not module.high.itself.o.weight.any()
+    plain = HLAttention(DIM, FUSION)
+    assert not torch.equal(plain.low.q.weight, plain.low.k.weight) and plain.low.o.weight.any()
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -110,7 +147,7 @@ def test_the_experts_of_a_query_that_is_added_back_all_arrive() -> None:
                          ids=lambda reading: "+".join(reading) or "equation_8")
 def test_it_starts_at_zero_and_learns_from_there(order: str, reading: dict[str, int]) -> None:
     module = HLAttention(DIM, replace(FUSION, order=order, **reading))
-    fused = module(streams())
+    fused = module(streams(), *[streams()["pixel"]] * (reading.get("inputs") == "mixed"))
     assert not fused.any()
     fused.sum().backward()
     first = module.gain if module.gain is not None else module.high.o.weight

@@ -73,8 +73,9 @@ def test_effective_keys_by_hand(heads: int, scores: list[list[float]]) -> None:
     assert block.effective_keys == pytest.approx((quarter + (heads - 1)) / heads)
 
 
+@torch.inference_mode()
 def test_what_is_seen_is_what_the_attention_computes() -> None:
-    """With a value of ones for one key alone, the softmax weight of that key comes out."""
+    """From the tokens that the attention is given, normalised as it is given them."""
     fusion = Fusion(width=8, heads=2, norm=True, add_query=True, gain=True)
     model = small_model("samora", fusion=fusion)
     step = model.image_encoder.blocks[1].hl_attn.low  # the global block
@@ -84,7 +85,7 @@ def test_what_is_seen_is_what_the_attention_computes() -> None:
     hook.remove()
     model.image_encoder.blocks[1].hl_attn.high.q.weight.data.zero_()  # its keys count as all, then
     alone = seen_in(model)[1]
-    high, low = map(step.norm, given[0])
+    high, low, _ = given[0]
     q, k = (x.unflatten(-1, (2, 4)).transpose(1, 2) for x in (step.q(high), step.k(low)))
     weights = (q @ k.mT / 2).softmax(dim=-1)
     effective = torch.special.entr(weights).sum(-1).exp().mean().detach() / 16
