@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from SAMoraLib.exchange.recognise import recognise
+from SAMoraLib.exchange.recognise import recognise, with_fact_scale
 from SAMoraLib.exchange.systems import SYSTEMS
 from SAMoraLib.model import build_model
 from SAMoraLib.variants import get_variant
@@ -182,3 +182,10 @@ def test_numbers_that_are_thousands_of_digits_long_are_one_sentence(samed: Tenso
     key = f"image_encoder.blocks.{'9' * 6000}.samora_adapter.experts.image.linear_a_q.weight"
     message = refusal(lambda: recognise({key: torch.zeros(4, 128)}))
     assert "which is none of" in message or "The file lacks" in message
+
+
+def test_a_scale_is_facts_and_1_where_nobody_says_it() -> None:
+    ma_sam, samed = recognise(listed("masam_ckpt")), recognise(listed("samed_ckpt"))
+    assert with_fact_scale(ma_sam, 0.5).variant.low_rank_scale == 0.5
+    assert with_fact_scale(ma_sam, None) is ma_sam and with_fact_scale(samed, None) is samed
+    assert "has no FacT that a scale could multiply" in refusal(lambda: with_fact_scale(samed, 0.5))
