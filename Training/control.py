@@ -37,7 +37,7 @@ CONVENTION = "strict"
 @program()
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m Training.control", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--full", action="store_true", help="every fusion, five seeds, slices of 160 pixels")
+    parser.add_argument("--full", action="store_true", help="every fusion, five seeds, slices of 128 pixels")
     parser.add_argument("--jobs", type=int, default=2, help="runs at the same time (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     options = parser.parse_args(arguments)
