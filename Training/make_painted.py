@@ -2,7 +2,7 @@
 
     python -m Training.make_painted --image ct.nii.gz --label label_117classes.nii.gz --output runs/ct/cases --count 160
 
-    python -m Training.make_painted ... --contrast any     # none in HU: as CT, as MR and as nothing that is scanned
+    python -m Training.make_painted ... --contrast any     # as CT, as MR and as nothing that is scanned
 
 The label file carries TotalSegmentator's ids (version 2, 117 classes). One patient so becomes many: other postures,
 sizes, resolutions, phases of contrast medium and, where painted, other HU of every tissue (domain randomisation).
@@ -127,7 +127,7 @@ def make_any(patient: Patient, seed: int) -> tuple[Volume, Volume]:
     in_plane = rng.uniform(1.2, 2.4)
     spacing = (in_plane, in_plane, rng.uniform(2, 9))
     structures = _sampled_structures(patient.structures, _sample_points(patient, spacing, rng))
-    image = Volume(paint_any(structures, rng), spacing, (0.0, 0.0, 0.0), tuple(np.eye(3).ravel().tolist()))
+    image = Volume(paint_any(structures, spacing, rng), spacing, (0.0, 0.0, 0.0), tuple(np.eye(3).ravel().tolist()))
     return image, image.with_array(LABEL_OF_STRUCTURE[structures])
 
 

@@ -25,7 +25,7 @@ def make_phantoms(folder: Path, seeds: range, workers: int, contrast: str = "ct"
     """One image and one label file per seed; those that are there already are kept.
 
     Args:
-        contrast: "ct" for HU, "any" for grey values of a contrast that is drawn anew for each.
+        contrast: "ct" for HU, "any" for what any scanner may give, drawn anew for each.
     """
     jobs = [(folder, seed, contrast) for seed in seeds]
     do_all(_write_phantom, jobs, workers, "phantoms")
@@ -42,7 +42,8 @@ def _write_phantom(job: tuple[Path, int, str]) -> None:
     # A few patients have no gallbladder: a model must be able to say "not found".
     phantom = make_phantom(seed, (in_plane, in_plane, float(rng.uniform(4, 6))), all_organs=False)
     write_volume(phantom.labels, label)
-    painted = phantom.ct if contrast == "ct" else phantom.ct.with_array(paint_any(phantom.structures, rng))
+    painted = phantom.ct if contrast == "ct" else phantom.ct.with_array(
+        paint_any(phantom.structures, phantom.ct.spacing, rng))
     write_volume(painted, image)
 
 

@@ -114,9 +114,14 @@ def paint_random(structures: np.ndarray, rng: np.random.Generator) -> np.ndarray
     return (np.clip((image - low) / (high - low + 1e-6), 0, 1) ** gamma).astype(np.float32)
 
 
-def paint_any(structures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """As ``paint_random``, in grey values as a scanner without a scale of its own gives them: int16, up to some
-    hundreds or thousands.
+def paint_any(structures: np.ndarray, spacing: tuple[float, float, float], rng: np.random.Generator) -> np.ndarray:
+    """What any scanner may give of ``structures``, int16: one in four a CT in HU, the others as ``paint_random``, on a
+    scale of up to some hundreds or thousands.
+
+    Args:
+        structures: (D, H, W); ``spacing`` (x, y, z) in mm.
     """
+    if rng.random() < 0.25:
+        return paint_ct(structures, spacing, rng)
     grey: np.ndarray = np.rint(rng.uniform(200, 3000) * paint_random(structures, rng)).astype(np.int16)
     return grey

@@ -105,8 +105,15 @@ def test_without_contrast_medium_a_ct_is_as_the_tissues_are_by_themselves() -> N
     assert all(mean < 42 + 1.15 * 1.5 * 115 + 60 for mean in means)
 
 
-def test_any_contrast_is_a_random_one_on_a_scale_of_its_own(structures):
-    for seed in range(3):
-        grey, rng = paint_any(structures, np.random.default_rng(seed)), np.random.default_rng(seed)
-        scale = 200 + 2800 * rng.random()
-        assert grey.dtype == np.int16 and np.abs(grey - scale * paint_random(structures, rng)).max() <= 0.51
+def test_any_contrast_is_a_cts_or_a_random_one_on_a_scale_of_its_own(structures):
+    spacing, in_hu = (5.0, 5.0, 8.0), 0
+    for seed in range(6):
+        grey, rng = paint_any(structures, spacing, np.random.default_rng(seed)), np.random.default_rng(seed)
+        assert grey.dtype == np.int16
+        if rng.random() < 0.25:
+            in_hu += 1
+            assert np.array_equal(grey, paint_ct(structures, spacing, rng))
+        else:
+            scale = 200 + 2800 * rng.random()
+            assert np.abs(grey - scale * paint_random(structures, rng)).max() <= 0.51
+    assert 1 <= in_hu <= 4
