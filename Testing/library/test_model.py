@@ -135,6 +135,15 @@ def _train_experts(model: SegmentationModel) -> None:
             parameter.data.normal_(generator=torch.Generator().manual_seed(1))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_slice_of_a_slab_is_an_image(channels: int) -> None:
+    """Slab by slab, each with its own channels, or the one three times."""
+    image = torch.arange(2 * channels * 4 * 2 * 5.0).view(2, channels, 4, 2, 5)
+    expected = torch.stack([torch.stack([image[b, c % channels, d] for c in range(3)])
+                            for b in range(2) for d in range(4)])
+    assert torch.equal(as_rgb_slices(image), expected)
+
+
 @torch.no_grad()
 def test_samed_starts_at_its_base() -> None:
     base = small_model("sam")

@@ -298,14 +298,18 @@ def test_a_stuttering_server_is_given_up(server: ModelServer, target: Path) -> N
     assert len(server.ranges) == program.ATTEMPTS and program.part_bytes(part_of(target)) == 100 * program.ATTEMPTS
 
 
-def test_a_server_that_sends_a_byte_now_and_then_is_given_up(server: ModelServer, target: Path,
+@pytest.mark.parametrize("there", [0, 300_000])
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up(server: ModelServer, target: Path, there: int,
                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    """What had come before is not its merit."""
+    target.parent.mkdir()
+    part_of(target).write_bytes(CONTENT[:there])
     now = itertools.count(0.0, 10.0)
     monkeypatch.setattr(program.time, "monotonic", lambda: next(now))
     monkeypatch.setattr(program, "BLOCK", 100)
     with pytest.raises(ConnectionError, match="it sends too slowly"):
         fetch(server, target)
-    assert program.part_bytes(part_of(target)) == program.ATTEMPTS * 700, "of seven looks"
+    assert program.part_bytes(part_of(target)) == there + program.ATTEMPTS * 700, "of seven looks"
 
 
 def test_a_server_that_starts_again_every_time_is_given_up(server: ModelServer, target: Path) -> None:
