@@ -1,7 +1,7 @@
 """The positive control of the fusion: does it use experts that are known to know something?
 
     python -m Training.control             # in small: minutes on two cores
-    python -m Training.control --full      # as docs/decisions/0003 reports it
+    python -m Training.control --full      # every fusion and five seeds: hours
 
 Three experts are taught with labels, each other organs of many patients, on a base that was told nothing of any of
 them; frozen, they are fused with 10 % of the slices of a few others. The decoder alone has the same base, slices and

@@ -37,13 +37,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="a PNG")
     options = parser.parse_args(arguments)
     volume = read_volume(options.volume)
-    named = [model.rpartition("=") for model in options.models]
-    predictors = {name: _predictor(Path(path), options.base) for name, _, path in named}
+    predictors = {name: _predictor(path, options.base) for name, path in _named(options.models).items()}
     number = options.slice
     if number is None:
         number = slice_with_most(next(iter(predictors.values())), volume)
-    draw(options.output, {name or "model": picture(predictor, volume, number)
-                          for name, predictor in predictors.items()}, number)
+    draw(options.output, {name: picture(predictor, volume, number) for name, predictor in predictors.items()}, number)
+
+
+def _named(models: Sequence[str]) -> dict[str, Path]:
+    """NAME=CHECKPOINT, or the file's own name.
+
+    Raises:
+        ValueError: two have one name.
+    """
+    found: dict[str, Path] = {}
+    for model in models:
+        name, _, path = model.rpartition("=")
+        name = name or Path(path).stem
+        if name in found:
+            raise ValueError(f"Two models are called '{name}'; give each a name of its own, as NAME=CHECKPOINT.")
+        found[name] = Path(path)
+    return found
 
 
 def _predictor(checkpoint: Path, base: Path | None) -> Predictor:

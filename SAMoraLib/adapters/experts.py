@@ -61,7 +61,7 @@ class ExpertStreams(torch.nn.Module, Block):
     def _fuse(self, base: Tensor, experts: list[Tensor]) -> Tensor:
         """E_Omega on the token grid (B, H, W, C), attended within the block's own windows.
 
-        But with ``inputs="stream"`` the fusion sees E_i - F: E_i holds the base stream already, and eq. 7 adds F.
+        It sees E_i - F, except with ``inputs="stream"``: E_i holds the base stream already, and eq. 7 adds F.
         """
         shown = [stream if self.inputs == "stream" else stream - base for stream in experts]
         if self.kind == "mole":  # one gate for all tokens

@@ -47,7 +47,13 @@ def test_the_slice_with_most_is_taken(tmp_path: Path, volume: str, monkeypatch: 
     found[2, :3], found[4, :7] = 1, 2
     monkeypatch.setattr(Predictor, "predict", lambda self, given: given.with_array(found))
     heat_maps.main([volume, checkpoint(tmp_path, "samed"), "--output", str(tmp_path / "heat.png")])
-    assert [axis.get_title() for axis in figures[0].axes] == ["slice 4", "model"]
+    assert [axis.get_title() for axis in figures[0].axes] == ["slice 4", "samed"]
+
+
+def test_two_models_of_one_name_are_refused(tmp_path: Path, volume: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        heat_maps.main([volume, "a/model.safetensors", "b/model.safetensors", "--output", str(tmp_path / "h.png")])
+    assert str(stop.value.code).startswith("Two models are called 'model'; give each a name of its own")
 
 
 @pytest.mark.parametrize(("name", "number", "message"), [

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from SAMoraLib.inference.predictor import Predictor
-from SAMoraLib.model import SegmentationModel
+from SAMoraLib.model import SegmentationModel, as_rgb_slices
 from SAMoraLib.variants import EXPERTS, Fusion
 from SAMoraLib.volume import Volume
 from Testing.closeness import assert_close
@@ -34,18 +34,18 @@ def measured(model: SegmentationModel, volumes: Sequence[Volume] = (volume(1),))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_removed_expert_adds_no_weights_and_comes_back(kind: str) -> None:
+@torch.inference_mode()
+def test_a_removed_experts_stream_is_the_bases_and_it_comes_back(kind: str) -> None:
     model = small_model("samora", fusion=Fusion(width=8, kind=kind))
-    with torch.inference_mode():
-        before, base = model(IMAGE).low_res_logits, model.image_encoder.blocks[0]
-        x = torch.rand(1, 4, 4, 32)
-        with without_experts(model, ["patch"]):
-            assert torch.equal(base(x, "patch"), base(x, "patch")) and not torch.allclose(base(x, "patch"),
-                                                                                         base(x, "pixel"))
-            assert all(not pair.any() for name, pair in model.named_parameters()
-                       if ".lora.patch." in name and name.endswith(".b"))
-            assert not torch.allclose(model(IMAGE).low_res_logits, before, rtol=1e-3)
-        assert torch.equal(model(IMAGE).low_res_logits, before)
+    block, tokens, before = model.image_encoder.blocks[0], torch.rand(1, 4, 4, 32), model(IMAGE).low_res_logits
+    with without_experts(model, EXPERTS):
+        base = block(tokens, "image")
+        assert all(torch.equal(block(tokens, expert), base) for expert in EXPERTS)
+    with without_experts(model, ["patch"]):
+        assert torch.equal(block(tokens, "patch"), base)
+        assert not any(torch.allclose(block(tokens, other), base, rtol=1e-3) for other in ("image", "pixel"))
+        assert not torch.allclose(model(IMAGE).low_res_logits, before, rtol=1e-3)
+    assert torch.equal(model(IMAGE).low_res_logits, before)
 
 
 def test_an_expert_comes_back_after_an_error() -> None:
@@ -79,13 +79,19 @@ def test_what_can_be_taken_out_of_each_kind(kind: str) -> None:
     model = small_model("samora", fusion=Fusion(width=8, kind=kind))
     parts = [*EXPERTS, "fusion", *["window mean"] * (kind in ("hl_attn", "hcat"))]
     assert list(removals(model)) == parts
-    with torch.inference_mode():
-        plain = model.image_encoder
-        with without_experts(model, EXPERTS):
-            base = plain(IMAGE[:, :, 0].expand(-1, 3, -1, -1))
-        if kind in ("lac", "lorahub", "mole"):  # nothing else is learnt that would add to the encoder
-            with removals(model)["fusion"]():
-                assert_close(plain(IMAGE[:, :, 0].expand(-1, 3, -1, -1)), base)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@torch.inference_mode()
+def test_without_the_fusion_the_encoder_is_the_bases(kind: str) -> None:
+    model, base = (small_model(name, fusion=Fusion(width=8, kind=kind)) for name in ("samora", "sam"))
+    weights = model.image_encoder.state_dict()
+    base.image_encoder.load_state_dict({key: weights[key] for key in base.image_encoder.state_dict()})
+    slices = as_rgb_slices(IMAGE)
+    expected = base.image_encoder(slices)
+    assert not torch.allclose(model.image_encoder(slices), expected, rtol=1e-3)
+    with removals(model)["fusion"]():
+        assert_close(model.image_encoder(slices), expected)
 
 
 def test_shares_are_of_all_volumes_together() -> None:

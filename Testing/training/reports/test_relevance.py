@@ -22,13 +22,17 @@ class Said:
 class Linear(nn.Module):
     """The embedding is the image and its square; the one organ is three times the first less the second."""
 
+    def __init__(self, background: float = 0.0) -> None:
+        super().__init__()
+        self.background = background
+
     def encode(self, image: Tensor) -> Features:
         slices = image[:, :, 0]
         return Features(torch.cat([slices, slices.square()], dim=1))
 
     def decode(self, features: Features) -> Said:
         organ = 3 * features.embedding[:, :1] - features.embedding[:, 1:]
-        return Said(torch.cat([torch.zeros_like(organ), organ], dim=1)[:, :, None])
+        return Said(torch.cat([torch.full_like(organ, self.background), organ], dim=1)[:, :, None])
 
 
 def test_channels_weigh_their_mean_gradient() -> None:
@@ -40,6 +44,12 @@ def test_channels_weigh_their_mean_gradient() -> None:
 
 
 def test_where_nothing_is_found_every_place_counts() -> None:
+    image = torch.tensor([[[[1.0, 2.0], [4.0, 2.5]]]])
+    organ = (3 * image - image.square())[:, 0].clamp(min=0)
+    assert_close(relevance(Linear(10.0), image), organ / organ.max())  # type: ignore[arg-type]
+
+
+def test_what_speaks_against_every_organ_is_no_heat() -> None:
     image = torch.tensor([[[[4.0, 5.0], [6.0, 7.0]]]])
     assert torch.equal(relevance(Linear(), image), torch.zeros(1, 2, 2))  # type: ignore[arg-type]
 
