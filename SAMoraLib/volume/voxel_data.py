@@ -18,7 +18,8 @@ from SAMoraLib.system.streams import one_line
 from SAMoraLib.volume.room import require_room
 from SAMoraLib.volume.text_header import TextHeader, named_files
 
-CHUNK, BLOCK = 1 << 18, 1 << 20  # of a packed file, and of what comes out of it
+# Bytes of a packed file that are read at once, and of what comes out of them: with an eighth, 1.08 times as long.
+CHUNK, BLOCK = 1 << 21, 1 << 23
 GZIP_OR_ZLIB = 47  # for zlib: by its first bytes
 GZIP = b"\x1f\x8b"
 RAW, DEFLATED, BZIP2, TEXT, HEX = "raw", "deflated", "bzip2", "text", "hex"
